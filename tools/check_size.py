@@ -1,0 +1,48 @@
+"""Keep the house in order: no file over 300 lines, no function over 40 in ``seqtrans/``.
+
+Prints the size of every package, so that growth is seen in each CI run. Exit code 1 names
+whatever is too long.
+"""
+
+import ast
+import sys
+from collections import Counter
+from pathlib import Path
+
+FILE_LINES, FUNCTION_LINES = 300, 40
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def main() -> int:
+    """Check every Python file of the package and of the tools."""
+    sizes: Counter[str] = Counter()
+    complaints: list[str] = []
+    for path in sorted([*ROOT.glob("seqtrans/**/*.py"), *ROOT.glob("tools/**/*.py")]):
+        text, name = path.read_text(encoding="utf-8"), path.relative_to(ROOT)
+        lines = len(text.splitlines())
+        sizes["/".join(name.parts[:-1][:2])] += lines
+        if lines > FILE_LINES:
+            complaints.append(f"{name}: {lines} lines, {FILE_LINES} at most: split it")
+        complaints += [f"{name}:{line}" for line in long_functions(ast.parse(text))]
+    for package, lines in sorted(sizes.items()):
+        print(f"{lines:6} {package}")
+    print(f"{sum(n for p, n in sizes.items() if p.startswith('seqtrans')):6} seqtrans in all")
+    print("\n".join(complaints))
+    return 1 if complaints else 0
+
+
+def long_functions(tree: ast.Module) -> list[str]:
+    """Functions of more than 40 lines, decorators and docstring not counted."""
+    found: list[str] = []
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        first = node.body[1] if ast.get_docstring(node) and len(node.body) > 1 else node.body[0]
+        lines = (node.end_lineno or 0) - first.lineno + 1
+        if lines > FUNCTION_LINES:
+            found.append(f"{node.lineno}: {node.name} has {lines} lines, {FUNCTION_LINES} at most")
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())
