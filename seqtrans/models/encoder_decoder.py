@@ -1,0 +1,169 @@
+"""The translation model: any encoder, any decoder, embeddings and an output layer."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, assert_never
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from seqtrans.models.recurrent import (
+    RecurrentDecoder,
+    RecurrentDecoderConfig,
+    RecurrentEncoder,
+    RecurrentEncoderConfig,
+)
+from seqtrans.models.transformer import (
+    TransformerDecoder,
+    TransformerDecoderConfig,
+    TransformerEncoder,
+    TransformerEncoderConfig,
+)
+from seqtrans.nn.cross_entropy import linear_cross_entropy
+from seqtrans.nn.halves import DecoderHalf, EncoderHalf, Memory
+from seqtrans.nn.initialise import scaled_normal_embedding, xavier_linear
+from seqtrans.protocols import DecoderState
+from seqtrans.shapes import Bool, Float, Int, Tensor
+
+EncoderConfig = TransformerEncoderConfig | RecurrentEncoderConfig
+DecoderConfig = TransformerDecoderConfig | RecurrentDecoderConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """A translation model.
+
+    Args:
+        encoder: What reads the source.
+        decoder: What writes the target.
+        tie_embeddings: Which tables of token vectors are one and the same: ``none``;
+            ``target_output``, the decoder's input and the output layer (arXiv:1608.05859);
+            ``source_target``, both inputs; ``all``, the three. The last two need a joint
+            vocabulary.
+    """
+
+    encoder: EncoderConfig = field(default_factory=TransformerEncoderConfig)
+    decoder: DecoderConfig = field(default_factory=TransformerDecoderConfig)
+    tie_embeddings: Literal["none", "target_output", "source_target", "all"] = "none"
+
+
+class EncoderDecoder(nn.Module):
+    """Embeds the source, encodes it, and predicts the target token by token.
+
+    Args:
+        config: The halves and what they share.
+        source_vocab: Number of source tokens.
+        target_vocab: Number of target tokens.
+
+    Raises:
+        ValueError: Embeddings are to be tied that differ in size.
+    """
+
+    def __init__(self, config: ModelConfig, source_vocab: int, target_vocab: int) -> None:
+        super().__init__()
+        encoder = _build_encoder(config.encoder)
+        decoder = _build_decoder(config.decoder, encoder.memory_dim)
+        self.encoder = encoder
+        self.decoder = decoder
+        self.source_embedding = nn.Embedding(source_vocab, encoder.embedding_dim)
+        self.target_embedding = nn.Embedding(target_vocab, decoder.embedding_dim)
+        self.output = nn.Linear(decoder.output_dim, target_vocab)
+        xavier_linear(self.output)
+        scaled_normal_embedding(self.source_embedding)
+        scaled_normal_embedding(self.target_embedding)
+        if config.tie_embeddings in ("source_target", "all"):
+            _tie("source_embedding", self.source_embedding, self.target_embedding)
+        if config.tie_embeddings in ("target_output", "all"):
+            _tie("output", self.output, self.target_embedding)
+
+    def forward(  # noqa: PLR0913
+        self,
+        source: Int[Tensor, "B S"],
+        source_mask: Bool[Tensor, "B S"],
+        target_input: Int[Tensor, "B T"],
+        target_output: Int[Tensor, "B T"],
+        target_mask: Bool[Tensor, "B T"],
+        label_smoothing: float = 0.0,
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+        """Loss under teacher forcing, summed over the real target tokens.
+
+        Returns:
+            The label-smoothed cross-entropy, as ``F.cross_entropy`` defines it, and the plain
+            negative log-likelihood (without gradient) in nats.
+        """
+        features = self._features(source, source_mask, target_input)
+        return linear_cross_entropy(
+            features[target_mask],  # (N, D): padded positions are never projected
+            self.output.weight,
+            self.output.bias,
+            target_output[target_mask],
+            label_smoothing,
+        )
+
+    def logits(
+        self,
+        source: Int[Tensor, "B S"],
+        source_mask: Bool[Tensor, "B S"],
+        target_input: Int[Tensor, "B T"],
+    ) -> Float[Tensor, "B T V"]:
+        """Logits of every next target token under teacher forcing."""
+        return self.output(self._features(source, source_mask, target_input))
+
+    def encode(self, source: Int[Tensor, "B S"], source_mask: Bool[Tensor, "B S"]) -> Memory:
+        """Read whole source sentences."""
+        return self.encoder(self.source_embedding(source), source_mask)
+
+    def begin(
+        self, source: Int[Tensor, "B S"], source_mask: Bool[Tensor, "B S"], hypotheses: int
+    ) -> DecoderState:
+        """See ``Seq2SeqModel.begin``."""
+        return self.decoder.begin(self.encode(source, source_mask), hypotheses)
+
+    def decode_step(
+        self, token: Int[Tensor, "B K"], state: DecoderState
+    ) -> tuple[Float[Tensor, "B K V"], DecoderState]:
+        """See ``Seq2SeqModel.decode_step``."""
+        features, state = self.decoder.step(self.target_embedding(token), state)
+        logits = self.output(features)
+        wide = torch.promote_types(logits.dtype, torch.float32)
+        return F.log_softmax(logits, dim=-1, dtype=wide), state
+
+    def _features(
+        self,
+        source: Int[Tensor, "B S"],
+        source_mask: Bool[Tensor, "B S"],
+        target_input: Int[Tensor, "B T"],
+    ) -> Float[Tensor, "B T D"]:
+        memory = self.encode(source, source_mask)
+        return self.decoder(self.target_embedding(target_input), memory)
+
+
+def _build_encoder(config: EncoderConfig) -> EncoderHalf:
+    match config:
+        case TransformerEncoderConfig():
+            return TransformerEncoder(config)
+        case RecurrentEncoderConfig():
+            return RecurrentEncoder(config)
+        case _:
+            assert_never(config)
+
+
+def _build_decoder(config: DecoderConfig, memory_dim: int) -> DecoderHalf[Any]:
+    match config:
+        case TransformerDecoderConfig():
+            return TransformerDecoder(config, memory_dim)
+        case RecurrentDecoderConfig():
+            return RecurrentDecoder(config, memory_dim)
+        case _:
+            assert_never(config)
+
+
+def _tie(name: str, module: nn.Embedding | nn.Linear, embedding: nn.Embedding) -> None:
+    mine, other = tuple(module.weight.shape), tuple(embedding.weight.shape)
+    if mine != other:
+        raise ValueError(
+            f"tie_embeddings: {name} is {mine[0]} tokens x {mine[1]} features, but "
+            f"target_embedding is {other[0]} x {other[1]}; give both the same vocabulary and "
+            "dimension, or tie less"
+        )
+    module.weight = embedding.weight

@@ -1,0 +1,21 @@
+"""One function per initialisation scheme; models apply them, blocks don't."""
+
+from torch import nn
+
+
+def xavier_linear(module: nn.Module) -> None:
+    """Xavier-uniform weights and zero biases for every linear map inside (Glorot, Bengio 2010).
+
+    A fused projection (query, key and value in one) counts as one map, which gives each part
+    Xavier's variance halved, as in the reference code of arXiv:1706.03762.
+    """
+    for part in module.modules():
+        if isinstance(part, nn.Linear):
+            nn.init.xavier_uniform_(part.weight)
+            if part.bias is not None:  # pyright: ignore[reportUnnecessaryComparison]
+                nn.init.zeros_(part.bias)
+
+
+def scaled_normal_embedding(embedding: nn.Embedding) -> None:
+    """Normal weights of variance 1 / size: rows have length 1 on average (arXiv:1706.03762)."""
+    nn.init.normal_(embedding.weight, std=embedding.embedding_dim**-0.5)
