@@ -1,0 +1,155 @@
+"""Config dataclasses as pydantic types: the only module that knows pydantic.
+
+Every dataclass is mirrored by a ``TypedDict`` that forbids unknown keys and converts nothing;
+the dataclass is then built from the checked values, so its own ``__post_init__`` judges them. A
+union of dataclasses is decided by the field in which each has one ``Literal`` of its own
+(``kind``), so that a mistake is reported for the class that was meant and no other.
+"""
+
+import dataclasses
+import json
+import types
+import typing
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Annotated, Any, Literal, NamedTuple, NotRequired, TypeVar, Union, cast
+
+import pydantic
+from typing_extensions import TypedDict
+
+from seqtrans.config.document import plain
+
+T = TypeVar("T")
+_STRICT = pydantic.ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Mistake(NamedTuple):
+    """Something about a value that its type forbids."""
+
+    reason: str  # pydantic's name of the kind of mistake
+    location: tuple[str | int, ...]  # keys and indexes, with the chosen ``kind`` of each union
+    message: str  # what a ``__post_init__`` had to say; empty for other reasons
+
+
+def check(cls: type[T], value: Any) -> T | list[Mistake]:
+    """An instance of ``cls`` made from plain values, or all that forbids it."""
+    try:
+        return cast("T", _adapter(cls).validate_json(json.dumps(value)))
+    except pydantic.ValidationError as invalid:
+        return [
+            Mistake(e["type"], e["loc"], str(e.get("ctx", {}).get("error", "")))
+            for e in invalid.errors(include_url=False, include_input=False)
+        ]
+
+
+def json_schema(cls: type[object]) -> dict[str, Any]:
+    """JSON Schema of the files that describe a ``cls``: editors complete and check with it."""
+    schema = _adapter(cls).json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def fields_of(cls: type[object]) -> dict[str, Any]:
+    """Names and types, with ranges, of the fields a dataclass is built from."""
+    hints = typing.get_type_hints(cls, include_extras=True)
+    return {f.name: hints[f.name] for f in dataclasses.fields(cast("Any", cls)) if f.init}
+
+
+def bare(hint: Any) -> Any:
+    """A type without its ``Annotated`` ranges."""
+    return typing.get_args(hint)[0] if typing.get_origin(hint) is Annotated else hint
+
+
+def options_of(hint: Any) -> tuple[Any, ...]:
+    """Members of a union; any other type is its own only member."""
+    hint = bare(hint)
+    is_union = typing.get_origin(hint) in (Union, types.UnionType)
+    return typing.get_args(hint) if is_union else (hint,)
+
+
+def tags_of(hint: Any) -> tuple[str, dict[str, type[object]]]:
+    """The field that tells the dataclasses of a union apart, and the class of each of its values.
+
+    ``("", {})`` where there are fewer than two dataclasses.
+    """
+    classes = [cast("type[object]", c) for c in options_of(hint) if dataclasses.is_dataclass(c)]
+    if len(classes) < 2:
+        return "", {}
+    for name in fields_of(classes[0]):
+        values = [fields_of(c).get(name) for c in classes]
+        if all(typing.get_origin(v) is Literal for v in values):
+            return name, {typing.get_args(v)[0]: c for v, c in zip(values, classes, strict=True)}
+    raise TypeError(f"nothing tells {' and '.join(map(str, classes))} apart")
+
+
+@cache
+def _adapter(cls: type[object]) -> pydantic.TypeAdapter[Any]:
+    return pydantic.TypeAdapter(_mirror(cls))
+
+
+def _mirror(hint: Any) -> Any:
+    if dataclasses.is_dataclass(hint):
+        return _mirror_class(cast("type[object]", hint))
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        return Annotated[(_mirror(arguments[0]), *arguments[1:])]  # type: ignore[return-value]
+    if origin in (Union, types.UnionType):
+        return _mirror_union(hint)
+    if origin is tuple:
+        return tuple[tuple(a if a is ... else _mirror(a) for a in arguments)]  # type: ignore[misc]
+    return hint
+
+
+def _mirror_union(hint: Any) -> Any:
+    tag, classes = tags_of(hint)
+    if not classes:
+        return Union[tuple(_mirror(option) for option in options_of(hint))]  # noqa: UP007
+    chosen = Union[tuple(_mirror(c) for c in classes.values())]  # noqa: UP007
+    tagged = Annotated[chosen, pydantic.Field(discriminator=tag)]
+    rest = [_mirror(option) for option in options_of(hint) if option not in classes.values()]
+    return Union[(tagged, *rest)]  # type: ignore[return-value]
+
+
+def _mirror_class(cls: type[object]) -> Any:
+    hints = fields_of(cls)
+    notes = _notes(cls)
+    members: dict[str, Any] = {}
+    for field in dataclasses.fields(cast("Any", cls)):
+        if not field.init:
+            continue
+        default = _default(field)
+        extra = {} if default is dataclasses.MISSING else {"default": plain(default)}
+        about = pydantic.Field(
+            description=notes.get(field.name), json_schema_extra=cast("Any", extra)
+        )
+        member = Annotated[_mirror(hints[field.name]), about]
+        members[field.name] = member if default is dataclasses.MISSING else NotRequired[member]
+    mirror = cast("Any", TypedDict)(cls.__name__, members)
+    mirror.__pydantic_config__ = _STRICT
+    mirror.__doc__ = (cls.__doc__ or "").partition("\n")[0]
+    return Annotated[mirror, pydantic.AfterValidator(_builder(cls))]
+
+
+def _builder(cls: type[T]) -> Callable[[Mapping[str, Any]], T]:
+    return lambda values: cls(**values)
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return field.default
+
+
+def _notes(cls: type[object]) -> dict[str, str]:
+    """What the docstring of a dataclass says about its fields, by name."""
+    notes: dict[str, str] = {}
+    name = ""
+    for line in (cls.__doc__ or "").splitlines():
+        words = line.strip()
+        head, colon, rest = words.partition(":")
+        if colon and head.isidentifier() and head.islower():
+            name, notes[head] = head, rest.strip()
+        elif words and name:
+            notes[name] += " " + words
+        else:
+            name = ""
+    return notes
