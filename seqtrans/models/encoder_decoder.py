@@ -76,7 +76,7 @@ class EncoderDecoder(nn.Module):
         if config.tie_embeddings in ("target_output", "all"):
             _tie("output", self.output, self.target_embedding)
 
-    def forward(  # noqa: PLR0913
+    def forward(
         self,
         source: Int[Tensor, "B S"],
         source_mask: Bool[Tensor, "B S"],

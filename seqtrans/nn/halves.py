@@ -61,9 +61,7 @@ class DecoderHalf(Protocol[StateT]):
         """Features it returns at every position."""
         ...
 
-    def __call__(
-        self, embedded: Float[Tensor, "B T E"], memory: Memory
-    ) -> Float[Tensor, "B T D"]:
+    def __call__(self, embedded: Float[Tensor, "B T E"], memory: Memory) -> Float[Tensor, "B T D"]:
         """Teacher forcing: position t sees target tokens 0 to t. Padding is at the right."""
         ...
 

@@ -1,0 +1,47 @@
+"""The position-wise network between attention blocks."""
+
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import nn
+
+from seqtrans.shapes import Float, Tensor
+
+Activation = Literal["relu", "gelu", "silu", "gated"]
+
+
+class FeedForward(nn.Module):
+    """Two linear maps with an activation between, applied at every position alike.
+
+    Args:
+        model_dim: Features of input and output.
+        ffn_dim: Features between the maps.
+        activation: ``relu`` (arXiv:1706.03762, 3.3), ``gelu``, ``silu``, or ``gated``: SwiGLU
+            (arXiv:2002.05202), a third map gated by a SiLU.
+        dropout: Probability of dropping a feature between the maps while training.
+    """
+
+    def __init__(
+        self, model_dim: int, ffn_dim: int, activation: Activation = "relu", dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.activation: Activation = activation
+        self.input = nn.Linear(model_dim, 2 * ffn_dim if activation == "gated" else ffn_dim)
+        self.output = nn.Linear(ffn_dim, model_dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Float[Tensor, "B P D"]) -> Float[Tensor, "B P D"]:
+        """Transform every position."""
+        return self.output(self.dropout(self._activate(self.input(x))))
+
+    def _activate(self, x: Float[Tensor, "B P inner"]) -> Float[Tensor, "B P F"]:
+        match self.activation:
+            case "relu":
+                return F.relu(x)
+            case "gelu":
+                return F.gelu(x)
+            case "silu":
+                return F.silu(x)
+            case "gated":
+                gate, value = x.chunk(2, dim=-1)
+                return F.silu(gate) * value

@@ -1,0 +1,88 @@
+"""Where a token stands: sinusoidal, learned and rotary positions.
+
+Vectors are computed, not stored, except where they are learned: no buffer has to be moved, cast,
+saved or outgrown.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from seqtrans.errors import DataError
+from seqtrans.shapes import Float, Int, Tensor
+
+
+def sinusoids(position: Int[Tensor, " P"], dim: int) -> Float[Tensor, "P D"]:
+    """Vectors of interleaved sines and cosines in fp32, of even size (arXiv:1706.03762, 3.5)."""
+    angle = _angles(position, dim)
+    return torch.stack((angle.sin(), angle.cos()), dim=-1).flatten(1)
+
+
+class SinusoidalPositions(nn.Module):
+    """Adds sinusoids; any length will do."""
+
+    def forward(
+        self, x: Float[Tensor, "B P D"], position: Int[Tensor, " P"]
+    ) -> Float[Tensor, "B P D"]:
+        """Tell every token where it stands."""
+        return x + sinusoids(position, x.size(-1)).to(x.dtype)
+
+
+class LearnedPositions(nn.Embedding):
+    """Adds a learned vector per position.
+
+    Training on a sentence of more than ``max_positions`` tokens is an error. In translation, all
+    positions beyond share the last vector, so that one long line does not end the run.
+
+    Args:
+        max_positions: How many positions there are vectors for.
+        dim: Features of a token.
+    """
+
+    def __init__(self, max_positions: int, dim: int) -> None:
+        super().__init__(max_positions, dim)
+
+    def forward(
+        self, x: Float[Tensor, "B P D"], position: Int[Tensor, " P"]
+    ) -> Float[Tensor, "B P D"]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Tell every token where it stands.
+
+        Raises:
+            DataError: While training, a sentence longer than ``max_positions``.
+        """
+        if self.training and x.size(1) > self.num_embeddings:
+            raise DataError(
+                f"a training sentence of {x.size(1)} tokens, but learned positions end at "
+                f"max_positions {self.num_embeddings}; raise it or filter by a smaller max_length"
+            )
+        return x + super().forward(position.clamp(max=self.num_embeddings - 1))
+
+
+class Rotation(NamedTuple):
+    """Angles by which queries and keys are turned so that their product depends on distance.
+
+    Rotary positions (arXiv:2104.09864, 3.2): feature e and feature e + E/2 of a head are the
+    two coordinates of a point (the paper pairs neighbours; a permutation of features).
+    """
+
+    cos: Float[Tensor, "P half"]
+    sin: Float[Tensor, "P half"]
+
+    def rotate(self, x: Float[Tensor, "B H #P E"]) -> Float[Tensor, "B H #P E"]:
+        """Turn each pair of features by its angle at its position."""
+        first, second = x.float().chunk(2, dim=-1)
+        turned = (first * self.cos - second * self.sin, second * self.cos + first * self.sin)
+        return torch.cat(turned, dim=-1).to(x.dtype)
+
+
+def rotation(position: Int[Tensor, " P"], head_dim: int) -> Rotation:
+    """The rotation of every position, in fp32; ``head_dim`` is even."""
+    angle = _angles(position, head_dim)
+    return Rotation(angle.cos(), angle.sin())
+
+
+def _angles(position: Int[Tensor, " P"], dim: int) -> Float[Tensor, "P half"]:
+    pair = torch.arange(0, dim, 2, device=position.device, dtype=torch.float32)
+    return position[:, None] * torch.exp(pair * (-math.log(10_000.0) / dim))
