@@ -1,0 +1,194 @@
+"""How text of both languages becomes token ids: trained once, stored with the run, loaded."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Literal, NamedTuple, Protocol, assert_never, runtime_checkable
+
+from seqtrans.config import dump, loads
+from seqtrans.data.subword import (
+    ExistingSubwordConfig,
+    SubwordConfig,
+    SubwordSegmenter,
+    train_subwords,
+)
+from seqtrans.data.tokens import (
+    CharactersConfig,
+    TokenSegmenter,
+    WordsConfig,
+    split_characters,
+    split_words,
+)
+from seqtrans.data.vocabulary import Vocabulary, build_vocabulary
+from seqtrans.errors import CheckpointError, DataError, RecipeError
+from seqtrans.files import write_atomically
+from seqtrans.protocols import Segmenter
+
+SegmentationConfig = SubwordConfig | ExistingSubwordConfig | WordsConfig | CharactersConfig
+PairsFactory = Callable[[], Iterator[tuple[str, str]]]
+
+_INDEX = "segmentation.yaml"
+
+
+@runtime_checkable
+class StoredSegmenter(Segmenter, Protocol):
+    """A segmenter that can be written down."""
+
+    def to_bytes(self) -> bytes:
+        """Content of the file that it is made from."""
+        ...
+
+
+class Segmenters(NamedTuple):
+    """Segmenters of both languages; one and the same where they share a vocabulary."""
+
+    source: StoredSegmenter
+    target: StoredSegmenter
+
+    @property
+    def is_joint(self) -> bool:
+        """Whether an id means the same token in both languages."""
+        return self.source is self.target
+
+
+@dataclass(frozen=True, kw_only=True)
+class _File:
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Index:
+    """What ``segmentation.yaml`` holds."""
+
+    format: Literal[1] = 1
+    segmentation: SegmentationConfig
+    files: tuple[_File, ...]
+
+
+def train_segmenters(
+    config: SegmentationConfig, pairs_factory: PairsFactory, folder: Path
+) -> Segmenters:
+    """Make segmenters of the training text, and write all that they need into ``folder``.
+
+    Args:
+        config: What kind of segmentation.
+        pairs_factory: Gives the source and target sentences of the training text, each time
+            from the start; it is called once per vocabulary.
+        folder: Made if need be; ``load_segmenters`` reads it.
+
+    Raises:
+        DataError: The text or an existing model can't be read, or there is no text.
+        RecipeError: The text does not support the vocabulary asked for.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    ending = "model" if isinstance(config, SubwordConfig | ExistingSubwordConfig) else "json"
+    files: list[_File] = []
+    for side in _sides(config):
+        content = _made(config, pairs_factory, side)
+        write_atomically(folder / f"{side}.{ending}", content)
+        files.append(_File(name=f"{side}.{ending}", sha256=_sha256(content)))
+    index = _Index(segmentation=config, files=tuple(files))
+    write_atomically(folder / _INDEX, dump(index))
+    return load_segmenters(folder)
+
+
+def load_segmenters(folder: Path) -> Segmenters:
+    """Read what ``train_segmenters`` wrote.
+
+    Raises:
+        CheckpointError: A file is missing or truncated, or belongs to something else.
+    """
+    path = folder / _INDEX
+    try:
+        index = loads(_Index, _read(path).decode(), str(path))
+    except (RecipeError, UnicodeDecodeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise CheckpointError(f"{path}: does not describe a vocabulary: {reason}") from error
+    loaded = [_load(index.segmentation, folder, file) for file in index.files]
+    if len(loaded) != len(_sides(index.segmentation)):
+        raise CheckpointError(f"{path}: names {len(loaded)} vocabulary files, which can't be right")
+    return Segmenters(loaded[0], loaded[-1])
+
+
+def fingerprint(segmenters: Segmenters) -> str:
+    """Hexadecimal digits that differ where ``encode`` differs."""
+    parts = [f"{type(s).__name__} {_sha256(s.to_bytes())}" for s in segmenters]
+    return _sha256("\n".join(parts).encode())
+
+
+def _sides(config: SegmentationConfig) -> tuple[str, ...]:
+    return ("joint",) if config.joint else ("source", "target")
+
+
+def _made(config: SegmentationConfig, pairs_factory: PairsFactory, side: str) -> bytes:
+    """Content of the vocabulary file of ``side``."""
+    match config:
+        case SubwordConfig():
+            return train_subwords(_lines(pairs_factory, side), config)
+        case ExistingSubwordConfig():
+            return _existing(config, side)
+        case WordsConfig() | CharactersConfig():
+            split = split_words if isinstance(config, WordsConfig) else split_characters
+            tokens = map(split, _lines(pairs_factory, side))
+            vocabulary = build_vocabulary(tokens, config.vocab_size, config.min_count)
+            if not vocabulary.tokens:
+                raise DataError(
+                    f"the training text holds no token {config.min_count} times or more: "
+                    "the vocabulary would be empty; lower min_count"
+                )
+            return vocabulary.to_bytes()
+        case _:
+            assert_never(config)
+
+
+def _lines(pairs_factory: PairsFactory, side: str) -> Iterator[str]:
+    if side == "joint":
+        return chain.from_iterable(pairs_factory())
+    column = 0 if side == "source" else 1
+    return (pair[column] for pair in pairs_factory())
+
+
+def _existing(config: ExistingSubwordConfig, side: str) -> bytes:
+    path = config.target_model if side == "target" and config.target_model else config.model
+    try:
+        content = path.read_bytes()
+        SubwordSegmenter(content, config.sampling)
+    except OSError as error:
+        raise DataError(f"{path}: can't read this sentencepiece model: {error.strerror}") from error
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from error
+    return content
+
+
+def _load(config: SegmentationConfig, folder: Path, file: _File) -> StoredSegmenter:
+    content = _read(folder / file.name)
+    if _sha256(content) != file.sha256:
+        raise CheckpointError(
+            f"{folder / file.name}: is truncated, or not the file that belongs to {folder / _INDEX}"
+        )
+    try:
+        match config:
+            case SubwordConfig() | ExistingSubwordConfig():
+                return SubwordSegmenter(content, config.sampling)
+            case WordsConfig() | CharactersConfig():
+                return TokenSegmenter(Vocabulary.from_bytes(content), config.kind)
+            case _:
+                assert_never(config)
+    except ValueError as error:
+        raise CheckpointError(f"{folder / file.name}: {error}") from error
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path}: no such file; is this the folder of a run?") from error
+    except OSError as error:
+        raise CheckpointError(f"{path}: can't be read: {error.strerror}") from error
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
