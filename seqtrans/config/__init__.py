@@ -5,8 +5,19 @@ A recipe is read into plain values (``document``), checked against a tree of std
 each, with the file, the line and the nearest valid key.
 """
 
-from seqtrans.config.document import Document, dump, parse, read
+from seqtrans.config.document import Document, PathKey, dump, override, parse, read
 from seqtrans.config.schema import json_schema
-from seqtrans.config.validation import load, loads
+from seqtrans.config.validation import load, loads, validate
 
-__all__ = ["Document", "dump", "json_schema", "load", "loads", "parse", "read"]
+__all__ = [
+    "Document",
+    "PathKey",
+    "dump",
+    "json_schema",
+    "load",
+    "loads",
+    "override",
+    "parse",
+    "read",
+    "validate",
+]

@@ -108,6 +108,8 @@ def parse(text: str, name: str) -> Document:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         problem = error.problem or error.context or "cannot be read"
+        if problem.startswith("but ") and error.context:
+            problem = f"{error.context}, {problem}"
         raise RecipeError(f"{name}:{line}: not YAML: {problem}") from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
@@ -136,11 +138,14 @@ class _Reading:
         self.places[path] = place or self._place(node)
         if len(self.places) > MAX_VALUES or len(path) > MAX_DEPTH:
             raise RecipeError(f"{self.places[path]}: aliases make this document endless")
+        kind = node.tag.rpartition("tag:yaml.org,2002:")[2]
+        if kind not in (*_TAGS, "str", "seq", "map"):
+            self.problems.append(f"{self._place(node)}: the tag {node.tag} is not known")
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
             return [self.value_of(item, (*path, i)) for i, item in enumerate(node.value)]
-        return self._scalar(cast("yaml.ScalarNode", node))
+        return self._scalar(cast("yaml.ScalarNode", node), kind)
 
     def _mapping(self, node: yaml.MappingNode, path: PathKey) -> dict[str, Any]:
         mapping: dict[str, Any] = {}
@@ -155,8 +160,8 @@ class _Reading:
             mapping[key] = self.value_of(value_node, (*path, key), place)
         return mapping
 
-    def _scalar(self, node: yaml.ScalarNode) -> Any:
-        text, kind = cast("str", node.value), node.tag.rpartition(":")[2]
+    def _scalar(self, node: yaml.ScalarNode, kind: str) -> Any:
+        text = cast("str", node.value)
         try:
             match kind:
                 case "null":
@@ -167,11 +172,9 @@ class _Reading:
                     return int(text, 0) if text.startswith(("0o", "0x")) else int(text)
                 case "float":
                     return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
-                case "str":
+                case _:
                     text.encode()  # an escape such as "\ud800" makes text that no file can hold
                     return text
-                case _:
-                    self.problems.append(f"{self._place(node)}: the tag {node.tag} is not known")
         except ValueError:
             self.problems.append(f"{self._place(node)}: cannot read {text[:40]!r} as {kind}")
         return None

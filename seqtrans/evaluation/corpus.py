@@ -60,13 +60,13 @@ def corpus_scores(
 ) -> dict[str, float]:
     """Values of metrics by name, of translations that have one reference each."""
     measure = Measure(metrics=tuple(metrics))
-    found = score_systems({"": hypotheses}, [references], measure)
+    found = score_systems({"hypotheses": hypotheses}, {"references": references}, measure)
     return {score.metric: score.value for score in found}
 
 
 def score_systems(
     systems: Mapping[str, Sequence[str]],
-    references: Sequence[Sequence[str]],
+    references: Mapping[str, Sequence[str]],
     measure: Measure,
     *,
     confidence: bool = False,
@@ -75,7 +75,7 @@ def score_systems(
 
     Args:
         systems: For every system its translations, line by line.
-        references: One or more texts, each a right translation line by line.
+        references: One or more texts by name, each a right translation line by line.
         measure: What to measure.
         confidence: Whether to estimate an interval by bootstrap resampling.
 
@@ -97,7 +97,7 @@ def score_systems(
 
 def compare_systems(
     systems: Mapping[str, Sequence[str]],
-    references: Sequence[Sequence[str]],
+    references: Mapping[str, Sequence[str]],
     measure: Measure,
     test: PairedTestName,
 ) -> list[Score]:
@@ -129,12 +129,14 @@ def compare_systems(
     return scores
 
 
-def _metrics(measure: Measure, references: Sequence[Sequence[str]]) -> dict[MetricName, "Metric"]:
+def _metrics(
+    measure: Measure, references: Mapping[str, Sequence[str]]
+) -> dict[MetricName, "Metric"]:
     from sacrebleu.metrics.bleu import BLEU
     from sacrebleu.metrics.chrf import CHRF
     from sacrebleu.metrics.ter import TER
 
-    texts = [_stripped(reference) for reference in references]
+    texts = [_stripped(reference) for reference in references.values()]
     metrics: dict[MetricName, Metric] = {}
     for name in measure.metrics:
         match name:
@@ -162,12 +164,11 @@ def _stripped(lines: Sequence[str]) -> list[str]:
 
 
 def _check_lengths(
-    systems: Mapping[str, Sequence[str]], references: Sequence[Sequence[str]]
+    systems: Mapping[str, Sequence[str]], references: Mapping[str, Sequence[str]]
 ) -> None:
-    counts = {f"reference {i}": len(lines) for i, lines in enumerate(references, start=1)}
-    counts |= {f"system {system}": len(lines) for system, lines in systems.items()}
+    counts = {name: len(lines) for name, lines in (*references.items(), *systems.items())}
     if len(set(counts.values())) > 1:
         said = ", ".join(f"{name} has {count} lines" for name, count in counts.items())
-        raise DataError(f"texts to compare must have as many lines as each other: {said}")
+        raise DataError(f"translations are compared line by line, but {said}")
     if not all(counts.values()):
-        raise DataError("there is nothing to score: the texts are empty")
+        raise DataError(f"there is nothing to score: {', '.join(counts)} have no lines")
