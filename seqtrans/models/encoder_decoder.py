@@ -7,12 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from seqtrans.models.recurrent import (
-    RecurrentDecoder,
-    RecurrentDecoderConfig,
-    RecurrentEncoder,
-    RecurrentEncoderConfig,
-)
+from seqtrans.models.recurrent import RecurrentEncoder, RecurrentEncoderConfig
+from seqtrans.models.recurrent_decoder import RecurrentDecoder, RecurrentDecoderConfig
 from seqtrans.models.transformer import (
     TransformerDecoder,
     TransformerDecoderConfig,
