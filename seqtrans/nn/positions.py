@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from seqtrans.errors import DataError
+from seqtrans.nn.initialise import scaled_normal_embedding
 from seqtrans.shapes import Float, Int, Tensor
 
 
@@ -24,13 +25,13 @@ class SinusoidalPositions(nn.Module):
     """Adds sinusoids; any length will do."""
 
     def forward(
-        self, x: Float[Tensor, "B P D"], position: Int[Tensor, " P"]
+        self, x: Float[Tensor, "B P D"], position: Int[Tensor, " #P"]
     ) -> Float[Tensor, "B P D"]:
         """Tell every token where it stands."""
         return x + sinusoids(position, x.size(-1)).to(x.dtype)
 
 
-class LearnedPositions(nn.Embedding):
+class LearnedPositions(nn.Module):
     """Adds a learned vector per position.
 
     Training on a sentence of more than ``max_positions`` tokens is an error. In translation, all
@@ -42,22 +43,25 @@ class LearnedPositions(nn.Embedding):
     """
 
     def __init__(self, max_positions: int, dim: int) -> None:
-        super().__init__(max_positions, dim)
+        super().__init__()
+        self.max_positions = max_positions
+        self.table = nn.Embedding(max_positions, dim)
+        scaled_normal_embedding(self.table)
 
     def forward(
-        self, x: Float[Tensor, "B P D"], position: Int[Tensor, " P"]
-    ) -> Float[Tensor, "B P D"]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, x: Float[Tensor, "B P D"], position: Int[Tensor, " #P"]
+    ) -> Float[Tensor, "B P D"]:
         """Tell every token where it stands.
 
         Raises:
             DataError: While training, a sentence longer than ``max_positions``.
         """
-        if self.training and x.size(1) > self.num_embeddings:
+        if self.training and position.size(0) > self.max_positions:
             raise DataError(
-                f"a training sentence of {x.size(1)} tokens, but learned positions end at "
-                f"max_positions {self.num_embeddings}; raise it or filter by a smaller max_length"
+                f"a training sentence of {position.size(0)} tokens, but learned positions end at "
+                f"max_positions {self.max_positions}; raise it or filter by a smaller max_length"
             )
-        return x + super().forward(position.clamp(max=self.num_embeddings - 1))
+        return x + self.table(position.clamp(max=self.max_positions - 1))
 
 
 class Rotation(NamedTuple):
@@ -67,12 +71,12 @@ class Rotation(NamedTuple):
     two coordinates of a point (the paper pairs neighbours; a permutation of features).
     """
 
-    cos: Float[Tensor, "P half"]
-    sin: Float[Tensor, "P half"]
+    cos: Float[Tensor, "#P half"]
+    sin: Float[Tensor, "#P half"]
 
-    def rotate(self, x: Float[Tensor, "B H #P E"]) -> Float[Tensor, "B H #P E"]:
+    def rotate(self, x: Float[Tensor, "B H P E"]) -> Float[Tensor, "B H P E"]:
         """Turn each pair of features by its angle at its position."""
-        first, second = x.float().chunk(2, dim=-1)
+        first, second = x.chunk(2, dim=-1)
         turned = (first * self.cos - second * self.sin, second * self.cos + first * self.sin)
         return torch.cat(turned, dim=-1).to(x.dtype)
 
