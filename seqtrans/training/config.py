@@ -1,0 +1,61 @@
+"""How to train: everything under ``training:`` in a recipe."""
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from annotated_types import Ge, Gt, Lt
+
+from seqtrans.ranges import NonNegative, Positive, PositiveFloat
+from seqtrans.training.early_stopping import StoppingConfig
+from seqtrans.training.optimizer import AdamConfig, OptimizerConfig
+from seqtrans.training.precision import Precision
+from seqtrans.training.schedule import InverseSquareRootConfig, ScheduleConfig, build_schedule
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointsConfig:
+    """Which checkpoints stay on the disk; one is written after every validation."""
+
+    keep_best: NonNegative = 1  # by stopping.metric
+    keep_last: Positive = 1
+    keep_every_epoch: bool = False  # also writes one at the end of every epoch
+    every_steps: Positive | None = None  # also writes one so often
+    average_best: Annotated[int, Ge(2)] | None = None  # how many to average at the end
+
+    def __post_init__(self) -> None:
+        """Refuse to average checkpoints that are not kept."""
+        if self.average_best is not None and self.average_best > self.keep_best:
+            raise ValueError(
+                f"average_best {self.average_best} needs keep_best of as many, not {self.keep_best}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """How long and how carefully to train; a *step* is one update of the weights.
+
+    At least one limit must be given; the first that is reached ends the run.
+    """
+
+    seed: NonNegative = 1  # of weights, order, dropout: of all randomness
+    max_steps: Positive | None = None
+    max_epochs: Positive | None = None
+    max_minutes: PositiveFloat | None = None  # of training, validation included, resumed or not
+    precision: Precision = "auto"  # auto: bf16 where the processor has it
+    compile: bool = False  # torch.compile; needs a C++ compiler
+    clip_norm: PositiveFloat | None = 1.0  # of the whole gradient; None: never clipped
+    accumulate: Positive = 1  # micro-batches per update
+    ema_decay: Annotated[float, Gt(0.0), Lt(1.0)] | None = None  # None: no moving average
+    freeze: tuple[str, ...] = ()  # name patterns of what does not learn: "encoder.*"
+    optimizer: OptimizerConfig = field(default_factory=AdamConfig)
+    schedule: ScheduleConfig = field(default_factory=InverseSquareRootConfig)
+    validate_every_steps: Positive | None = None  # None: after every epoch
+    log_every_steps: Positive = 50
+    stopping: StoppingConfig = field(default_factory=StoppingConfig)
+    checkpoints: CheckpointsConfig = field(default_factory=CheckpointsConfig)
+
+    def __post_init__(self) -> None:
+        """Refuse a run without end, and a schedule whose end is unknown."""
+        if self.max_steps is self.max_epochs is self.max_minutes is None:
+            raise ValueError("training needs a limit: max_steps, max_epochs or max_minutes")
+        build_schedule(self.schedule, self.optimizer.learning_rate, self.max_steps)

@@ -1,0 +1,67 @@
+"""Pictures of a run: the one wrapper of matplotlib, from the extra ``plots``."""
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from seqtrans.errors import DataError
+
+Curve = Sequence[tuple[int, float]]  # step and value
+
+_LOSSES = {
+    "train/nll": "training",
+    "valid/loss": "validation",
+}
+_SCORES = {"valid/bleu": "BLEU", "valid/chrf": "chrF", "valid/chrf++": "chrF++", "valid/ter": "TER"}
+
+
+def read_curves(metrics: Path) -> dict[str, list[tuple[int, float]]]:
+    """Values by name and step from a ``metrics.jsonl``; a line cut short is left out.
+
+    Raises:
+        DataError: The file can't be read.
+    """
+    try:
+        lines = metrics.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError as error:
+        raise DataError(f"{metrics}: can't be read: {error.strerror}") from error
+    curves: dict[str, list[tuple[int, float]]] = defaultdict(list)
+    for line in lines:
+        try:
+            entry = json.loads(line)
+            step = int(entry.pop("step"))
+        except (ValueError, KeyError, AttributeError):
+            continue
+        for name, value in entry.items():
+            if isinstance(value, int | float):
+                curves[name].append((step, float(value)))
+    return dict(curves)
+
+
+def draw_curves(curves: Mapping[str, Curve], path: Path) -> None:
+    """Draw loss and scores by step into a PNG file.
+
+    Raises:
+        ImportError: The extra ``plots`` is not installed.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    losses = {title: curves[name] for name, title in _LOSSES.items() if curves.get(name)}
+    scores = {title: curves[name] for name, title in _SCORES.items() if curves.get(name)}
+    panels = [p for p in ((losses, "loss, nats per token"), (scores, "score")) if p[0]]
+    figure = Figure(figsize=(6.4 * max(1, len(panels)), 4.8), layout="constrained")
+    FigureCanvasAgg(figure)
+    for column, (named, label) in enumerate(panels, start=1):
+        axes = figure.add_subplot(1, len(panels), column)
+        for title, curve in named.items():
+            steps, values = zip(*curve, strict=True)
+            axes.plot(steps, values, label=title, marker="." if len(curve) < 50 else "")
+        axes.set_xlabel("step")
+        axes.set_ylabel(label)
+        axes.grid(visible=True, alpha=0.3)
+        axes.legend()
+    partial = path.with_name(f".{path.name}.partial")
+    figure.savefig(partial, format="png", dpi=120)
+    partial.replace(path)

@@ -1,0 +1,59 @@
+"""When a run is over, and how far away that is."""
+
+from dataclasses import dataclass
+from enum import Enum
+from signal import Signals
+
+from seqtrans.training.config import TrainingConfig
+from seqtrans.training.state import TrainState
+
+
+class StopReason(Enum):
+    """Why training ended."""
+
+    STEPS = "max_steps reached"
+    EPOCHS = "max_epochs reached"
+    MINUTES = "max_minutes reached"
+    PATIENCE = "no gain within patience"
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How ``Trainer.fit`` ended."""
+
+    reason: StopReason
+    state: TrainState
+    signal: Signals | None = None  # that interrupted it
+
+
+def limit_reached(config: TrainingConfig, state: TrainState) -> StopReason | None:
+    """Which limit ends the run now, if any."""
+    if config.max_steps is not None and state.step >= config.max_steps:
+        return StopReason.STEPS
+    if config.max_epochs is not None and state.epoch >= config.max_epochs:
+        return StopReason.EPOCHS
+    if state.stopping.should_stop(config.stopping):
+        return StopReason.PATIENCE
+    return None
+
+
+def is_out_of_time(config: TrainingConfig, state: TrainState) -> bool:
+    """Whether ``max_minutes`` have passed."""
+    return config.max_minutes is not None and state.seconds >= 60.0 * config.max_minutes
+
+
+def seconds_left(config: TrainingConfig, state: TrainState, pace: float) -> float | None:
+    """Seconds until the nearest limit at ``pace`` seconds per step; None: can't tell yet.
+
+    How many steps an epoch has is known once one is over. Early stopping is not foreseen.
+    """
+    left: list[float] = []
+    if config.max_steps is not None:
+        left.append(pace * (config.max_steps - state.step))
+    if config.max_epochs is not None and state.epoch > 0:
+        steps_per_epoch = (state.step - state.updates_in_epoch) / state.epoch
+        left.append(pace * (config.max_epochs * steps_per_epoch - state.step))
+    if config.max_minutes is not None:
+        left.append(60.0 * config.max_minutes - state.seconds)
+    return max(0.0, min(left)) if left else None

@@ -1,0 +1,59 @@
+"""Exponential moving average of the weights."""
+
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from seqtrans.errors import CheckpointError
+from seqtrans.shapes import Tensor
+from seqtrans.training.weights import differences
+
+
+class MovingAverage:
+    """Averages of a model's parameters, updated after every step.
+
+    After step n the average moves by ``1 - min(decay, (1 + n) / (10 + n))`` towards the
+    weights, so that the first steps do not hang on to the random start. Buffers are not
+    averaged: those of the model are used.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.parameters = [p.detach() for p in model.parameters()]
+        self.averages = [p.clone() for p in self.parameters]
+        self._names = [name for name, _ in model.named_parameters()]
+
+    def update(self, step: int) -> None:
+        """Take in the weights after step ``step`` (from 1)."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(self.averages, self.parameters, 1.0 - decay)  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]
+
+    @contextmanager
+    def applied(self) -> Generator[None]:
+        """Within, the model holds the averages."""
+        weights = [p.clone() for p in self.parameters]
+        # Values are copied, storages stay: recurrent kernels and DDP hold on to them.
+        torch._foreach_copy_(self.parameters, self.averages)  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]
+        try:
+            yield
+        finally:
+            torch._foreach_copy_(self.parameters, weights)  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]
+
+    @torch.no_grad()
+    def restore(self, stored: Mapping[str, Tensor], origin: str) -> None:
+        """Undo ``named``; buffers in ``stored`` are passed over.
+
+        Raises:
+            CheckpointError: An average is missing or misshapen.
+        """
+        averages = self.named()
+        if problems := differences({n: t for n, t in stored.items() if n in averages}, averages):
+            raise CheckpointError(f"{origin} does not fit this model: {problems}")
+        for name, average in averages.items():
+            average.copy_(stored[name])
+
+    def named(self) -> dict[str, Tensor]:
+        """Averages by parameter name."""
+        return dict(zip(self._names, self.averages, strict=True))

@@ -1,0 +1,212 @@
+"""Where a run lives: everything needed to go on with it or to use its model.
+
+::
+
+    recipe.yaml      resolved, every default written
+    vocabulary/      what turns text into ids and back
+    metrics.jsonl    numbers by step
+    log.txt          what the console said
+    checkpoints/     <step>/ and averaged/, and the text files `best` and `last` that name one
+"""
+
+import json
+import logging
+import math
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from seqtrans.errors import CheckpointError, TrainingError
+from seqtrans.files import sync_folder, write_atomically
+from seqtrans.training import checkpoint
+
+talk = logging.getLogger(__name__)
+AVERAGED = "averaged"
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """The paths of one run; make it with ``create`` or ``open_run``."""
+
+    path: Path
+
+    @property
+    def recipe(self) -> Path:
+        """The resolved recipe."""
+        return self.path / "recipe.yaml"
+
+    @property
+    def vocabulary(self) -> Path:
+        """Folder of the segmentation."""
+        return self.path / "vocabulary"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object per line."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def log(self) -> Path:
+        """What the console said."""
+        return self.path / "log.txt"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    def steps(self) -> list[int]:
+        """Steps of the checkpoints, damaged ones too, in order."""
+        if not self.checkpoints.is_dir():
+            return []
+        return sorted(int(p.name) for p in self.checkpoints.iterdir() if p.name.isdecimal())
+
+    def at(self, step: int) -> Path:
+        """Folder of the checkpoint of a step."""
+        return self.checkpoints / str(step)
+
+    def pointed(self, pointer: str = "best") -> Path:
+        """The checkpoint that ``best`` or ``last`` names.
+
+        Raises:
+            CheckpointError: There is none yet, or it is gone.
+        """
+        file = self.checkpoints / pointer
+        try:
+            name = file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise CheckpointError(f"{self.path} has no {pointer} checkpoint yet") from error
+        path = self.checkpoints / name
+        if name != Path(name).name or not path.is_dir():
+            raise CheckpointError(f"{file} names '{name}', but there is no such checkpoint")
+        return path
+
+    def point(self, pointer: str, name: str) -> None:
+        """Let ``best`` or ``last`` name a checkpoint, at once and for good."""
+        file = self.checkpoints / pointer
+        if not file.exists() or file.read_text(encoding="utf-8").strip() != name:
+            write_atomically(file, f"{name}\n")
+
+
+def create(path: Path, recipe: str) -> RunDirectory:
+    """Make the directory of a new run, with its resolved recipe.
+
+    Raises:
+        TrainingError: Something is there already, or nothing can be written there.
+    """
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise TrainingError(
+            f"run directory {path} exists already; go on with it by --resume, or choose another"
+        )
+    run = RunDirectory(path)
+    try:
+        run.checkpoints.mkdir(parents=True)
+        run.vocabulary.mkdir()
+        sync_folder(path)
+        write_atomically(run.recipe, recipe)
+    except OSError as error:
+        raise TrainingError(f"run directory {path} can't be made: {error.strerror}") from error
+    return run
+
+
+def open_run(path: Path) -> RunDirectory:
+    """An existing run.
+
+    Raises:
+        CheckpointError: There is no run.
+    """
+    if not path.is_dir():
+        raise CheckpointError(f"there is no run directory {path}")
+    run = RunDirectory(path)
+    if not run.recipe.is_file():
+        raise CheckpointError(f"{path} is not a run directory: it holds no recipe.yaml")
+    return run
+
+
+def prepare_to_resume(run: RunDirectory) -> tuple[int, dict[str, Any]] | None:
+    """Find the newest good checkpoint and forget everything that came after it.
+
+    What an interrupted write left is deleted, and lines of ``metrics.jsonl`` after the
+    checkpoint are cut, because the same steps will be taken again.
+
+    Returns:
+        Its step and plain state; None where nothing was saved yet.
+
+    Raises:
+        CheckpointError: There are checkpoints, but none that can be read.
+        TrainingError: The run directory can't be written.
+    """
+    if not os.access(run.path, os.W_OK | os.X_OK):
+        raise TrainingError(f"run directory {run.path} can't be written: permission denied")
+    for leftover in run.checkpoints.glob(f".*{checkpoint.PARTIAL}"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    found = newest_good(run)
+    cut_metrics(run, found[0] if found else 0)
+    if found:
+        run.point("last", str(found[0]))
+    return found
+
+
+def newest_good(run: RunDirectory) -> tuple[int, dict[str, Any]] | None:
+    """The newest checkpoint whose files are all as they were written, with one warning.
+
+    Raises:
+        CheckpointError: There are checkpoints, but none is good.
+    """
+    complaint: CheckpointError | None = None
+    for step in reversed(run.steps()):
+        try:
+            state = checkpoint.read_state(run.at(step))
+        except CheckpointError as error:
+            complaint = complaint or error
+            continue
+        if complaint:
+            talk.warning("%s; going on from step %d instead", complaint, step)
+        return step, state
+    if complaint:
+        raise complaint
+    return None
+
+
+def cut_metrics(run: RunDirectory, step: int) -> None:
+    """Remove lines after ``step``, and a last line that was cut short, from the metrics."""
+    if not run.metrics.exists():
+        return
+    lines = run.metrics.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+    kept = [line for line in lines if _step_of(line) <= step]
+    if len(kept) < len(lines):
+        write_atomically(run.metrics, "".join(kept))
+
+
+def _step_of(line: str) -> float:
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return math.inf
+
+
+def check_disk_space(run: RunDirectory, checkpoint_bytes: int, count: int) -> None:
+    """Make sure that the checkpoints of a run will fit on its disk.
+
+    Args:
+        run: Where they go; what is there already counts as room.
+        checkpoint_bytes: Size of one.
+        count: How many there will be at a time, the one being written included.
+
+    Raises:
+        TrainingError: They won't.
+    """
+    free = shutil.disk_usage(run.path).free
+    held = sum(file.stat().st_size for file in run.checkpoints.rglob("*") if file.is_file())
+    if free + held < count * checkpoint_bytes:
+        raise TrainingError(
+            f"{run.path}: {count} checkpoints of {_megabytes(checkpoint_bytes)} need "
+            f"{_megabytes(count * checkpoint_bytes)}, but only {_megabytes(free + held)} are "
+            "free; free some, or lower checkpoints.keep_best or keep_last"
+        )
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.0f} MB"

@@ -1,0 +1,142 @@
+"""What the trainer holds, to and from the checkpoints of its run."""
+
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+
+from torch import nn
+from torch.optim import Optimizer
+
+from seqtrans.errors import CheckpointError, TrainingError
+from seqtrans.protocols import Shard
+from seqtrans.shapes import Tensor
+from seqtrans.training import checkpoint
+from seqtrans.training.averaging import average
+from seqtrans.training.config import TrainingConfig
+from seqtrans.training.moments import named_moments, restore_moments
+from seqtrans.training.moving_average import MovingAverage
+from seqtrans.training.run_directory import AVERAGED, RunDirectory, newest_good, prepare_to_resume
+from seqtrans.training.state import TrainState
+from seqtrans.training.store import CheckpointStore, state_from
+from seqtrans.training.weights import fill, holding, named_weights
+
+
+class Saving:
+    """Saves and restores model, optimizer and moving average; nothing where there is no run.
+
+    With several processes the first writes, and all learn whether it could.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer,
+        moving: MovingAverage | None,
+        config: TrainingConfig,
+        run: RunDirectory | None,
+        shard: Shard,
+    ) -> None:
+        self.model, self.optimizer, self.moving = model, optimizer, moving
+        self.config, self.run, self.shard = config, run, shard
+        self.store = CheckpointStore.of(run, config) if run else None
+        self._saved_step = 0
+
+    def save(self, state: TrainState, metrics: Mapping[str, float]) -> None:
+        """Write a checkpoint, or add ``metrics`` to the one of this step.
+
+        Raises:
+            TrainingError: It can't be written; on every rank.
+        """
+        store, error = self.store, None
+        if store and self.shard.rank == 0:
+            try:
+                if self._saved_step != state.step:
+                    store.save(state, metrics, self.tensors())
+                elif metrics:
+                    store.add_metrics(state, metrics)
+            except TrainingError as caught:
+                error = caught
+        self._saved_step = state.step
+        self._agree(error)
+
+    def resume(self) -> TrainState | None:
+        """Restore the newest good checkpoint; None where nothing was saved yet.
+
+        Raises:
+            CheckpointError: None is good, or it does not fit.
+            TrainingError: The run directory can't be written.
+        """
+        if self.run is None:
+            return None
+        found = prepare_to_resume(self.run) if self.shard.rank == 0 else None
+        self.shard.sum([0.0])  # the others read once the first has tidied up
+        found = newest_good(self.run) if self.shard.rank else found
+        if found is None:
+            return None
+        step, plain = found
+        path = self.run.at(step)
+        if plain["optimizer"] != self.config.optimizer.kind:
+            raise CheckpointError(
+                f"{path} was trained with optimizer '{plain['optimizer']}', "
+                f"not '{self.config.optimizer.kind}'"
+            )
+        fill(self.model, checkpoint.read_tensors(path, checkpoint.MODEL), str(path))
+        moments = checkpoint.read_tensors(path, checkpoint.OPTIMIZER)
+        restore_moments(self.model, self.optimizer, moments, str(path))
+        if self.moving:
+            self.moving.restore(checkpoint.read_tensors(path, checkpoint.AVERAGE), str(path))
+        self._saved_step = step
+        return state_from(plain)
+
+    def steps_to_average(self) -> list[int]:
+        """Steps of the checkpoints to average at the end; none where that is not wanted."""
+        count = self.config.checkpoints.average_best
+        if self.store is None or self.run is None or count is None:
+            return []
+        steps = self.store.best_steps(count)
+        try:
+            done = checkpoint.read_state(self.run.checkpoints / AVERAGED)["steps"]
+        except CheckpointError:
+            done = None
+        return [] if len(steps) < 2 or steps == done else steps
+
+    @contextmanager
+    def averaged(self, steps: list[int]) -> Generator[dict[str, Tensor]]:
+        """Within, the model holds the mean of the checkpoints of ``steps``."""
+        assert self.run is not None  # noqa: S101 - there were steps to average
+        weights = average([self.run.at(step) for step in steps])
+        with holding(self.model, weights):
+            yield weights
+
+    def save_averaged(
+        self, steps: list[int], metrics: Mapping[str, float], weights: dict[str, Tensor]
+    ) -> None:
+        """Write the mean of the checkpoints of ``steps`` as a checkpoint.
+
+        Raises:
+            TrainingError: It can't be written; on every rank.
+        """
+        error = None
+        if self.store and self.shard.rank == 0:
+            try:
+                self.store.save_averaged(steps, metrics, weights)
+            except TrainingError as caught:
+                error = caught
+        self._agree(error)
+
+    def tensors(self) -> dict[str, dict[str, Tensor]]:
+        """Everything that training goes on from: by file, tensors by name."""
+        weights = named_weights(self.model)
+        tensors = {
+            checkpoint.MODEL: weights,
+            checkpoint.OPTIMIZER: named_moments(self.model, self.optimizer),
+        }
+        if self.moving:
+            tensors[checkpoint.AVERAGE] = weights | self.moving.named()
+        return tensors
+
+    def _agree(self, error: TrainingError | None) -> None:
+        (failures,) = self.shard.sum([float(error is not None)])
+        if error:
+            raise error
+        if failures:
+            raise TrainingError("the first process could not save a checkpoint; see its message")

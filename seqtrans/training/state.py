@@ -1,0 +1,18 @@
+"""All that a run remembers besides tensors."""
+
+from dataclasses import dataclass, field
+
+from seqtrans.training.early_stopping import StoppingState
+
+
+@dataclass
+class TrainState:
+    """Where a run stands; with the weights and the optimizer, all that resuming needs."""
+
+    epoch: int = 0  # being trained, from 0
+    updates_in_epoch: int = 0  # done in that epoch
+    step: int = 0  # updates done in all
+    validated_step: int = 0  # step of the last validation; 0: none yet
+    seconds: float = 0.0  # spent training, over all resumptions
+    lr_scale: float = 1.0  # what a plateau schedule has made of the rate
+    stopping: StoppingState = field(default_factory=StoppingState)

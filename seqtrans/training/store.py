@@ -1,0 +1,129 @@
+"""The checkpoints of a run: written, pointed at, and deleted when superseded."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from seqtrans.errors import TrainingError
+from seqtrans.shapes import Tensor
+from seqtrans.training import checkpoint
+from seqtrans.training.config import CheckpointsConfig, TrainingConfig
+from seqtrans.training.early_stopping import StoppingConfig, StoppingState
+from seqtrans.training.keeping import Record, best_first, superfluous
+from seqtrans.training.run_directory import AVERAGED, RunDirectory
+from seqtrans.training.state import TrainState
+
+
+@dataclass(frozen=True)
+class CheckpointStore:
+    """Keeps the checkpoints of one run as its config wants; used by one process of a run."""
+
+    run: RunDirectory
+    checkpoints: CheckpointsConfig
+    stopping: StoppingConfig
+    optimizer: str  # kind of optimizer whose tensors are saved
+
+    @classmethod
+    def of(cls, run: RunDirectory, config: TrainingConfig) -> "CheckpointStore":
+        """The store that a training config describes."""
+        return cls(run, config.checkpoints, config.stopping, config.optimizer.kind)
+
+    def save(
+        self,
+        state: TrainState,
+        metrics: Mapping[str, float],
+        tensors: Mapping[str, dict[str, Tensor]],
+    ) -> None:
+        """Write the checkpoint of ``state.step``; then, and only then, delete older ones.
+
+        Args:
+            state: Where the run stands.
+            metrics: What validation measured at this step; empty where it was not its turn.
+            tensors: By file, tensors by name. See ``checkpoint``.
+
+        Raises:
+            TrainingError: It can't be written; earlier checkpoints are as they were.
+        """
+        path, plain = self.run.at(state.step), self._plain(state, metrics)
+        try:
+            checkpoint.write(path, plain, tensors)
+            self._tidy(state.step)
+        except OSError as error:
+            raise _cannot_save(path.parent, state.step, error) from error
+
+    def add_metrics(self, state: TrainState, metrics: Mapping[str, float]) -> None:
+        """Complete a checkpoint that was saved before its validation was done."""
+        path = self.run.at(state.step)
+        try:
+            checkpoint.rewrite_state(path, self._plain(state, metrics))
+            self._tidy(state.step)
+        except OSError as error:
+            raise _cannot_save(path.parent, state.step, error) from error
+
+    def save_averaged(
+        self, steps: list[int], metrics: Mapping[str, float], weights: dict[str, Tensor]
+    ) -> None:
+        """Write the mean of checkpoints as one more, which may become the best."""
+        path = self.run.checkpoints / AVERAGED
+        plain = {"steps": steps, "metrics": dict(metrics)}
+        try:
+            checkpoint.write(path, plain, {checkpoint.MODEL: weights})
+            self._point_at_best()
+        except OSError as error:
+            raise _cannot_save(path.parent, steps[-1], error) from error
+
+    def best_steps(self, count: int) -> list[int]:
+        """Steps of the best ``count`` checkpoints, best first."""
+        return [record.step for record in best_first(self.records(), self.stopping)[:count]]
+
+    def records(self) -> list[Record]:
+        """What is known of each checkpoint; a damaged one is as good as not validated."""
+        return [self._record(step) for step in self.run.steps()]
+
+    def _record(self, step: int) -> Record:
+        try:
+            plain = checkpoint.read_state(self.run.at(step), check_files=False)
+        except checkpoint.CheckpointError:
+            return Record(step)
+        value = plain["metrics"].get(self.stopping.metric)
+        return Record(step, value, ends_epoch=plain["state"]["updates_in_epoch"] == 0)
+
+    def _plain(self, state: TrainState, metrics: Mapping[str, float]) -> dict[str, Any]:
+        return {"state": asdict(state), "metrics": dict(metrics), "optimizer": self.optimizer}
+
+    def _tidy(self, step: int) -> None:
+        self.run.point("last", str(step))
+        self._point_at_best()
+        for old in superfluous(self.records(), self.checkpoints, self.stopping):
+            checkpoint.remove(self.run.at(old))
+
+    def _point_at_best(self) -> None:
+        best = best_first(self.records(), self.stopping)
+        step, value = (best[0].step, best[0].value) if best else (None, None)
+        averaged = self._averaged_value()
+        if averaged is not None and (value is None or self.stopping.is_better(averaged, value)):
+            self.run.point("best", AVERAGED)
+        elif step is not None:
+            self.run.point("best", str(step))
+
+    def _averaged_value(self) -> float | None:
+        try:
+            plain = checkpoint.read_state(self.run.checkpoints / AVERAGED, check_files=False)
+        except checkpoint.CheckpointError:
+            return None
+        return plain["metrics"].get(self.stopping.metric)
+
+
+def state_from(plain: Mapping[str, Any]) -> TrainState:
+    """The state in what ``checkpoint.read_state`` returned for a checkpoint of a store."""
+    values: dict[str, Any] = dict(plain["state"])
+    stopping = StoppingState(**values.pop("stopping"))
+    return TrainState(**values, stopping=stopping)
+
+
+def _cannot_save(folder: object, step: int, error: OSError) -> TrainingError:
+    cause = error.strerror or str(error)
+    return TrainingError(
+        f"checkpoint of step {step} can't be written to {folder}: {cause}; "
+        "earlier checkpoints are whole: make room, then go on with --resume"
+    )
