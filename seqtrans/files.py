@@ -1,7 +1,10 @@
 """Files that appear whole or not at all."""
 
 import os
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -9,13 +12,27 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
     A reader, or a run that is killed at any moment, sees the old file or the new one.
     """
-    aside = path.with_name(f".{path.name}.partial")
     data = content.encode() if isinstance(content, str) else content
-    with aside.open("wb") as file:
+    with open_aside(path) as file:
         file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
+
+
+@contextmanager
+def open_aside(path: Path) -> Generator[BinaryIO]:
+    """A file to write that takes the place of ``path`` at the end: flushed to the disk, renamed.
+
+    After an error it is gone and ``path`` is as it was.
+    """
+    aside = path.with_name(f".{path.name}.partial")
+    try:
+        with aside.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
     sync_folder(path.parent)
 
 

@@ -1,0 +1,116 @@
+"""``seqtrans score``: how likely a model finds given translations."""
+
+import json
+import math
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from seqtrans.cli.options import Checkpoint, Device, Output, Precision, Run, Threads, overridden
+from seqtrans.cli.streams import open_output, with_progress, write_lines
+from seqtrans.errors import DataError
+
+if TYPE_CHECKING:
+    from seqtrans.tasks.scoring import Pair, ScoredPair, Summary
+
+Format = Literal["text", "jsonl"]
+
+
+def score(  # noqa: PLR0913 - typer's signature
+    run: Run,
+    source: Annotated[Path, typer.Argument(help="Source text, one line each.")],
+    target: Annotated[Path, typer.Argument(help="Its translation, line by line.")],
+    *,
+    tokens: Annotated[
+        bool,
+        typer.Option(
+            "--tokens",
+            help="TARGET is what translate --format jsonl wrote: score exactly its tokens.",
+        ),
+    ] = False,
+    output: Output = None,
+    output_format: Annotated[
+        Format,
+        typer.Option(
+            "--format",
+            help="Columns: log-probability, score, number of tokens; or JSON with every token.",
+        ),
+    ] = "text",
+    length_penalty: Annotated[
+        float | None, typer.Option(min=0, help="Exponent of the length in the score.")
+    ] = None,
+    batch_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Tokens of either side scored at once.")
+    ] = None,
+    checkpoint: Checkpoint = "best",
+    precision: Precision = "fp32",
+    device: Device = "auto",
+    threads: Threads = None,
+) -> None:
+    """Score given translations, and print the perplexity of them all to the standard error.
+
+    The score is the log-probability / length ** length penalty, EOS counted, by which translate
+    ranks. Text is segmented anew, so translate may have found the same text by other tokens.
+    """
+    from seqtrans.data.parallel import CorpusFiles, read_pairs
+    from seqtrans.recipe import load_run
+    from seqtrans.tasks.placement import use_threads
+    from seqtrans.tasks.scoring import Scorer, Summary
+
+    use_threads(threads)
+    with open_output(output) as file:
+        loaded = load_run(run, checkpoint)
+        config = overridden(
+            loaded.recipe.decoding, length_penalty=length_penalty, batch_tokens=batch_tokens
+        )
+        scorer = Scorer(loaded.model, loaded.segmenters, config, device, precision)
+        lines = read_pairs(CorpusFiles(source=source, target=target))
+        pairs = _with_tokens(lines, target) if tokens else lines
+        summary = Summary()
+        scored = with_progress(_counted(scorer.stream(pairs), summary), "pairs")
+        write_lines(map(_as_json if output_format == "jsonl" else _as_text, scored), file)
+    sys.stderr.write(_said(summary, scorer.max_tokens))
+
+
+def _with_tokens(lines: Iterable[tuple[str, str]], path: Path) -> Iterator["Pair"]:
+    """Pairs whose target is the tokens in a line of JSON."""
+    for number, (source, line) in enumerate(lines, start=1):
+        try:
+            found = json.loads(line)["tokens"]
+        except (ValueError, TypeError, KeyError) as error:
+            raise DataError(
+                f"{path}:{number}: is no JSON object with 'tokens', as translate --format jsonl "
+                "writes; leave out --tokens if it is text"
+            ) from error
+        yield source, [str(token) for token in found]
+
+
+def _counted(scored: Iterable["ScoredPair"], summary: "Summary") -> Iterator["ScoredPair"]:
+    for pair in scored:
+        summary.add(pair)
+        yield pair
+
+
+def _as_text(pair: "ScoredPair") -> str:
+    return f"{pair.log_prob:.6f}\t{pair.score:.6f}\t{len(pair.tokens)}"
+
+
+def _as_json(pair: "ScoredPair") -> str:
+    fields = {
+        "log_prob": None if math.isnan(pair.log_prob) else pair.log_prob,
+        "score": None if math.isnan(pair.score) else pair.score,
+        "tokens": list(pair.tokens),
+        "token_log_probs": list(pair.token_log_probs),
+    }
+    return json.dumps(fields, ensure_ascii=False)
+
+
+def _said(summary: "Summary", max_tokens: int) -> str:
+    said = f"{summary.pairs:,} pairs, {summary.tokens:,} target tokens"
+    said += f", log-probability {summary.log_prob:.2f}, perplexity {summary.perplexity:.3f}\n"
+    if summary.skipped:
+        said += f"{summary.skipped:,} of them not scored: longer than {max_tokens:,} tokens\n"
+    return said

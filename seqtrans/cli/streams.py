@@ -1,0 +1,72 @@
+"""Where commands that go line by line read from, write to, and say how far they are."""
+
+import io
+import sys
+import time
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, TypeVar
+
+from seqtrans.errors import DataError
+
+ItemT = TypeVar("ItemT")
+
+_INTERVAL = 0.5  # seconds between two lines of progress
+
+
+def read_lines(path: Path | None) -> Iterator[str]:
+    """Lines of a file, or of the standard input if it is None or ``-``."""
+    from seqtrans.data.reading import open_lines, stream_lines
+
+    if path is not None and str(path) != "-":
+        return open_lines(path)
+    # Not sys.stdin: a thread that waits in it at the end would hold a lock Python then wants.
+    return stream_lines(io.BufferedReader(io.FileIO(0, closefd=False)), "standard input")
+
+
+@contextmanager
+def open_output(path: Path | None) -> Generator[BinaryIO]:
+    """A file that appears whole at the end or not at all; the standard output if it is None.
+
+    Raises:
+        DataError: The file can't be written.
+    """
+    from seqtrans.files import open_aside
+
+    if path is None:
+        yield sys.stdout.buffer
+        return
+    try:
+        if path.exists() and not path.is_file():  # a device or a named pipe
+            with path.open("wb") as file:
+                yield file
+        else:
+            with open_aside(path) as file:
+                yield file
+    except OSError as error:
+        raise DataError(f"{path}: can't be written: {error.strerror or error}") from error
+
+
+def write_lines(lines: Iterable[str], file: BinaryIO) -> None:
+    """Write lines as UTF-8, each at once: whoever reads a pipe should not wait for a block."""
+    for line in lines:
+        file.write(f"{line}\n".encode())
+        file.flush()
+
+
+def with_progress(items: Iterable[ItemT], unit: str) -> Iterator[ItemT]:
+    """``items``, counted on the standard error if that is a terminal."""
+    if not sys.stderr.isatty():
+        yield from items
+        return
+    started = shown = time.monotonic()
+    count = 0
+    for count, item in enumerate(items, start=1):
+        yield item
+        if (now := time.monotonic()) - shown >= _INTERVAL:
+            shown = now
+            sys.stderr.write(f"\r{count:,} {unit}, {count / (now - started):,.1f}/s ")
+            sys.stderr.flush()
+    seconds = time.monotonic() - started
+    sys.stderr.write(f"\r{count:,} {unit} in {seconds:,.1f} s\n")

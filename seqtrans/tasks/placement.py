@@ -1,0 +1,39 @@
+"""Where and in which arithmetic a trained model works."""
+
+from typing import Literal
+
+import torch
+from torch import nn
+
+from seqtrans.errors import SeqtransError
+from seqtrans.training.precision import Precision, uses_bf16
+
+DeviceName = Literal["auto", "cpu", "cuda"]
+
+
+def place(model: nn.Module, device: DeviceName, precision: Precision) -> torch.device:
+    """Make a model ready to be used: on a device, without dropout, in fp32 or bf16.
+
+    Args:
+        model: Changed in place.
+        device: ``auto`` is a GPU where there is one.
+        precision: ``bf16`` rounds the weights, too; ``auto`` does where the processor
+            multiplies bf16 matrices itself.
+
+    Raises:
+        SeqtransError: There is no such device.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise SeqtransError("--device cuda: no usable GPU here; leave it out, or use cpu")
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    where = torch.device(device)
+    dtype = torch.bfloat16 if uses_bf16(precision, where) else torch.float32
+    model.to(where, dtype).eval().requires_grad_(requires_grad=False)
+    return where
+
+
+def use_threads(count: int | None) -> None:
+    """Compute with ``count`` processor cores; with all there are if None."""
+    if count is not None:
+        torch.set_num_threads(count)

@@ -1,0 +1,184 @@
+"""Text in, text out: one line for every line, whatever it holds."""
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from seqtrans.data.batch import collate_sources
+from seqtrans.data.batching import plan_by_length
+from seqtrans.data.segmentation import Segmenters
+from seqtrans.decoding.beam import BeamSearch, DecodingConfig, build_search
+from seqtrans.errors import CheckpointError
+from seqtrans.protocols import Hypothesis, Seq2SeqModel
+from seqtrans.tasks.long_input import split_long
+from seqtrans.tasks.placement import DeviceName, place
+from seqtrans.tasks.reading_ahead import windows
+from seqtrans.training.precision import Precision
+
+_BATCHES_AHEAD = 8  # in a window; more would sort better by length and answer later
+_CHARACTERS_A_TOKEN = 3
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One translation of a line.
+
+    Attributes:
+        text: Without line ends.
+        score: Log-probability / length ** length_penalty, EOS counted; 0 for an empty line.
+        tokens: Target pieces, without EOS.
+    """
+
+    text: str
+    score: float
+    tokens: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Translation(Candidate):
+    """The best translation of a line, and those that came next, best first."""
+
+    alternatives: tuple[Candidate, ...] = ()
+
+
+class Translator:
+    """A trained model that translates lines of text.
+
+    The result for a line depends on the line alone: not on its neighbours, nor on the batch size
+    (beyond the last digits of floating point). A blank line gives an empty one. A line of more
+    than ``max_source_tokens`` tokens is translated sentence by sentence and joined by spaces;
+    the first one is warned of.
+
+    Args:
+        model: An ``EncoderDecoder`` or another ``Seq2SeqModel``; moved and converted in place.
+        segmenters: Text to ids and back, as in training.
+        config: How to search.
+        device: ``auto`` is a GPU where there is one.
+        precision: ``bf16`` is faster on some processors and a little less exact.
+
+    Raises:
+        TypeError: ``model`` can't be decoded.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        segmenters: Segmenters,
+        config: DecodingConfig,
+        device: DeviceName = "auto",
+        precision: Precision = "fp32",
+    ) -> None:
+        if not isinstance(model, Seq2SeqModel):
+            raise TypeError(f"{type(model).__name__} can't be decoded: it is no Seq2SeqModel")
+        self.device = place(model, device, precision)
+        self.model = model
+        self.segmenters = segmenters
+        self.config = config
+        self.search: BeamSearch = build_search(config, segmenters.target.specials)
+        self._has_warned = False
+
+    def translate(self, lines: Sequence[str]) -> list[str]:
+        """Translations of ``lines``, in their order.
+
+        Raises:
+            TypeError: ``lines`` is one string, not several.
+        """
+        if isinstance(lines, str):
+            raise TypeError(f"translate takes a list of lines: translate([{lines[:20]!r}])")
+        return [translation.text for translation in self.translate_window(lines)]
+
+    def stream(self, lines: Iterable[str]) -> Iterator[Translation]:
+        """Translations of ``lines``, in their order, as they come.
+
+        Another thread reads ``lines``, by a bounded number ahead; what comes slowly is translated
+        as soon as it is there.
+        """
+        size = _BATCHES_AHEAD * self.config.batch_tokens * _CHARACTERS_A_TOKEN
+        for window in windows(lines, size):
+            yield from self.translate_window(window)
+
+    def translate_window(self, lines: Sequence[str]) -> list[Translation]:
+        """Translations of ``lines``, in their order; all are held at once.
+
+        Raises:
+            CheckpointError: The model computes what is not a number.
+        """
+        distinct = list(dict.fromkeys(lines))
+        parts = self._segment(distinct)
+        found = self._search([ids for of_line in parts for ids in of_line])
+        translations: dict[str, Translation] = {}
+        for line, of_line in zip(distinct, parts, strict=True):
+            translations[line] = self._join([next(found) for _ in of_line])
+        return [translations[line] for line in lines]
+
+    def _segment(self, lines: Sequence[str]) -> list[list[list[int]]]:
+        """Source ids of the parts of every line: none if it is blank, one unless it is long."""
+        segmenter, limit = self.segmenters.source, self.config.max_source_tokens
+        parts: list[list[list[int]]] = []
+        for line, ids in zip(lines, segmenter.encode(lines), strict=True):
+            if len(ids) <= limit:
+                parts.append([ids] if ids and not line.isspace() else [])
+                continue
+            self._warn_of_long(len(ids))
+            texts = split_long(line, limit, lambda texts: [len(x) for x in segmenter.encode(texts)])
+            # A single character can't be cut, though it may stand for many.
+            parts.append([ids[:limit] for ids in segmenter.encode(texts) if ids])
+        return parts
+
+    def _search(self, sources: Sequence[list[int]]) -> Iterator[list[Hypothesis]]:
+        """Hypotheses of every source, best first."""
+        found: list[list[Hypothesis]] = [[] for _ in sources]
+        lengths = np.array([len(ids) for ids in sources], np.int64)
+        for group in plan_by_length(lengths, batch_tokens=self.config.batch_tokens):
+            rows = group.tolist()
+            batch = collate_sources([sources[i] for i in rows], self.segmenters.source.specials)
+            source, mask = (x.to(self.device) for x in batch)
+            for row, hypotheses in zip(rows, self._search_batch(source, mask), strict=True):
+                found[row] = hypotheses
+        return iter(found)
+
+    def _search_batch(self, source: torch.Tensor, mask: torch.Tensor) -> list[list[Hypothesis]]:
+        try:
+            found = self.search(self.model, source, mask)
+        except FloatingPointError as error:
+            raise CheckpointError(
+                f"can't translate: {error}; take another checkpoint, or --precision fp32"
+            ) from error
+        return found
+
+    def _join(self, parts: Sequence[list[Hypothesis]]) -> Translation:
+        """The translation of a line from those of its parts; the nth best of each go together."""
+        if not parts:
+            return Translation("", 0.0, ())
+        count = max(map(len, parts))
+        ranked = [self._candidate([p[min(n, len(p) - 1)] for p in parts]) for n in range(count)]
+        best = ranked[0]
+        return Translation(best.text, best.score, best.tokens, tuple(ranked[1:]))
+
+    def _candidate(self, parts: Sequence[Hypothesis]) -> Candidate:
+        segmenter, penalty = self.segmenters.target, self.config.length_penalty
+        texts = (segmenter.decode(part.tokens) for part in parts)
+        lengths = [len(part.tokens) + 1 for part in parts]
+        log_probs = (p.score * n**penalty for p, n in zip(parts, lengths, strict=True))
+        score = sum(log_probs) / sum(lengths) ** penalty if len(parts) > 1 else parts[0].score
+        tokens = tuple(segmenter.pieces[i] for part in parts for i in part.tokens)
+        return Candidate(" ".join(filter(None, map(_one_line, texts))), score, tokens)
+
+    def _warn_of_long(self, tokens: int) -> None:
+        if not self._has_warned:
+            self._has_warned = True
+            logging.getLogger(__name__).warning(
+                "a line has %d tokens, more than max_source_tokens (%d): it and others like it "
+                "are translated in parts",
+                tokens,
+                self.config.max_source_tokens,
+            )
+
+
+def _one_line(text: str) -> str:
+    """``text`` without anything that some program takes for the end of a line."""
+    return " ".join(text.splitlines())
