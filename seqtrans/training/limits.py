@@ -1,4 +1,4 @@
-"""When a run is over, and how far away that is."""
+"""What is due after a step, when a run is over, and how far away that is."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -41,6 +41,23 @@ def limit_reached(config: TrainingConfig, state: TrainState) -> StopReason | Non
 def is_out_of_time(config: TrainingConfig, state: TrainState) -> bool:
     """Whether ``max_minutes`` have passed."""
     return config.max_minutes is not None and state.seconds >= 60.0 * config.max_minutes
+
+
+def is_validation_due(config: TrainingConfig, state: TrainState, reason: StopReason | None) -> bool:
+    """Whether to validate before going on, or before ending for ``reason``."""
+    if state.validated_step == state.step or reason is StopReason.INTERRUPTED:
+        return False
+    every = config.validate_every_steps
+    is_regular = state.step % every == 0 if every else state.updates_in_epoch == 0
+    return is_regular or reason is not None
+
+
+def is_save_due(config: TrainingConfig, state: TrainState) -> bool:
+    """Whether to write a checkpoint even where there is no validation."""
+    wanted = config.checkpoints
+    if wanted.keep_every_epoch and state.updates_in_epoch == 0:
+        return True
+    return wanted.every_steps is not None and state.step % wanted.every_steps == 0
 
 
 def seconds_left(config: TrainingConfig, state: TrainState, pace: float) -> float | None:

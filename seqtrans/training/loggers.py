@@ -1,8 +1,33 @@
-"""Where the numbers of a run go."""
+"""Where the numbers and the words of a run go: files, the console, a progress bar."""
 
 import json
-from collections.abc import Mapping
+import logging
+import sys
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TextIO
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+talk = logging.getLogger(__name__)
+
+Format = Callable[[float], str]
+COLUMNS: dict[str, Format] = {  # of a line about training, in this order; others follow
+    "epoch": lambda value: f"epoch {value + 1:.0f}",
+    "loss": lambda value: f"loss {value:.3f}",
+    "perplexity": lambda value: f"perplexity {value:.4g}",
+    "targets_per_second": lambda value: f"{value:,.0f} targets/s",
+    "data_wait_share": lambda value: f"waits {value:.0%}",
+    "padding_share": lambda value: f"padding {value:.0%}",
+    "learning_rate": lambda value: f"rate {value:.2e}",
+    "gradient_norm": lambda value: f"gradient {value:.3g}",
+    "memory_mb": lambda value: f"{value:,.0f} MB",
+    "seconds_left": lambda value: f"{duration(value)} left",
+}
+UNSAID = frozenset({"nll", "seconds"})
 
 
 class JsonLinesLogger:
@@ -15,3 +40,116 @@ class JsonLinesLogger:
         """See ``MetricsLogger.log``; the line is in the file when this returns."""
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, **metrics}) + "\n")
+
+
+class ConsoleLogger:
+    """Says one line per call and, on a terminal, moves a progress bar.
+
+    Lines go through ``logging``, hence also wherever ``speaking`` sends them. Use it as a
+    context, so that the bar disappears at the end.
+    """
+
+    def __init__(self) -> None:
+        self._progress: Progress | None = None
+        self._bar: TaskID | None = None
+
+    def __enter__(self) -> Self:
+        if sys.stderr.isatty():
+            self._progress = _progress()
+            self._bar = self._progress.add_task("training", total=None, left="")
+            self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._progress:
+            self._progress.stop()
+            self._progress = None
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """See ``MetricsLogger.log``."""
+        talk.info("%s", describe(step, metrics))
+        left = metrics.get("train/seconds_left")
+        if self._progress and self._bar is not None and left is not None:
+            done = metrics["train/seconds"]
+            self._progress.update(
+                self._bar, completed=done, total=done + left, left=f"{duration(left)} left"
+            )
+
+
+def describe(step: int, metrics: Mapping[str, float]) -> str:
+    """One line for people about what was measured at a step."""
+    train = _under("train/", metrics)
+    known = [show(train[name]) for name, show in COLUMNS.items() if name in train]
+    others = [f"{name} {train[name]:.4g}" for name in train.keys() - COLUMNS.keys() - UNSAID]
+    measured = [f"{name} {value:.4g}" for name, value in _under("valid/", metrics).items()]
+    said = "validation: " + ", ".join(measured) if measured else ""
+    return "  ".join(filter(None, [f"step {step:,}", *known, *sorted(others), said]))
+
+
+def duration(seconds: float) -> str:
+    """Hours, minutes and seconds, as ``1:02:03`` or ``2:03``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+@contextmanager
+def speaking(log: Path | None = None) -> Generator[None]:
+    """Within, what seqtrans has to say goes to stderr and, with the time, to a file.
+
+    Raises:
+        OSError: The file can't be written.
+    """
+    handlers: list[logging.Handler] = [_Stderr()]
+    if log:
+        file = logging.FileHandler(log, encoding="utf-8")
+        file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        handlers.append(file)
+    root = logging.getLogger("seqtrans")
+    level, propagates = root.level, root.propagate
+    for handler in handlers:
+        root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    root.propagate = False
+    try:
+        yield
+    finally:
+        root.propagate = propagates
+        root.setLevel(level)
+        for handler in handlers:
+            root.removeHandler(handler)
+            handler.close()
+
+
+class _Stderr(logging.StreamHandler[Any]):
+    """Writes to what ``sys.stderr`` is at the time: a progress bar takes its place."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return sys.stderr
+
+
+def _under(prefix: str, metrics: Mapping[str, float]) -> dict[str, float]:
+    return {k.removeprefix(prefix): v for k, v in metrics.items() if k.startswith(prefix)}
+
+
+def _progress() -> "Progress":
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[left]}"),
+    )
+    # What is written to stderr meanwhile appears above the bar.
+    return Progress(*columns, console=Console(stderr=True), transient=True, refresh_per_second=2)

@@ -1,0 +1,101 @@
+"""Seconds of checking before hours of training."""
+
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from seqtrans.errors import TrainingError
+from seqtrans.protocols import BatchT, Task
+from seqtrans.training.config import TrainingConfig
+from seqtrans.training.optimizer import moments_per_weight
+from seqtrans.training.precision import autocast, uses_bf16
+from seqtrans.training.run_directory import RunDirectory, check_disk_space
+from seqtrans.training.weights import named_weights
+from seqtrans.training.window import peak_memory
+
+
+class Rehearsal(NamedTuple):
+    """What the largest batch took."""
+
+    targets: int
+    seconds: float  # forward and backward
+    memory: int  # bytes at the peak; on the CPU of the whole process so far
+
+
+def try_largest_batch(task: Task[BatchT], model: nn.Module, config: TrainingConfig) -> Rehearsal:
+    """One forward and backward pass on the batch that needs the most memory.
+
+    Weights, buffers, gradients and the random state are afterwards as they were.
+
+    Raises:
+        TrainingError: It does not fit into memory.
+    """
+    device = next(model.parameters()).device
+    batch = task.largest_batch()
+    began = time.monotonic()
+    with (
+        _untouched(model, device),
+        autocast(bf16=uses_bf16(config.precision, device), device=device),
+    ):
+        try:
+            task.loss_sums(model, batch.to(device)).loss.backward()
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise TrainingError(
+                f"the largest batch, of {batch.num_targets} targets, does not fit into memory; "
+                "make batches smaller and raise training.accumulate as much"
+            ) from error
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return Rehearsal(batch.num_targets, time.monotonic() - began, peak_memory())
+
+
+def check_room(run: RunDirectory, model: nn.Module, config: TrainingConfig) -> None:
+    """Make sure that all checkpoints of a run fit on its disk.
+
+    Raises:
+        TrainingError: They don't.
+    """
+    wanted = config.checkpoints
+    count = wanted.keep_best + wanted.keep_last + 1  # the one being written
+    count += 1 if wanted.average_best else 0
+    count += (config.max_epochs or 0) if wanted.keep_every_epoch else 0
+    check_disk_space(run, checkpoint_size(model, config), count)
+
+
+def checkpoint_size(model: nn.Module, config: TrainingConfig) -> int:
+    """Bytes of one checkpoint, about."""
+    weights = sum(tensor.nbytes for tensor in named_weights(model).values())
+    trained = sum(p.nbytes for p in model.parameters() if p.requires_grad)
+    average = weights if config.ema_decay else 0
+    return weights + average + trained * moments_per_weight(config.optimizer)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out: on a device, in torch or in numpy."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    said = str(error)
+    return "not enough memory" in said or "can't allocate memory" in said
+
+
+@contextmanager
+def _untouched(model: nn.Module, device: torch.device) -> Generator[None]:
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    was_training = model.training
+    devices = [device] if device.type == "cuda" else []
+    model.train()
+    try:
+        with torch.random.fork_rng(devices):
+            yield
+    finally:
+        model.train(was_training)
+        model.zero_grad(set_to_none=True)
+        with torch.no_grad():
+            for name, buffer in model.named_buffers():
+                buffer.copy_(buffers[name])
