@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import sentencepiece
+from annotated_types import Ge
 
 from seqtrans.data.vocabulary import SPECIAL_PIECES, SPECIALS, on_one_line
 from seqtrans.errors import DataError, RecipeError
@@ -69,7 +70,7 @@ class SubwordConfig:
     """Share of the text whose characters become pieces, at least 0.98; the rarest do not."""
     normalization: Literal["nmt_nfkc", "nmt_nfkc_cf", "nfkc", "nfkc_cf", "identity"] = "nmt_nfkc"
     """What is done to text first; ``_cf`` folds case; all but ``identity`` also tidy spaces."""
-    input_sentence_size: Positive = 100_000
+    input_sentence_size: Annotated[int, Ge(101)] = 100_000
     """Most lines, drawn at random, that pieces are found in: about 1.5 kB of memory each."""
     sampling: Sampling | None = None
     """Draw segmentations of the training text at random; always the best one if null."""
@@ -243,7 +244,7 @@ def _relayed(lines: Iterable[str], failures: list[BaseException]) -> Iterator[by
 
 
 def _explained(message: str, config: SubwordConfig) -> DataError | RecipeError:
-    if "sentences_.empty()" in message:
+    if "sentences_.empty()" in message or "all_chars_count" in message:
         return DataError("the training text is blank: there is nothing to make subwords of")
     size = f"vocab_size {config.vocab_size}"
     if found := re.search(r"value <= (\d+)", message):

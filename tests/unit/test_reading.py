@@ -1,0 +1,152 @@
+import gzip
+import io
+import itertools
+import lzma
+import os
+
+import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seqtrans.data.reading import open_lines, split_lines, stream_lines
+from seqtrans.errors import DataError
+
+ZSTD = zstandard.ZstdCompressor(write_checksum=True)  # as the zstd command does
+COMPRESS = {".txt": bytes, ".gz": gzip.compress, ".xz": lzma.compress, ".zst": ZSTD.compress}
+TRICKY = "a\u2028b\x0bc\x0cd\x85e\x1cf\rg\x00"
+TEXT = st.text(st.sampled_from("ab é\u2028\x85\r\n\x0b\ufeff😀"), max_size=40)
+
+
+def written(folder, content, name="text.txt"):
+    path = folder / name
+    path.write_bytes(content)
+    return path
+
+
+def blocks_of(content, cuts):
+    edges = [0, *sorted({min(cut, len(content)) for cut in cuts}), len(content)]
+    return [content[a:b] for a, b in itertools.pairwise(edges)]
+
+
+def lines_by_python(content):
+    """Independent answer: Python's own text layer, told that only LF ends a line."""
+    lines = list(io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", newline="\n"))
+    return [x.removesuffix("\r\n") if x.endswith("\r\n") else x.removesuffix("\n") for x in lines]
+
+
+@given(TEXT, st.booleans(), st.lists(st.integers(0, 80), max_size=6))
+def test_lines_are_pythons_wherever_blocks_are_cut(text, mark, cuts):
+    content = text.encode("utf-8-sig" if mark else "utf-8")
+    assert list(split_lines(blocks_of(content, cuts), "x")) == lines_by_python(content)
+
+
+@pytest.mark.parametrize("ending", COMPRESS)
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_every_format_gives_the_same_lines(tmp_path, ending, line_end, mark):
+    lines = [TRICKY, "", "Zürich 😀", "x" * 600_000, "last"]
+    content = mark + line_end.join(lines).encode()
+    assert list(open_lines(written(tmp_path, COMPRESS[ending](content), "t" + ending))) == lines
+
+
+@pytest.mark.parametrize("ending", [".gz", ".xz", ".zst"])
+def test_compressed_parts_one_after_the_other_are_one_text(tmp_path, ending):
+    content = COMPRESS[ending](b"one\ntw") + COMPRESS[ending](b"") + COMPRESS[ending](b"o\nthree")
+    assert list(open_lines(written(tmp_path, content, "t" + ending))) == ["one", "two", "three"]
+
+
+@pytest.mark.parametrize("content", [b"", b"\xef\xbb\xbf"])
+def test_an_empty_file_has_no_lines(tmp_path, content):
+    assert list(open_lines(written(tmp_path, content))) == []
+
+
+@pytest.mark.parametrize("ending", [".gz", ".xz", ".zst"])
+@pytest.mark.parametrize("keep", [0.3, 0.9])
+def test_a_truncated_file_is_named(tmp_path, ending, keep):
+    content = COMPRESS[ending](os.urandom(300_000).hex().encode())
+    path = written(tmp_path, content[: int(len(content) * keep)], "t" + ending)
+    with pytest.raises(DataError, match=r"t\.\w+: truncated, or not \.\w+ at all") as error:
+        list(open_lines(path))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("ending", [".gz", ".xz", ".zst"])
+def test_a_file_that_is_not_what_its_name_says_is_named(tmp_path, ending):
+    with pytest.raises(DataError, match=f"t{ending}: truncated, or not {ending} at all"):
+        list(open_lines(written(tmp_path, b"plain text\n" * 50, "t" + ending)))
+
+
+@pytest.mark.parametrize("ending", [".gz", ".xz", ".zst"])
+def test_a_damaged_file_is_named(tmp_path, ending):
+    content = bytearray(COMPRESS[ending](os.urandom(30_000).hex().encode()))
+    middle = len(content) // 2
+    content[middle : middle + 400] = bytes(400)
+    with pytest.raises(DataError, match=f"t{ending}: "):
+        list(open_lines(written(tmp_path, bytes(content), "t" + ending)))
+
+
+def test_a_missing_file_and_a_folder_are_named(tmp_path):
+    with pytest.raises(DataError, match=r"none\.de: no such file$"):
+        list(open_lines(tmp_path / "none.de"))
+    with pytest.raises(DataError, match=r"is a folder, not a text file$"):
+        list(open_lines(tmp_path))
+
+
+@pytest.mark.parametrize("ending", COMPRESS)
+def test_bad_utf8_is_located_by_line_and_byte(tmp_path, ending):
+    before = "Grüße\r\n" * 100_000  # several blocks
+    content = before.encode() + "Füße: ".encode() + b"caf\xe9 au lait\nmore\n"
+    path = written(tmp_path, COMPRESS[ending](content), "t" + ending)
+    with pytest.raises(DataError) as error:
+        list(open_lines(path))
+    offset = content.index(b"\xe9") + 1
+    assert str(error.value) == (
+        f"{path}:100001: not UTF-8: byte 12 of the line, byte {offset} of the text, is 0xe9; "
+        "convert it, for instance with iconv -f latin1 -t utf-8"
+    )
+
+
+@pytest.mark.parametrize("bad", [b"\x80", b"\xc0\xaf", b"\xed\xa0\x80", b"\xf4\x90\x80\x80"])
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_the_byte_is_right_after_a_mark_and_in_the_last_line(bad, mark):
+    content = mark + b"ok\nab" + bad
+    with pytest.raises(
+        DataError, match=rf"^x:2: not UTF-8: byte 3 of the line, byte {len(mark) + 6} "
+    ):
+        list(split_lines([content], "x"))
+
+
+def test_a_character_cut_off_at_the_end_is_no_utf8():
+    with pytest.raises(DataError, match="byte 2 of the line, byte 2 of the text, is 0xc3"):
+        list(split_lines([b"a\xc3"], "x"))
+
+
+@pytest.mark.parametrize("ending", [".gz", ".xz", ".zst"])
+def test_a_compressed_file_without_the_ending_gets_a_hint(tmp_path, ending):
+    path = written(tmp_path, COMPRESS[ending](b"some text\n" * 99), "corpus")
+    with pytest.raises(DataError, match=f"compressed: give its name the ending {ending}"):
+        list(open_lines(path))
+
+
+def test_utf16_gets_a_hint():
+    with pytest.raises(DataError, match="iconv -f utf-16"):
+        list(split_lines(["hallo\n".encode("utf-16")], "x"))
+
+
+def test_a_stream_gives_a_line_before_it_ends():
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb") as stream, os.fdopen(writing, "wb", buffering=0) as feed:
+        lines = stream_lines(stream, "<stdin>")
+        feed.write(b"one\ntwo\nthr")
+        assert [next(lines), next(lines)] == ["one", "two"]
+        feed.write(b"ee\n")
+        assert next(lines) == "three"
+
+
+def test_only_what_is_asked_for_is_read():
+    def blocks():
+        yield b"one\n"
+        raise AssertionError("asked for too much")
+
+    assert next(split_lines(blocks(), "x")) == "one"
