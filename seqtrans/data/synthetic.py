@@ -1,0 +1,65 @@
+"""Sentence pairs made up by a rule: for tests, first recipes and measurements."""
+
+from collections.abc import Iterator
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Int
+
+Rule = Literal["copy", "reverse", "sort"]
+
+_BLOCK = 4096
+
+
+def synthetic_pairs(
+    rule: Rule,
+    num_pairs: int,
+    *,
+    seed: int = 0,
+    max_tokens: int = 10,
+    num_symbols: int = 10,
+    mean_tokens: float | None = None,
+) -> Iterator[tuple[str, str]]:
+    """Numbers separated by spaces, and the same copied, reversed or sorted.
+
+    A pure function of its arguments; the first pairs do not depend on how many follow.
+
+    Args:
+        rule: What the target makes of the source.
+        num_pairs: Number of pairs.
+        seed: Another seed, other pairs.
+        max_tokens: Most numbers in a sentence; the fewest is 1.
+        num_symbols: The numbers are 0 to ``num_symbols - 1``.
+        mean_tokens: Lengths spread like those of natural text around this mean; where None, all
+            lengths are equally frequent.
+    """
+    generator = np.random.default_rng(seed)
+    for first in range(0, num_pairs, _BLOCK):
+        lengths = _lengths(generator, max_tokens, mean_tokens)
+        symbols = generator.integers(num_symbols, size=int(lengths.sum()))
+        sentences = np.split(symbols, np.cumsum(lengths)[:-1])
+        for sentence in sentences[: num_pairs - first]:
+            yield _spell(sentence), _spell(_apply(rule, sentence))
+
+
+def _lengths(
+    generator: np.random.Generator, max_tokens: int, mean_tokens: float | None
+) -> Int[np.ndarray, " N"]:
+    if mean_tokens is None:
+        return generator.integers(1, max_tokens + 1, size=_BLOCK)
+    spread = generator.gamma(2.6, mean_tokens / 2.6, size=_BLOCK)
+    return spread.astype(np.int64).clip(1, max_tokens)
+
+
+def _apply(rule: Rule, sentence: Int[np.ndarray, " T"]) -> Int[np.ndarray, " T"]:
+    match rule:
+        case "copy":
+            return sentence
+        case "reverse":
+            return sentence[::-1]
+        case "sort":
+            return np.sort(sentence)
+
+
+def _spell(sentence: Int[np.ndarray, " T"]) -> str:
+    return " ".join(map(str, sentence.tolist()))
