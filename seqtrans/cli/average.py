@@ -1,0 +1,45 @@
+"""``seqtrans average``: the mean of checkpoints as one more checkpoint."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from seqtrans.errors import CheckpointError
+
+
+def average(
+    run: Annotated[Path, typer.Argument(help="Run directory.")],
+    best: Annotated[
+        int | None, typer.Option(min=2, help="Average this many of the best checkpoints.")
+    ] = None,
+    step: Annotated[
+        list[int] | None, typer.Option(help="Average the checkpoint of this step; repeat it.")
+    ] = None,
+) -> None:
+    """Write the mean weights of checkpoints as RUN/checkpoints/averaged.
+
+    Translate with them by --checkpoint averaged. Without --best or --step, all checkpoints are
+    averaged.
+    """
+    from seqtrans import config
+    from seqtrans.recipe import TranslationRecipe
+    from seqtrans.training.averaging import average as mean_weights
+    from seqtrans.training.run_directory import open_run
+    from seqtrans.training.store import CheckpointStore
+
+    if best and step:
+        raise CheckpointError("give --best or --step, not both")
+    directory = open_run(run)
+    store = CheckpointStore.of(directory, config.load(TranslationRecipe, directory.recipe).training)
+    steps = store.best_steps(best) if best else step or directory.steps()
+    if best and len(steps) < best:
+        raise CheckpointError(f"{run} keeps {len(steps)} validated checkpoints, not {best}")
+    if unknown := sorted(set(steps) - set(directory.steps())):
+        kept = ", ".join(map(str, directory.steps()))
+        raise CheckpointError(f"{run} has no checkpoint {unknown[0]}; it has {kept or 'none'}")
+    weights = mean_weights([directory.at(s) for s in steps])
+    store.save_averaged(steps, {}, weights)
+    said = ", ".join(map(str, steps))
+    sys.stderr.write(f"{directory.checkpoints / 'averaged'}: the mean of the steps {said}\n")

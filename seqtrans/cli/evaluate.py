@@ -1,0 +1,112 @@
+"""``seqtrans evaluate``: score translations against references."""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, cast
+
+import typer
+
+from seqtrans.errors import DataError
+from seqtrans.evaluation.corpus import MetricName, PairedTestName, Score, Tokenizer
+
+if TYPE_CHECKING:
+    from io import BufferedReader
+
+
+class _Metric(StrEnum):
+    """``MetricName`` as typer wants the members of a list."""
+
+    BLEU = "bleu"
+    CHRF = "chrf"
+    CHRF_WITH_WORDS = "chrf++"
+    TER = "ter"
+
+
+def evaluate(
+    hypothesis: Annotated[
+        list[Path],
+        typer.Argument(help="Translations, one file a system; - is the standard input."),
+    ],
+    *,
+    reference: Annotated[
+        list[Path],
+        typer.Option("--reference", "-r", help="Right translations; repeat it for several."),
+    ],
+    metric: Annotated[
+        list[_Metric] | None,
+        typer.Option("--metric", "-m", help="What to measure; repeat it for several. [all four]"),
+    ] = None,
+    confidence: Annotated[
+        bool, typer.Option("--confidence", help="Add 95 % intervals (1,000 bootstrap samples).")
+    ] = False,
+    paired: Annotated[
+        PairedTestName | None,
+        typer.Option(help="Test how the systems differ from the first, line by line."),
+    ] = None,
+    lowercase: Annotated[bool, typer.Option("--lowercase", help="Ignore case.")] = False,
+    tokenize: Annotated[
+        Tokenizer, typer.Option(help="How BLEU cuts text into words.", show_default=True)
+    ] = "13a",
+    output_format: Annotated[
+        Literal["table", "json"], typer.Option("--format", help="How to print the scores.")
+    ] = "table",
+) -> None:
+    """Score translations with BLEU, chrF, chrF++ and TER, as sacreBLEU does."""
+    from seqtrans.evaluation.corpus import METRICS, Measure, compare_systems, score_systems
+
+    chosen: list[MetricName] = [name for name in METRICS if not metric or _Metric(name) in metric]
+    measure = Measure(metrics=tuple(chosen), lowercase=lowercase, tokenize=tokenize)
+    references, systems = _texts(reference), _texts(hypothesis)
+    if paired:
+        scores = compare_systems(systems, references, measure, paired)
+    else:
+        scores = score_systems(systems, references, measure, confidence=confidence)
+    sys.stdout.write(_table(scores) if output_format == "table" else _json(scores))
+
+
+def _texts(paths: Iterable[Path]) -> dict[str, list[str]]:
+    """Lines of every file by its name."""
+    from seqtrans.data.reading import open_lines, stream_lines
+
+    texts: dict[str, list[str]] = {}
+    for path in paths:
+        name = "standard input" if str(path) == "-" else str(path)
+        if name in texts:
+            raise DataError(f"{name} is given twice")
+        if str(path) == "-":
+            stream = cast("BufferedReader", sys.stdin.buffer)
+            texts[name] = list(stream_lines(stream, name))
+        else:
+            texts[name] = list(open_lines(path))
+    return texts
+
+
+def _table(scores: Sequence[Score]) -> str:
+    """A row for every system, a column for every metric, and the signatures below."""
+    titles = list(dict.fromkeys(score.name for score in scores))
+    rows = [["system", *titles]]
+    for system in dict.fromkeys(score.system for score in scores):
+        cells = {score.name: _cell(score) for score in scores if score.system == system}
+        rows.append([system, *(cells[title] for title in titles)])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    signatures = {score.name: score.signature for score in scores}
+    lines += ["", *(f"{name}|{signature}" for name, signature in signatures.items())]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _cell(score: Score) -> str:
+    text = f"{score.value:.2f}"
+    if score.half_width is not None:
+        text += f" ± {score.half_width:.2f}"
+    if score.p_value is not None:
+        text += f" (p = {score.p_value:.4f})"
+    return text
+
+
+def _json(scores: Sequence[Score]) -> str:
+    plain = [{k: v for k, v in score._asdict().items() if v is not None} for score in scores]
+    return json.dumps(plain, indent=1, ensure_ascii=False) + "\n"

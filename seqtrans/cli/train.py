@@ -1,0 +1,145 @@
+"""``seqtrans train``: from a recipe to a run directory with a trained model."""
+
+import logging
+from contextlib import ExitStack, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from seqtrans.errors import RecipeError, SeqtransError
+
+if TYPE_CHECKING:
+    from seqtrans.protocols import MetricsLogger, Shard
+    from seqtrans.recipe import TranslationRecipe
+    from seqtrans.training.run_directory import RunDirectory
+    from seqtrans.training.trainer import Outcome
+
+talk = logging.getLogger(__name__)
+
+
+def train(
+    recipe: Annotated[Path, typer.Argument(help="YAML file that describes the run.")],
+    *,
+    run: Annotated[
+        Path | None,
+        typer.Option(help="Directory of the run. [runs/NAME OF THE RECIPE]", show_default=False),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where the run stopped, whatever stopped it.")
+    ] = False,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe; repeat it."),
+    ] = None,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Also log for TensorBoard, into the run.")
+    ] = False,
+) -> None:
+    """Train the model that a recipe describes."""
+    from seqtrans.training.distributed import join, leave
+
+    shard = join()
+    path = run or Path("runs") / recipe.stem
+    try:
+        opened = _resume_run if resume else _new_run
+        chosen, directory = opened(recipe, settings or [], path, shard)
+        outcome = _train(chosen, directory, shard, is_new=not resume, tensorboard=tensorboard)
+    finally:
+        leave()
+    if outcome.signal is not None:
+        raise typer.Exit(128 + outcome.signal)
+
+
+def _new_run(
+    recipe: Path, settings: list[str], path: Path, shard: "Shard"
+) -> "tuple[TranslationRecipe, RunDirectory]":
+    from seqtrans import config
+    from seqtrans.recipe import load_recipe
+    from seqtrans.training.run_directory import create, open_run
+
+    chosen = load_recipe(recipe, settings)
+    if shard.rank == 0:
+        create(path, config.dump(chosen))
+    shard.sum([0.0])  # the others wait until it is there
+    return chosen, open_run(path)
+
+
+def _resume_run(
+    recipe: Path, settings: list[str], path: Path, shard: "Shard"
+) -> "tuple[TranslationRecipe, RunDirectory]":
+    from seqtrans.recipe import load_recipe
+    from seqtrans.training.run_directory import open_run
+
+    directory = open_run(path)
+    if settings:
+        raise SeqtransError(
+            f"--set can't change a run that goes on; change {directory.recipe} instead"
+        )
+    # What a run started from is in its first checkpoint, so it may be gone.
+    forgotten = ["init_from="] if directory.steps() else []
+    chosen = load_recipe(directory.recipe, forgotten)
+    try:
+        is_other = load_recipe(recipe, forgotten) != chosen
+    except RecipeError:
+        is_other = True
+    if is_other and shard.rank == 0:
+        talk.warning("going on with %s, which %s is not", directory.recipe, recipe)
+    return chosen, directory
+
+
+def _train(
+    recipe: "TranslationRecipe",
+    directory: "RunDirectory",
+    shard: "Shard",
+    *,
+    is_new: bool,
+    tensorboard: bool,
+) -> "Outcome":
+    from seqtrans.recipe.preparing import check, prepare, removed_on_failure
+    from seqtrans.training.loggers import ConsoleLogger, JsonLinesLogger, speaking
+    from seqtrans.training.trainer import Trainer
+
+    with ExitStack() as stack:
+        if shard.rank == 0:
+            stack.enter_context(speaking(directory.log))
+        with removed_on_failure(directory) if is_new and shard.rank == 0 else nullcontext():
+            prepared = prepare(recipe, directory, shard)
+            check(prepared, recipe, directory)
+            console = stack.enter_context(ConsoleLogger())
+            loggers: list[MetricsLogger] = [JsonLinesLogger(directory.metrics), console]
+            trainer = Trainer(
+                prepared.task,
+                prepared.model,
+                recipe.training,
+                run=directory,
+                loggers=loggers,
+                shard=shard,
+            )
+        trainer.resume()
+        if tensorboard:
+            loggers.append(_tensorboard(directory, trainer.state.step))
+        outcome = trainer.fit()
+        _conclude(outcome, directory)
+    return outcome
+
+
+def _tensorboard(directory: "RunDirectory", step: int) -> "MetricsLogger":
+    from seqtrans.training.tensorboard import TensorBoardLogger
+
+    return TensorBoardLogger(directory.path / "tensorboard", after_step=step)
+
+
+def _conclude(outcome: "Outcome", directory: "RunDirectory") -> None:
+    from seqtrans.training.curves import draw_curves, read_curves
+
+    step = outcome.state.step
+    talk.info("%s after step %s", outcome.reason.value, f"{step:,}")
+    try:
+        draw_curves(read_curves(directory.metrics), directory.path / "curves.png")
+    except ImportError:
+        talk.info("no curves.png: that takes pip install 'seqtrans[plots]'")
+    if outcome.signal is not None:
+        talk.info("go on with: seqtrans train RECIPE --run %s --resume", directory.path)
+    else:
+        talk.info("translate with: seqtrans translate %s < INPUT > OUTPUT", directory.path)

@@ -1,0 +1,77 @@
+"""The composition root: where the parts that a recipe describes are put together."""
+
+from collections.abc import Iterator
+
+from seqtrans.data.parallel import read_pairs
+from seqtrans.data.segmentation import Segmenters, load_segmenters, train_segmenters
+from seqtrans.decoding.beam import build_search
+from seqtrans.errors import RecipeError
+from seqtrans.evaluation.corpus import corpus_scores
+from seqtrans.models.encoder_decoder import EncoderDecoder, ModelConfig
+from seqtrans.recipe.corpora import Corpora
+from seqtrans.recipe.settings import TranslationRecipe, ValidationConfig
+from seqtrans.tasks.translation import CorpusScorer, TranslationTask, Validation
+from seqtrans.training.run_directory import RunDirectory
+
+
+def prepare_segmenters(recipe: TranslationRecipe, run: RunDirectory) -> Segmenters:
+    """The segmenters stored in a run; where there are none yet, make and store them.
+
+    Raises:
+        DataError: The training text can't be read.
+        RecipeError: The text does not support the vocabulary asked for.
+        CheckpointError: What is stored is damaged.
+    """
+    if any(run.vocabulary.glob("*.yaml")):
+        return load_segmenters(run.vocabulary)
+
+    def pairs() -> Iterator[tuple[str, str]]:
+        return read_pairs(*recipe.data.train)
+
+    return train_segmenters(recipe.data.segmentation, pairs, run.vocabulary)
+
+
+def build_model(config: ModelConfig, segmenters: Segmenters) -> EncoderDecoder:
+    """A model with fresh weights, drawn from torch's global generator.
+
+    Raises:
+        RecipeError: The model does not fit the vocabulary.
+    """
+    if config.tie_embeddings in ("source_target", "all") and not segmenters.is_joint:
+        raise RecipeError(
+            f"model.tie_embeddings '{config.tie_embeddings}' needs one vocabulary for both "
+            "languages: set data.segmentation.joint to true, or tie less"
+        )
+    sizes = (len(segmenters.source.pieces), len(segmenters.target.pieces))
+    try:
+        return EncoderDecoder(config, *sizes)
+    except ValueError as error:
+        raise RecipeError(f"model: {error}") from error
+
+
+def build_task(
+    recipe: TranslationRecipe, segmenters: Segmenters, corpora: Corpora
+) -> TranslationTask:
+    """The learning problem of a recipe."""
+    decoding = recipe.validation.decoding
+    return TranslationTask(
+        train=corpora.train,
+        validation=Validation(
+            corpus=corpora.validation,
+            references=corpora.references,
+            search=build_search(decoding, segmenters.target.specials),
+            scorer=_build_scorer(recipe.validation),
+            batch_tokens=decoding.batch_tokens,
+        ),
+        segmenters=segmenters,
+        batch_tokens=recipe.data.batch_tokens,
+        accumulate=recipe.training.accumulate,
+        label_smoothing=recipe.label_smoothing,
+        seed=recipe.training.seed,
+    )
+
+
+def _build_scorer(config: ValidationConfig) -> CorpusScorer | None:
+    if not config.metrics:
+        return None
+    return lambda hypotheses, references: corpus_scores(hypotheses, references, config.metrics)

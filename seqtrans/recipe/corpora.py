@@ -1,0 +1,82 @@
+"""The text of a recipe as token ids, made once and kept in a cache."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from seqtrans.data.cache import cached_corpus
+from seqtrans.data.encoded import EncodedCorpus, Rows
+from seqtrans.data.parallel import read_pairs
+from seqtrans.data.segmentation import Segmenters
+from seqtrans.data.subword import ExistingSubwordConfig, SubwordConfig
+from seqtrans.errors import DataError
+from seqtrans.protocols import Segmenter
+from seqtrans.recipe.settings import DataConfig
+
+talk = logging.getLogger(__name__)
+
+SAMPLED_SENTENCES = 10_000  # of a corpus, spread evenly over it
+SUSPICIOUS_UNKNOWNS = 0.05  # share of tokens above which something may be wrong
+HOPELESS_UNKNOWNS = 0.5
+
+
+@dataclass(frozen=True)
+class Corpora:
+    """What a run learns from and is judged by."""
+
+    train: EncodedCorpus
+    validation: EncodedCorpus
+    references: Sequence[str]  # target text of ``validation``
+
+
+def load_corpora(data: DataConfig, segmenters: Segmenters, cache: Path) -> Corpora:
+    """Encode text, or find it encoded in the cache; say how much there is and what was left out.
+
+    Raises:
+        DataError: Text can't be read, no training pair is left, or the cache can't be written.
+    """
+    segmentation = data.segmentation
+    samples = (
+        isinstance(segmentation, SubwordConfig | ExistingSubwordConfig)
+        and segmentation.sampling is not None
+    )
+    train = cached_corpus(cache, data.train, segmenters, data.filter, keep_text=samples)
+    validation = cached_corpus(cache, data.validation, segmenters, None, keep_text=False)
+    references = [target for _, target in read_pairs(*data.validation)]
+    for name, corpus in (("training", train), ("validation", validation)):
+        talk.info("%s: %s; %s", name, corpus.report, _tokens_in(corpus))
+    return Corpora(train, validation, references)
+
+
+def check_vocabulary(corpora: Corpora, segmenters: Segmenters) -> None:
+    """Make sure that the vocabulary knows most of the text; warn where it knows too little.
+
+    Raises:
+        DataError: Most of the text is unknown.
+    """
+    sides: tuple[tuple[str, Segmenter, Rows, Rows], ...] = (
+        ("source", segmenters.source, corpora.train.source, corpora.validation.source),
+        ("target", segmenters.target, corpora.train.target, corpora.validation.target),
+    )
+    for side, segmenter, *both in sides:
+        for name, rows in zip(("training", "validation"), both, strict=True):
+            share = unknown_share(rows, segmenter.specials.unk)
+            said = f"{share:.1%} of the {side} tokens of the {name} corpus are unknown"
+            if share > HOPELESS_UNKNOWNS:
+                raise DataError(f"{said}: the vocabulary is not one of this text")
+            if share > SUSPICIOUS_UNKNOWNS:
+                talk.warning("%s: is the vocabulary one of this text?", said)
+
+
+def unknown_share(rows: Rows, unk: int) -> float:
+    """Share of ``unk`` among the tokens of rows, estimated on some of many."""
+    step = max(1, len(rows) // SAMPLED_SENTENCES)
+    sampled = [rows[i] for i in range(0, len(rows), step)]
+    unknown = sum(int((row == unk).sum()) for row in sampled)
+    return unknown / max(1, sum(map(len, sampled)))
+
+
+def _tokens_in(corpus: EncodedCorpus) -> str:
+    source, target = (int(n.sum()) for n in (corpus.source_lengths, corpus.target_lengths))
+    return f"{source:,} source tokens, {target:,} target tokens"

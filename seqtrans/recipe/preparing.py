@@ -1,0 +1,109 @@
+"""All that has to be there before the first step, and checks of it that take seconds."""
+
+import logging
+import os
+import shutil
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+
+from seqtrans.models.encoder_decoder import EncoderDecoder
+from seqtrans.protocols import Shard
+from seqtrans.recipe.building import build_model, build_task, prepare_segmenters
+from seqtrans.recipe.corpora import check_vocabulary, load_corpora
+from seqtrans.recipe.settings import TranslationRecipe
+from seqtrans.recipe.starting import copy_vocabulary, start_from
+from seqtrans.tasks.translation import TranslationTask
+from seqtrans.training.checks import check_room, try_largest_batch
+from seqtrans.training.run_directory import RunDirectory
+
+talk = logging.getLogger(__name__)
+
+REHEARSED_SENTENCES = 8
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a trainer needs."""
+
+    task: TranslationTask
+    model: EncoderDecoder  # on the device where it shall learn
+
+
+def prepare(recipe: TranslationRecipe, run: RunDirectory, shard: Shard) -> Prepared:
+    """Make or load everything that a recipe describes, saying what was found.
+
+    Of several processes the first makes the vocabulary; all map the same encoded text.
+
+    Raises:
+        SeqtransError: Anything that the user can mend.
+    """
+    if shard.rank == 0:
+        _make_vocabulary(recipe, run)
+    shard.sum([0.0])  # the others wait for the vocabulary
+    segmenters = prepare_segmenters(recipe, run)
+    sizes = {f"{len(segmenter.pieces):,}" for segmenter in segmenters}
+    talk.info("vocabulary: %s tokens%s", " and ".join(sorted(sizes)), _joint(segmenters.is_joint))
+    cache = recipe.data.cache or run.path.parent / "cache"
+    corpora = load_corpora(recipe.data, segmenters, cache)
+    check_vocabulary(corpora, segmenters)
+    torch.manual_seed(recipe.training.seed)
+    model = build_model(recipe.model, segmenters)
+    count = sum(parameter.numel() for parameter in model.parameters())
+    device = _device()
+    talk.info("model: %s parameters, on %s", f"{count:,}", device)
+    if recipe.origin and not run.steps():
+        talk.info("%s", start_from(recipe.origin, model, segmenters))
+    return Prepared(build_task(recipe, segmenters, corpora), model.to(device))
+
+
+def check(prepared: Prepared, recipe: TranslationRecipe, run: RunDirectory) -> None:
+    """Try once what training will do for hours: its largest batch, decoding, saving.
+
+    Raises:
+        TrainingError: Memory or room on the disk will not do.
+    """
+    task, model = prepared.task, prepared.model
+    check_room(run, model, recipe.training)
+    largest = try_largest_batch(task, model, recipe.training)
+    talk.info(
+        "largest batch: %s target tokens in %.2f s, %s MB",
+        f"{largest.targets:,}",
+        largest.seconds,
+        f"{largest.memory / 1e6:,.0f}",
+    )
+    if recipe.validation.metrics:
+        sentences = range(min(REHEARSED_SENTENCES, len(task.validation.corpus)))
+        with torch.random.fork_rng(), torch.inference_mode():
+            task.decode(model.eval(), sentences)
+        model.train()
+
+
+@contextmanager
+def removed_on_failure(run: RunDirectory) -> Generator[None]:
+    """Within, a failure takes the new run's directory away, so that the next try can use it."""
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(run.path, ignore_errors=True)
+        raise
+
+
+def _device() -> torch.device:
+    """A GPU where there is one: of several processes on a machine, each has its own."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+
+
+def _make_vocabulary(recipe: TranslationRecipe, run: RunDirectory) -> None:
+    origin = recipe.origin
+    if origin and origin.vocabulary == "keep" and not any(run.vocabulary.iterdir()):
+        copy_vocabulary(origin, run)
+    prepare_segmenters(recipe, run)
+
+
+def _joint(is_joint: bool) -> str:  # noqa: FBT001
+    return ", of both languages" if is_joint else ""

@@ -1,0 +1,62 @@
+"""A run that was trained: its model and all that belongs to it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from seqtrans import config
+from seqtrans.data.segmentation import Segmenters, load_segmenters
+from seqtrans.errors import CheckpointError
+from seqtrans.models.encoder_decoder import EncoderDecoder
+from seqtrans.recipe.building import build_model
+from seqtrans.recipe.settings import TranslationRecipe
+from seqtrans.training.checkpoint import read_inference_weights
+from seqtrans.training.run_directory import RunDirectory, open_run
+from seqtrans.training.weights import fill
+
+
+@dataclass(frozen=True)
+class Run:
+    """A model with its weights, ready to translate."""
+
+    recipe: TranslationRecipe
+    segmenters: Segmenters
+    model: EncoderDecoder  # in evaluation mode, on the CPU
+    checkpoint: Path  # where the weights are from
+
+
+def load_run(path: Path, checkpoint: str = "best") -> Run:
+    """Load the model of a run directory; nothing outside the directory is read.
+
+    Args:
+        path: The run directory.
+        checkpoint: ``best``, ``last``, ``averaged`` or a step; where validation has not chosen
+            a best one yet, ``best`` is the last.
+
+    Raises:
+        CheckpointError: The run, its vocabulary or the checkpoint is missing or damaged.
+        RecipeError: The run's recipe was altered into something invalid.
+    """
+    directory = open_run(path)
+    recipe = config.load(TranslationRecipe, directory.recipe)
+    chosen = find_checkpoint(directory, checkpoint)
+    weights = read_inference_weights(chosen)
+    segmenters = load_segmenters(directory.vocabulary)
+    model = build_model(recipe.model, segmenters)
+    fill(model, weights, str(chosen))
+    return Run(recipe, segmenters, model.eval(), chosen)
+
+
+def find_checkpoint(run: RunDirectory, name: str) -> Path:
+    """Folder of the checkpoint called ``name``; see ``load_run``.
+
+    Raises:
+        CheckpointError: There is no such checkpoint.
+    """
+    if name in ("best", "last"):
+        is_chosen = (run.checkpoints / name).exists()
+        return run.pointed(name if is_chosen else "last")
+    path = run.checkpoints / name
+    if name != path.name or not path.is_dir():
+        known = ["best", "last", *map(str, run.steps())]
+        raise CheckpointError(f"{run.path} has no checkpoint '{name}'; it has {', '.join(known)}")
+    return path
