@@ -7,11 +7,11 @@ from typing import Literal, assert_never
 import torch
 from torch import nn
 
+from seqtrans.nn.dropout import Dropout
 from seqtrans.nn.gather import gather_hypotheses
 from seqtrans.nn.halves import Memory
 from seqtrans.nn.initialise import xavier_linear
 from seqtrans.nn.recurrent import Recurrence, mean_states
-from seqtrans.nn.recurrent_dropout import SequenceDropout
 from seqtrans.nn.recurrent_stack import RecurrentStack, StackCarry
 from seqtrans.nn.scoring import (
     AdditiveAttention,
@@ -136,7 +136,7 @@ class RecurrentDecoder(nn.Module):
         self.output_dim = dim
         self.scale = math.sqrt(self.embedding_dim)
         self.initial_state = config.initial_state
-        self.dropout = SequenceDropout(config.dropout, locked=config.variational_dropout)
+        self.dropout = Dropout(config.dropout, locked=config.variational_dropout)
         self.stack = RecurrentStack(
             Recurrence(
                 cell=config.cell,
@@ -176,7 +176,7 @@ class RecurrentDecoder(nn.Module):
     def begin(self, memory: Memory, hypotheses: int) -> RecurrentState:
         """See ``DecoderHalf.begin``."""
         carry = tuple(
-            tuple(part[:, None].expand(-1, hypotheses, -1) for part in layer)
+            tuple(part[:, None].repeat(1, hypotheses, 1) for part in layer)
             for layer in self._first_carry(memory)
         )
         feed = None if self.feed is None else torch.zeros_like(carry[0][0])

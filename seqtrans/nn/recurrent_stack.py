@@ -5,8 +5,8 @@ from typing import NamedTuple
 from torch import nn
 
 from seqtrans.nn.cells import Carry
+from seqtrans.nn.dropout import Dropout
 from seqtrans.nn.recurrent import Recurrence, RecurrentLayer
-from seqtrans.nn.recurrent_dropout import SequenceDropout
 from seqtrans.nn.stack import Stack
 from seqtrans.shapes import Float, Tensor
 
@@ -48,7 +48,7 @@ class RecurrentStack(nn.Module):
         super().__init__()
         self.residual = residual
         self.hidden_dim = hidden_dim
-        self.dropout = SequenceDropout(dropout, locked=locked_dropout)
+        self.dropout = Dropout(dropout, locked=locked_dropout)
         self.lowest = RecurrentLayer(recurrence, input_dim, hidden_dim)
         self.upper = Stack(
             RecurrentLayer(recurrence, hidden_dim, hidden_dim) for _ in range(1, num_layers)

@@ -126,7 +126,8 @@ class AdditiveAttention(nn.Module):
 class MultiHeadDotAttention(nn.Module):
     """Scaled dot products in several subspaces (arXiv:1706.03762, 3.2.2).
 
-    There is no output projection: the decoder projects the context itself.
+    There is no output projection, for the decoder projects the context itself, and no bias of
+    keys, which the softmax would cancel.
 
     Args:
         query_dim: Features of a query and of the context.
@@ -144,7 +145,7 @@ class MultiHeadDotAttention(nn.Module):
         self.context_dim = query_dim
         self.num_heads = num_heads
         self.query_projection = nn.Linear(query_dim, query_dim)
-        self.key_projection = nn.Linear(memory_dim, query_dim)
+        self.key_projection = nn.Linear(memory_dim, query_dim, bias=False)
         self.value_projection = nn.Linear(memory_dim, query_dim)
 
     def project(self, states: Float[Tensor, "B M I"], mask: Bool[Tensor, "B M"]) -> Attended:

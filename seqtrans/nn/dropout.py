@@ -1,0 +1,54 @@
+"""Dropout, faster on CPU than torch's, anew at every position or the same along a sequence."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from seqtrans.shapes import Float, Tensor
+
+
+class Dropout(nn.Module):
+    """Drops features while training and scales up the others; else the identity.
+
+    Args:
+        dropout: Probability of dropping a feature.
+        locked: Drop the same features at every position of a sequence (variational dropout,
+            arXiv:1512.05287).
+    """
+
+    def __init__(self, dropout: float, *, locked: bool = False) -> None:
+        super().__init__()
+        self.dropout = dropout
+        self.locked = locked
+
+    def forward(self, x: Float[Tensor, "B P D"]) -> Float[Tensor, "B P D"]:
+        """Drop features of every position."""
+        factors = self.factors(x[:, :1] if self.locked else x)
+        return x if factors is None else x * factors
+
+    def factors(self, like: Float[Tensor, "*N D"]) -> Float[Tensor, "*N D"] | None:
+        """0 where a feature is to be dropped, else the scale; None where nothing is dropped."""
+        if not self.training or not self.dropout:
+            return None
+        return dropout_factors(like, self.dropout)
+
+    def along(self, like: Float[Tensor, "B D"], steps: int) -> list[Tensor | None]:
+        """``factors`` for each step, for those who go through a sequence step by step."""
+        if self.locked:
+            return [self.factors(like)] * steps
+        return [self.factors(like) for _ in range(steps)]
+
+
+def dropout_factors(like: Float[Tensor, "*N D"], dropout: float) -> Float[Tensor, "*N D"]:
+    """0 with probability ``dropout``, else 1 / (1 - dropout), in the shape of ``like``.
+
+    On CPU, drawing one number per feature is what dropout costs (13 ms for two million, on one
+    core). There each drawn integer decides on four features by 16 bits each, which rounds the
+    probability to 1 / 65536 and takes a third of the time.
+    """
+    if like.device.type != "cpu" or torch.compiler.is_compiling():
+        return F.dropout(torch.ones_like(like, requires_grad=False), dropout)
+    words = torch.empty((like.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
+    bits = words.view(torch.int16)[: like.numel()].view(like.shape)  # in [-32768, 32768)
+    kept = bits >= round(dropout * 65536) - 32768
+    return kept.to(like.dtype).mul_(1 / (1 - dropout))
