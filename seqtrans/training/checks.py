@@ -29,7 +29,7 @@ class Rehearsal(NamedTuple):
 def try_largest_batch(task: Task[BatchT], model: nn.Module, config: TrainingConfig) -> Rehearsal:
     """One forward and backward pass on the batch that needs the most memory.
 
-    Weights, buffers, gradients and the random state are afterwards as they were.
+    Weights, buffers and the random state are afterwards as they were; there is no gradient.
 
     Raises:
         TrainingError: It does not fit into memory.
@@ -37,12 +37,11 @@ def try_largest_batch(task: Task[BatchT], model: nn.Module, config: TrainingConf
     device = next(model.parameters()).device
     batch = task.largest_batch()
     began = time.monotonic()
-    with (
-        _untouched(model, device),
-        autocast(bf16=uses_bf16(config.precision, device), device=device),
-    ):
+    with _untouched(model, device):
         try:
-            task.loss_sums(model, batch.to(device)).loss.backward()
+            with autocast(bf16=uses_bf16(config.precision, device), device=device):
+                sums = task.loss_sums(model, batch.to(device))
+            sums.loss.backward()
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise

@@ -7,6 +7,9 @@ import torch
 from torch import Tensor, nn
 
 talk = logging.getLogger(__name__)
+# Dynamo and Inductor derive all of theirs from RuntimeError. An error that is not theirs but
+# the model's appears again where the plain model takes over, so none is hidden.
+FAILURES = (RuntimeError, OSError)
 
 
 class Compiled(nn.Module):
@@ -32,7 +35,7 @@ class Compiled(nn.Module):
             return self.plain(*args, **kwargs)
         try:
             return self._compiled(*args, **kwargs)
-        except _failures() as error:
+        except FAILURES as error:
             _warn(error)
             self._compiled = None
             return self.plain(*args, **kwargs)
@@ -42,7 +45,7 @@ def _can_compile(model: nn.Module) -> bool:
     device = next(model.parameters()).device
     try:
         torch.compile(_trial)(torch.ones(8, device=device, requires_grad=True)).backward()
-    except _failures() as error:
+    except FAILURES as error:
         _warn(error)
         return False
     return True
@@ -50,13 +53,6 @@ def _can_compile(model: nn.Module) -> bool:
 
 def _trial(x: Tensor) -> Tensor:
     return (x * 2.0).sin().sum()
-
-
-def _failures() -> tuple[type[Exception], ...]:
-    from torch._dynamo.exc import TorchDynamoException
-    from torch._inductor.exc import CppCompileError, InductorError
-
-    return TorchDynamoException, InductorError, CppCompileError, OSError
 
 
 def _warn(error: Exception) -> None:

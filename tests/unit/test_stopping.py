@@ -1,0 +1,108 @@
+import math
+
+import pytest
+
+from seqtrans.errors import TrainingError
+from seqtrans.training.config import CheckpointsConfig, TrainingConfig
+from seqtrans.training.early_stopping import StoppingConfig, StoppingState
+from seqtrans.training.keeping import Record, best_first, superfluous
+from seqtrans.training.limits import StopReason, limit_reached, seconds_left
+from seqtrans.training.schedule import CosineConfig
+from seqtrans.training.state import TrainState
+
+
+def observe(values, config):
+    state, waited = StoppingState(), []
+    for step, value in enumerate(values, start=1):
+        state = state.observe(value, step, config)
+        waited.append(state.waited)
+    return state, waited
+
+
+def test_patience_counts_validations_without_a_gain_and_nan_is_none():
+    config = StoppingConfig(metric="bleu", patience=2)
+    state, waited = observe([math.nan, 10.0, math.nan, 11.0, 11.0, 10.5], config)
+    assert waited == [1, 0, 1, 0, 1, 2]
+    assert (state.best, state.best_step, state.should_stop(config)) == (11.0, 4, True)
+
+
+@pytest.mark.parametrize("metric", ["perplexity", "loss", "nll", "ter"])
+def test_less_is_better_for_these(metric):
+    state, waited = observe([3.0, 2.0, 2.5], StoppingConfig(metric=metric))
+    assert (state.best, waited) == (2.0, [0, 0, 1])
+
+
+def test_a_gain_must_exceed_min_gain_but_small_ones_add_up():
+    config = StoppingConfig(metric="bleu", min_gain=1.0)
+    state, waited = observe([10.0, 10.5, 11.5, 12.5], config)
+    assert waited == [0, 1, 0, 1]  # 12.5 gains 1.0 and no more
+    assert state.best == 11.5
+
+
+def test_without_patience_nothing_stops():
+    config = StoppingConfig(metric="bleu", patience=None)
+    assert not observe([1.0] + [0.0] * 1000, config)[0].should_stop(config)
+
+
+def test_an_unknown_metric_needs_a_goal_and_must_be_measured():
+    with pytest.raises(ValueError, match="'exact' needs a goal, max or min"):
+        StoppingConfig(metric="exact")
+    config = StoppingConfig(metric="exact", goal="max")
+    with pytest.raises(TrainingError, match="'exact' is not measured; validation gives bleu, ter"):
+        config.choose({"ter": 1.0, "bleu": 2.0})
+
+
+BLEU = StoppingConfig(metric="bleu")
+RECORDS = [
+    Record(10, 5.0),
+    Record(20, 9.0, ends_epoch=True),
+    Record(30, 9.0),
+    Record(35, None),
+    Record(40, math.nan, ends_epoch=True),
+    Record(50, 1.0),
+]
+
+
+def test_the_best_come_first_and_the_earlier_of_equals():
+    assert [r.step for r in best_first(RECORDS, BLEU)] == [20, 30, 10, 50]
+    ter = StoppingConfig(metric="ter")
+    assert [r.step for r in best_first(RECORDS, ter)] == [50, 10, 20, 30]
+
+
+@pytest.mark.parametrize(
+    ("config", "kept"),
+    [
+        (CheckpointsConfig(keep_best=1, keep_last=1), {20, 50}),
+        (CheckpointsConfig(keep_best=2, keep_last=3), {20, 30, 35, 40, 50}),
+        (CheckpointsConfig(keep_best=0, keep_last=1), {50}),
+        (CheckpointsConfig(keep_best=0, keep_last=1, keep_every_epoch=True), {20, 40, 50}),
+        (CheckpointsConfig(keep_best=9, keep_last=1), {10, 20, 30, 50}),
+    ],
+)
+def test_only_what_is_neither_best_nor_last_is_superfluous(config, kept):
+    assert set(superfluous(RECORDS, config, BLEU)) == {r.step for r in RECORDS} - kept
+
+
+def test_contradictions_in_the_config_are_refused_naming_both_sides():
+    with pytest.raises(ValueError, match="average_best 5 needs keep_best of as many, not 2"):
+        CheckpointsConfig(keep_best=2, average_best=5)
+    with pytest.raises(ValueError, match="max_steps, max_epochs or max_minutes"):
+        TrainingConfig()
+    with pytest.raises(ValueError, match="'cosine' needs decay_steps or max_steps"):
+        TrainingConfig(max_epochs=3, schedule=CosineConfig())
+
+
+def test_the_nearest_limit_says_how_long_it_takes():
+    config = TrainingConfig(max_steps=1000, max_epochs=10, max_minutes=5)
+    state = TrainState(epoch=2, updates_in_epoch=20, step=120, seconds=240.0)
+    assert seconds_left(config, state, pace=0.1) == pytest.approx(min(88.0, 38.0, 60.0))
+    assert seconds_left(TrainingConfig(max_epochs=3), TrainState(step=5), pace=1.0) is None
+
+
+def test_limits_end_a_run_when_they_are_reached_and_not_before():
+    config = TrainingConfig(max_steps=10, max_epochs=3, stopping=BLEU)
+    assert limit_reached(config, TrainState(epoch=2, step=9)) is None
+    assert limit_reached(config, TrainState(step=10)) is StopReason.STEPS
+    assert limit_reached(config, TrainState(epoch=3, step=9)) is StopReason.EPOCHS
+    waited = TrainState(stopping=StoppingState(waited=10))
+    assert limit_reached(config, waited) is StopReason.PATIENCE
