@@ -83,6 +83,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--batch-tokens", type=int, default=4096)
+    parser.add_argument("--decode-tokens", type=int, default=2048)
     parser.add_argument("--batches", choices=["own", "shared"], default="shared")
     parser.add_argument("--warmup", type=int, default=3, help="laps that don't count")
     parser.add_argument("--updates", type=int, default=10, help="updates after the warm-up")

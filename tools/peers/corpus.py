@@ -15,9 +15,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import sentencepiece
-
 from contract import SEED
+from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
+
 from seqtrans.data.batching import Plan, plan_by_length, plan_epoch
 
 SIDES = ("source", "target")
@@ -59,7 +59,8 @@ def prepare(settings: CorpusSettings, folder: Path) -> None:
     train = list(_read(settings.train))
     processor = _learn_pieces(train, settings.vocabulary, folder)
     lengths = {"train": _write(train, "train", processor, folder)}
-    test = list(_read(settings.test))[: settings.most_test]
+    first = {source: (source, target) for source, target in reversed(list(_read(settings.test)))}
+    test = list(reversed(first.values()))[: settings.most_test]  # once: seqtrans decodes it once
     lengths["test"] = _write(test, "test", processor, folder)
     plans = {
         "train": plan_epoch(
@@ -84,10 +85,10 @@ def _read(paths: tuple[str, str]) -> Iterator[Pair]:
             yield pair
 
 
-def _learn_pieces(pairs: Sequence[Pair], size: int, folder: Path) -> sentencepiece.SentencePieceProcessor:
+def _learn_pieces(pairs: Sequence[Pair], size: int, folder: Path) -> SentencePieceProcessor:
     """Learn joint BPE pieces, which reach the wanted number on a small corpus too."""
     model = folder / "sentencepiece.model"
-    sentencepiece.SentencePieceTrainer.train(
+    SentencePieceTrainer.train(
         sentence_iterator=(line for pair in pairs for line in pair),
         model_prefix=str(model.with_suffix("")),
         model_type="bpe",
@@ -97,14 +98,14 @@ def _learn_pieces(pairs: Sequence[Pair], size: int, folder: Path) -> sentencepie
         minloglevel=2,
         **{f"{name}_id": number for number, name in enumerate(("pad", "bos", "eos", "unk"))},
     )
-    processor = sentencepiece.SentencePieceProcessor(model_file=str(model))
+    processor = SentencePieceProcessor(model_file=str(model))
     pieces = [processor.id_to_piece(i) for i in range(len(SPECIALS), processor.vocab_size())]
     (folder / "vocabulary.txt").write_text("\n".join(pieces) + "\n", encoding="utf-8")
     return processor
 
 
 def _write(
-    pairs: Sequence[Pair], split: str, processor: sentencepiece.SentencePieceProcessor, folder: Path
+    pairs: Sequence[Pair], split: str, processor: SentencePieceProcessor, folder: Path
 ) -> np.ndarray:
     """Write a split raw and in pieces; return pieces per sentence, one row a pair."""
     encoded = [[processor.encode(line, out_type=str) for line in pair] for pair in pairs]

@@ -1,0 +1,64 @@
+"""How fast seqtrans trains, beside Joey NMT and fairseq, in one run on one machine.
+
+    python tools/bench_training.py --joey-python PATH --fairseq-python PATH
+
+Every system trains the same shapes on the same pieces with its own trainer, its own optimizer
+(Adam) and the same label smoothing, dropout and clipping, each in its own process, in turn. A
+number is target tokens per second (EOS counted, padding not) over whole updates: making the
+batch, forward, backward, clipping, step. The first updates don't count.
+
+Lines without a mark use the *same batches* in the same order, those of seqtrans (sentences of
+similar length together), which isolates computing. Joey NMT itself does not sort by length; with
+``--own-batches`` each peer enters a second time as it is shipped, with its own batches of the
+same number of padded tokens.
+
+See tools/README.md for how to install the peers.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent / "peers"))
+
+import rounds
+from corpus import prepare
+
+NAMES = {"seqtrans": "seqtrans", "joey": "Joey NMT", "fairseq": "fairseq"}
+
+
+def main() -> None:
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(description="Target tokens per second of training.")
+    rounds.add_arguments(parser)
+    parser.add_argument("--updates", type=int, default=20, help="that count, each round")
+    parser.add_argument("--warmup", type=int, default=5, help="updates before that")
+    parser.add_argument("--own-batches", action="store_true", help="let peers batch as well")
+    arguments = parser.parse_args()
+    prepare(rounds.corpus_settings(arguments), arguments.work / "corpus")
+    results = rounds.run_rounds(list(entrants(arguments)), "train", arguments)
+    print(rounds.table(results, "targets", "target tokens/s"))
+    print(
+        f"\n{rounds.conditions(results, arguments)}; batches of {arguments.batch_tokens:,} tokens"
+    )
+
+
+def entrants(arguments: argparse.Namespace) -> Iterator[rounds.Entrant]:
+    """Who takes part, shape by shape."""
+    systems = list(rounds.pythons(arguments))
+    steps = ("--updates", str(arguments.updates), "--warmup", str(arguments.warmup))
+    for shape in arguments.shapes:
+        for precision in arguments.precisions:
+            for system, python in systems:
+                if not rounds.can_run(system, shape, precision):
+                    continue
+                common = (system, python, shape, precision)
+                name = NAMES[system]
+                yield rounds.Entrant(*common, name, steps)
+                if arguments.own_batches and system != rounds.OURS:
+                    yield rounds.Entrant(*common, f"{name}, own batches", (*steps, "--batches=own"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,209 @@
+"""Trains and decodes with seqtrans, through its own recipe, Trainer and Translator."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+
+import contract
+
+ARGUMENTS = contract.parse_arguments()  # sets the number of threads, so before torch
+
+import torch  # noqa: E402
+from safetensors.torch import load_model, save_model  # noqa: E402
+
+from seqtrans.data.batch import TranslationBatch  # noqa: E402
+from seqtrans.data.parallel import CorpusFiles, FilterConfig  # noqa: E402
+from seqtrans.data.segmentation import Segmenters, train_segmenters  # noqa: E402
+from seqtrans.data.subword import ExistingSubwordConfig  # noqa: E402
+from seqtrans.decoding.beam import DecodingConfig  # noqa: E402
+from seqtrans.models.encoder_decoder import EncoderDecoder, ModelConfig  # noqa: E402
+from seqtrans.models.recurrent import RecurrentEncoderConfig  # noqa: E402
+from seqtrans.models.recurrent_decoder import RecurrentDecoderConfig  # noqa: E402
+from seqtrans.models.transformer import (  # noqa: E402
+    TransformerDecoderConfig,
+    TransformerEncoderConfig,
+)
+from seqtrans.recipe.building import build_model, build_task  # noqa: E402
+from seqtrans.recipe.corpora import load_corpora  # noqa: E402
+from seqtrans.recipe.settings import (  # noqa: E402
+    DataConfig,
+    TranslationRecipe,
+    ValidationConfig,
+)
+from seqtrans.tasks.translator import Translator  # noqa: E402
+from seqtrans.training.config import TrainingConfig  # noqa: E402
+from seqtrans.training.optimizer import AdamConfig  # noqa: E402
+from seqtrans.training.schedule import InverseSquareRootConfig  # noqa: E402
+from seqtrans.training.trainer import Trainer  # noqa: E402
+
+NEVER = 1_000_000_000
+UNLIKELY = -1e4  # logit of an EOS that is not to be produced before it must be
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Do what the command line says and write the report."""
+    recipe = recipe_of(arguments)
+    work = arguments.corpus / "seqtrans"
+    segmenters = train_segmenters(recipe.data.segmentation, lambda: iter(()), work / "vocabulary")
+    torch.manual_seed(contract.SEED)
+    model = build_model(recipe.model, segmenters)
+    if arguments.weights:
+        load_model(model, arguments.weights / "seqtrans.safetensors")
+    if arguments.action == "train":
+        watch = run_training(arguments, recipe, segmenters, model)
+    elif arguments.weights:
+        watch = decode_freely(arguments, recipe, segmenters, model)
+    else:
+        watch = decode_to_length(arguments, recipe, segmenters, model)
+    contract.write_report(
+        arguments,
+        watch,
+        system="seqtrans",
+        version=version("seqtrans"),
+        torch=torch.__version__,
+        parameters=sum(p.numel() for p in model.parameters()),
+    )
+
+
+def recipe_of(arguments: argparse.Namespace) -> TranslationRecipe:
+    """The recipe of the run; of the corpus, nothing is filtered out or sampled."""
+    folder = arguments.corpus
+    train, test = (
+        CorpusFiles(source=folder / f"raw/{split}.source", target=folder / f"raw/{split}.target")
+        for split in ("train", "test")
+    )
+    return TranslationRecipe(
+        data=DataConfig(
+            train=(train,),
+            validation=(test,),
+            segmentation=ExistingSubwordConfig(model=folder / "sentencepiece.model"),
+            filter=FilterConfig(),
+            batch_tokens=arguments.batch_tokens,
+        ),
+        model=model_configuration(contract.SHAPES[arguments.shape]),
+        training=TrainingConfig(
+            seed=contract.SEED,
+            max_steps=arguments.warmup + arguments.updates,
+            precision=arguments.precision,
+            clip_norm=contract.CLIP_NORM,
+            optimizer=AdamConfig(
+                learning_rate=contract.LEARNING_RATE, betas=contract.ADAM_BETAS, epsilon=1e-8
+            ),
+            schedule=InverseSquareRootConfig(warmup_steps=contract.LEARNING_RATE_WARMUP),
+            validate_every_steps=NEVER,
+        ),
+        label_smoothing=contract.LABEL_SMOOTHING,
+        validation=ValidationConfig(metrics=()),
+        decoding=DecodingConfig(
+            beam_size=arguments.beam,
+            length_penalty=contract.LENGTH_PENALTY,
+            max_length_factor=1.5,
+            max_length_offset=10,
+            max_source_tokens=NEVER,
+            batch_tokens=NEVER if arguments.weights is None else arguments.decode_tokens,
+        ),
+    )
+
+
+def model_configuration(shape: contract.Shape) -> ModelConfig:
+    """The part ``model`` of the recipe."""
+    if shape.kind == "recurrent":
+        sizes = {"hidden_dim": shape.dim, "num_layers": shape.layers, "dropout": contract.DROPOUT}
+        return ModelConfig(
+            encoder=RecurrentEncoderConfig(**sizes),
+            decoder=RecurrentDecoderConfig(
+                **sizes, attention="additive", input_feeding=shape.input_feeding
+            ),
+            tie_embeddings="all",
+        )
+    sizes = {
+        "num_layers": shape.layers,
+        "model_dim": shape.dim,
+        "num_heads": shape.heads,
+        "ffn_dim": shape.ffn_dim,
+        **dict.fromkeys(["dropout", "attention_dropout", "ffn_dropout"], contract.DROPOUT),
+        "embedding_dropout": contract.DROPOUT,
+    }
+    return ModelConfig(
+        encoder=TransformerEncoderConfig(**sizes),
+        decoder=TransformerDecoderConfig(**sizes),
+        tie_embeddings="all",
+    )
+
+
+def run_training(
+    arguments: argparse.Namespace,
+    recipe: TranslationRecipe,
+    segmenters: Segmenters,
+    model: EncoderDecoder,
+) -> contract.Stopwatch:
+    """Run the Trainer and look at the clock after every update."""
+    corpora = load_corpora(recipe.data, segmenters, arguments.corpus / "seqtrans" / "cache")
+    trainer = Trainer(build_task(recipe, segmenters, corpora), model, recipe.training)
+    watch = contract.Stopwatch(arguments.warmup)
+    update = trainer.update
+
+    def timed_update(micro_batches: Sequence[TranslationBatch]) -> None:
+        update(micro_batches)
+        sentences = sum(batch.source.size(0) for batch in micro_batches)
+        watch.lap(sentences, sum(batch.num_targets for batch in micro_batches))
+
+    trainer.update = timed_update
+    watch.restart()
+    trainer.fit()
+    if arguments.save:
+        arguments.save.mkdir(parents=True, exist_ok=True)
+        save_model(model, str(arguments.save / "seqtrans.safetensors"))
+    return watch
+
+
+def decode_freely(
+    arguments: argparse.Namespace,
+    recipe: TranslationRecipe,
+    segmenters: Segmenters,
+    model: EncoderDecoder,
+) -> contract.Stopwatch:
+    """Translate the test file from text to text; a lap is the whole file."""
+    translator = Translator(model, segmenters, recipe.decoding, "cpu", arguments.precision)
+    lines = test_lines(arguments.corpus)
+    watch = contract.Stopwatch(arguments.warmup)
+    for _ in range(arguments.warmup + arguments.passes):
+        watch.restart()
+        found = translator.translate_window(lines)
+        watch.lap(len(lines), sum(len(translation.tokens) + 1 for translation in found))
+    return watch
+
+
+def decode_to_length(
+    arguments: argparse.Namespace,
+    recipe: TranslationRecipe,
+    segmenters: Segmenters,
+    model: EncoderDecoder,
+) -> contract.Stopwatch:
+    """Translate the shared batches from text to text, each to a length; a lap is a batch."""
+    lines = test_lines(arguments.corpus)
+    with torch.no_grad():
+        model.output.bias[segmenters.target.specials.eos] = UNLIKELY
+    batches = contract.shared_batches(arguments.corpus, "test")
+    watch = contract.Stopwatch(warmup=len(batches) * arguments.warmup)
+    for numbers in batches * (arguments.warmup + arguments.passes):
+        texts = [lines[i] for i in numbers]
+        width = max(map(len, segmenters.source.encode(texts))) + 1
+        _, most = contract.output_lengths(arguments, width)
+        config = replace(recipe.decoding, max_length=most, max_length_offset=most)
+        translator = Translator(model, segmenters, config, "cpu", arguments.precision)
+        watch.restart()
+        found = translator.translate_window(texts)
+        watch.lap(len(numbers), sum(len(translation.tokens) + 1 for translation in found))
+    return watch
+
+
+def test_lines(corpus: Path) -> list[str]:
+    """The source text that all systems decode."""
+    return (corpus / "raw" / "test.source").read_text(encoding="utf-8").split("\n")[:-1]
+
+
+if __name__ == "__main__":
+    main(ARGUMENTS)
