@@ -33,7 +33,9 @@ def evaluate(
     *,
     reference: Annotated[
         list[Path],
-        typer.Option("--reference", "-r", help="Right translations; repeat it for several."),
+        typer.Option(
+            "--reference", "-r", metavar="FILE", help="Right translations; repeat it for several."
+        ),
     ],
     metric: Annotated[
         list[_Metric] | None,

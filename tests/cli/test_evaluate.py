@@ -1,0 +1,97 @@
+# ruff: noqa: E501 - messages are told in full
+"""``seqtrans evaluate`` as a newcomer types it."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+REFERENCE = ["Schalte das Licht ein.", "Wie ist das Wetter morgen?", "Gute Nacht!", "Ja."] * 5
+GOOD = ["Schalte das Licht an.", "Wie ist das Wetter morgen?", "Gute Nacht!", "Nein."] * 5
+BAD = ["Schalte Licht ein.", "Wie ist das Wetter?", "gute nacht", "Ja."] * 5
+
+
+@pytest.fixture
+def files(tmp_path):
+    for name, lines in (("r.de", REFERENCE), ("good.de", GOOD), ("bad.de", BAD)):
+        (tmp_path / name).write_text("".join(f"{line}\n" for line in lines))
+    return tmp_path
+
+
+def evaluate(folder, *arguments, stdin=""):
+    return subprocess.run(
+        [sys.executable, "-m", "seqtrans", "evaluate", *arguments],
+        cwd=folder,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_table_has_a_row_for_each_system_and_the_signatures(files):
+    done = evaluate(files, "--reference", "r.de", "good.de", "bad.de")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert lines[0].split() == ["system", "BLEU", "chrF2", "chrF2++", "TER"]
+    assert [line.split()[0] for line in lines[1:3]] == ["good.de", "bad.de"]
+    assert float(lines[1].split()[1]) > float(lines[2].split()[1]) > 0
+    assert lines[3] == ""
+    assert [line.split("|")[:2] for line in lines[4:]] == [
+        ["BLEU", "nrefs:1"],
+        ["chrF2", "nrefs:1"],
+        ["chrF2++", "nrefs:1"],
+        ["TER", "nrefs:1"],
+    ]
+    columns = {line.index(cell) for line, cell in ((lines[0], "BLEU"), (lines[1], lines[1].split()[1]))}  # fmt: skip
+    assert len(columns) == 1, "columns are aligned"
+
+
+def test_json_holds_all_digits(files):
+    arguments = ("--metric", "ter", "-m", "bleu", "--format", "json", "good.de")
+    done = evaluate(files, "-r", "r.de", "-r", "good.de", *arguments)
+    bleu, ter = json.loads(done.stdout)
+    assert (bleu["system"], bleu["metric"], bleu["name"]) == ("good.de", "bleu", "BLEU")
+    assert bleu["signature"].startswith("nrefs:2|")
+    assert bleu["value"] == pytest.approx(100) and ter["value"] == 0  # noqa: PT018
+    assert "mean" not in bleu
+
+
+def test_intervals_and_tests_are_shown(files):
+    done = evaluate(files, "-r", "r.de", "-m", "bleu", "--confidence", "good.de")
+    assert done.stdout.splitlines()[1].split()[2] == "±"
+    assert "bs:1000" in done.stdout
+    for test in ("bootstrap", "randomisation"):
+        done = evaluate(files, "-r", "r.de", "-m", "bleu", "--paired", test, "good.de", "bad.de")
+        good, bad = done.stdout.splitlines()[1:3]
+        assert "(p = " not in good
+        assert "(p = 0.0" in bad
+
+
+def test_translations_come_through_a_pipe(files):
+    by_name = evaluate(files, "-r", "r.de", "good.de", "-m", "chrf").stdout
+    piped = evaluate(files, "-r", "r.de", "-", "-m", "chrf", stdin="\n".join(GOOD)).stdout
+    assert by_name.split("\n")[1].split()[1] == piped.split("\n")[1].split()[-1]
+    assert piped.split("\n")[1].startswith("standard input")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-r", "r.de", "no.de"], "no.de: no such file"),
+        (["-r", "r.de", "short.de"], "translations are compared line by line, but r.de has 20 lines, short.de has 1 lines"),
+        (["-r", "r.de", "latin.de"], "latin.de:1: not UTF-8: byte 2 of the line, byte 2 of the text, is 0xe4; convert it, for instance with iconv -f latin1 -t utf-8"),
+        (["-r", "empty.de", "empty2.de"], "there is nothing to score: empty.de, empty2.de have no lines"),
+        (["-r", "r.de", "good.de", "good.de"], "good.de is given twice"),
+        (["-r", "r.de", "good.de", "--paired", "bootstrap"], "a paired test compares systems: give two files of translations or more"),
+    ],
+)  # fmt: skip
+def test_what_can_not_be_scored_is_one_line(files, arguments, message):
+    (files / "short.de").write_text("x\n")
+    (files / "latin.de").write_bytes(b"z\xe4h\n")
+    (files / "empty.de").write_text("")
+    (files / "empty2.de").write_text("")
+    done = evaluate(files, *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"seqtrans: {message}\n"

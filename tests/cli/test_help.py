@@ -1,0 +1,120 @@
+# ruff: noqa: E501 - messages are told in full
+"""The surface of the command line: what it offers, and how it says no."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+from seqtrans.cli import app
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "options.txt"
+COMMANDS = ["train", "translate", "evaluate", "score", "average", "show"]
+HEAVY = ["torch", "numpy", "sacrebleu", "sentencepiece", "yaml", "matplotlib"]
+
+
+def seqtrans(*arguments, **options):
+    """Run the command; the width is fixed so that help is the same everywhere."""
+    environment = {**os.environ, "COLUMNS": "100", "TERM": "dumb"}
+    return subprocess.run(
+        [sys.executable, "-m", "seqtrans", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+        **options,
+    )
+
+
+def test_options_are_as_reviewed():
+    """After a wanted change: python tests/cli/test_help.py > tests/golden/options.txt."""
+    assert options() == GOLDEN.read_text(encoding="utf-8")
+
+
+def options():
+    """Every command with its parameters, independent of how typer lays out help."""
+    lines = []
+    for name, command in typer.main.get_command(app).commands.items():
+        lines.append(name)
+        for parameter in command.params:
+            names = ", ".join(parameter.opts) if parameter.param_type_name == "option" else ""
+            mark = " (required)" if parameter.required else ""
+            lines.append(f"  {names or parameter.name.upper()}{mark}: {parameter.help}")
+    return "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command):
+    done = seqtrans(command, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"seqtrans {command}" in done.stdout
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys; from seqtrans.cli import main; code = main(['train', '--help']);"
+        f"print(code, [m for m in {HEAVY} if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "0 []"
+
+
+def test_the_version_is_said():
+    done = seqtrans("--version")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("seqtrans ")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["tarin"], ["train"], ["train", "x.yaml", "--rum", "y"], ["evaluate", "x"], ["average", "x", "--best", "1"]],
+)  # fmt: skip
+def test_wrong_usage_is_exit_code_2(arguments):
+    done = seqtrans(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Error: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_each_mistake_in_a_recipe_is_a_line(tmp_path):
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text("data: {}\nmodell: {}\ntraining: {max_steps: 0}\n")
+    done = seqtrans("train", recipe, "--run", tmp_path / "run")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines() == [
+        f"seqtrans: {recipe}:1: data lacks the key 'train'",
+        f"seqtrans: {recipe}:1: data lacks the key 'validation'",
+        f"seqtrans: {recipe}:1: the recipe lacks the key 'model'",
+        f"seqtrans: {recipe}:2: the recipe has no key 'modell'; did you mean 'model'?",
+        f"seqtrans: {recipe}:3: training.max_steps must be a whole number of 1 or more or null, not 0",
+    ]  # fmt: skip
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_bug_is_a_traceback_and_exit_code_1():
+    code = (
+        "import sys; from seqtrans.training import run_directory;"
+        "run_directory.open_run = lambda path: 1 / 0;"
+        "from seqtrans.cli import main; sys.exit(main(['show', '.']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.endswith("ZeroDivisionError: division by zero\n")
+    assert done.stderr.count("Traceback") == 1
+
+
+def test_a_reader_that_leaves_is_no_error(tmp_path):
+    lines = tmp_path / "lines"
+    lines.write_text("a\n")
+    command = f"'{sys.executable}' -m seqtrans evaluate -r {lines} {lines} | true"
+    done = subprocess.run(  # noqa: S602 - a pipe is what is tested
+        command, shell=True, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+if __name__ == "__main__":
+    sys.stdout.write(options())
