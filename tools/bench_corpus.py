@@ -1,6 +1,7 @@
-"""Memory that encoding and batching a large generated corpus take.
+"""Memory that encoding and batching a large corpus take, and what its batches pad.
 
-    python tools/bench_corpus.py --pairs 10000000 --folder /tmp/corpus
+    python tools/bench_corpus.py --pairs 10000000
+    python tools/bench_corpus.py --text train.en.gz train.de.gz --segmentation sentencepiece
 
 Each stage runs in a process of its own. For each, the table shows the most memory that was
 resident at once, and how much of it was anonymous: what the process itself allocated. The rest is
@@ -14,14 +15,14 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from seqtrans.data.batch import collate_pairs
 from seqtrans.data.batching import largest_batch, plan_epoch
 from seqtrans.data.cache import cached_corpus
-from seqtrans.data.parallel import CorpusFiles, FilterConfig
+from seqtrans.data.parallel import CorpusFiles, FilterConfig, read_pairs
 from seqtrans.data.segmentation import SegmentationConfig, load_segmenters, train_segmenters
 from seqtrans.data.subword import SubwordConfig
 from seqtrans.data.synthetic import synthetic_pairs
@@ -41,14 +42,17 @@ class Setup:
     batch_tokens: int
     keep_text: bool
     segmentation: SegmentationConfig
+    text: tuple[Path, Path] | None  # None: generated
 
     @property
     def files(self) -> CorpusFiles:
-        """The generated text."""
+        """Where the text is."""
+        if self.text:
+            return CorpusFiles(source=self.text[0], target=self.text[1])
         return CorpusFiles(source=self.folder / "text.source", target=self.folder / "text.target")
 
 
-def generated(num_pairs: int) -> Iterable[tuple[str, str]]:
+def generated(num_pairs: int) -> Iterator[tuple[str, str]]:
     """Pairs of which the target is the source reversed, with lengths like those of real text."""
     return synthetic_pairs(
         "reverse", num_pairs, max_tokens=200, mean_tokens=21.0, num_symbols=NUM_SYMBOLS
@@ -56,10 +60,14 @@ def generated(num_pairs: int) -> Iterable[tuple[str, str]]:
 
 
 def write_text(setup: Setup) -> str:
-    """Generate the corpus and the vocabulary."""
-    train_segmenters(
-        setup.segmentation, lambda: iter(generated(TRAINING_PAIRS)), setup.folder / "vocabulary"
-    )
+    """Generate the corpus, unless there is one, and the vocabulary."""
+
+    def pairs() -> Iterator[tuple[str, str]]:
+        return read_pairs(setup.files) if setup.text else generated(TRAINING_PAIRS)
+
+    train_segmenters(setup.segmentation, pairs, setup.folder / "vocabulary")
+    if setup.text:
+        return "given"
     with setup.files.paths[0].open("w") as source, setup.files.paths[1].open("w") as target:
         for one, other in generated(setup.num_pairs):
             source.write(one + "\n")
@@ -112,15 +120,22 @@ def _epoch(setup: Setup, *, collate: bool) -> str:
     largest_batch(batches, *lengths)
     if not collate:
         return f"{len(batches):,} batches planned in {planned:.2f} s"
-    targets = padded = 0
+    targets = tokens = positions = target_positions = 0
     start = time.perf_counter()
     for indices in batches:
         batch = collate_pairs(
             corpus.pairs(indices), segmenters.source.specials, segmenters.target.specials
         )
-        targets, padded = targets + batch.num_targets, padded + batch.num_padded
+        targets += batch.num_targets
+        target_positions += batch.target_mask.numel()
+        tokens += batch.num_targets + int(batch.source_mask.sum())
+        positions += batch.target_mask.numel() + batch.source_mask.numel()
     rate = targets / (time.perf_counter() - start)
-    return f"{padded / (targets + padded):.2%} padding, {rate / 1e6:.1f} M target tokens/s"
+    return (
+        f"padding {1 - tokens / positions:.2%}, "
+        f"of the target {1 - targets / target_positions:.2%}; "
+        f"{rate / 1e6:.1f} M target tokens/s"
+    )
 
 
 @dataclass(frozen=True)
@@ -176,7 +191,8 @@ def _watched(stage: Callable[[Setup], str], setup: Setup, send: Callable[[Measur
 def report(setup: Setup) -> None:
     """Run every stage and print the table."""
     stages = [write_text, empty, build, plan, iterate]
-    print(f"{setup.num_pairs:,} pairs, batches of {setup.batch_tokens:,} tokens; memory in MiB")
+    pairs = "given text" if setup.text else f"{setup.num_pairs:,} generated pairs"
+    print(f"{pairs}, batches of {setup.batch_tokens:,} tokens; memory in MiB")
     print(f"{'stage':12}{'seconds':>9}{'resident':>10}{'more':>7}{'anonymous':>11}{'more':>7}")
     baseline: Measured | None = None
     for stage in stages:
@@ -197,6 +213,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--batch-tokens", type=int, default=4096)
     parser.add_argument("--keep-text", action="store_true", help="store the text beside the ids")
     parser.add_argument("--segmentation", choices=["words", "sentencepiece"], default="words")
+    parser.add_argument("--text", type=Path, nargs=2, help="files to use instead of making some")
     parser.add_argument("--folder", type=Path, help="where to work; a temporary folder if absent")
     options = parser.parse_args(arguments)
     folder = options.folder or Path(tempfile.mkdtemp(prefix="bench_corpus."))
@@ -204,9 +221,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     segmentation = (
         WordsConfig(joint=True)
         if options.segmentation == "words"
-        else SubwordConfig(vocab_size=4000)
+        else SubwordConfig(vocab_size=8000)
     )
-    setup = Setup(folder, options.pairs, options.batch_tokens, options.keep_text, segmentation)
+    setup = Setup(
+        folder,
+        options.pairs,
+        options.batch_tokens,
+        options.keep_text,
+        segmentation,
+        options.text and (options.text[0], options.text[1]),
+    )
     try:
         report(setup)
     finally:
