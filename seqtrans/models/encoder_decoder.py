@@ -10,6 +10,7 @@ from torch import nn
 from seqtrans.models.recurrent import RecurrentEncoder, RecurrentEncoderConfig
 from seqtrans.models.recurrent_decoder import RecurrentDecoder, RecurrentDecoderConfig
 from seqtrans.models.transformer import (
+    TransformerConfig,
     TransformerDecoder,
     TransformerDecoderConfig,
     TransformerEncoder,
@@ -36,11 +37,29 @@ class ModelConfig:
             ``target_output``, the decoder's input and the output layer (arXiv:1608.05859);
             ``source_target``, both inputs; ``all``, the three. The last two need a joint
             vocabulary.
+
+    Raises:
+        ValueError: Tables to be tied differ in size.
     """
 
     encoder: EncoderConfig = field(default_factory=TransformerEncoderConfig)
     decoder: DecoderConfig = field(default_factory=TransformerDecoderConfig)
     tie_embeddings: Literal["none", "target_output", "source_target", "all"] = "none"
+
+    def __post_init__(self) -> None:
+        """Refuse to tie tables of different sizes."""
+        source, target = _embedding_dim(self.encoder), _embedding_dim(self.decoder)
+        output = _output_dim(self.decoder)
+        if self.tie_embeddings in ("source_target", "all") and source != target:
+            raise ValueError(
+                f"tie_embeddings '{self.tie_embeddings}' needs embeddings of one size, not "
+                f"{source} in the encoder and {target} in the decoder"
+            )
+        if self.tie_embeddings in ("target_output", "all") and target != output:
+            raise ValueError(
+                f"tie_embeddings '{self.tie_embeddings}' needs a decoder whose output has the "
+                f"size of its embedding, not {output} and {target}"
+            )
 
 
 class EncoderDecoder(nn.Module):
@@ -52,7 +71,7 @@ class EncoderDecoder(nn.Module):
         target_vocab: Number of target tokens.
 
     Raises:
-        ValueError: Embeddings are to be tied that differ in size.
+        ValueError: Embeddings of different vocabularies are to be tied.
     """
 
     def __init__(self, config: ModelConfig, source_vocab: int, target_vocab: int) -> None:
@@ -68,9 +87,14 @@ class EncoderDecoder(nn.Module):
         scaled_normal_embedding(self.source_embedding)
         scaled_normal_embedding(self.target_embedding)
         if config.tie_embeddings in ("source_target", "all"):
-            _tie("source_embedding", self.source_embedding, self.target_embedding)
+            if source_vocab != target_vocab:
+                raise ValueError(
+                    f"tie_embeddings '{config.tie_embeddings}' needs a joint vocabulary, not "
+                    f"{source_vocab} source and {target_vocab} target tokens"
+                )
+            self.source_embedding.weight = self.target_embedding.weight
         if config.tie_embeddings in ("target_output", "all"):
-            _tie("output", self.output, self.target_embedding)
+            self.output.weight = self.target_embedding.weight
 
     def forward(
         self,
@@ -154,12 +178,11 @@ def _build_decoder(config: DecoderConfig, memory_dim: int) -> DecoderHalf[Any]:
             assert_never(config)
 
 
-def _tie(name: str, module: nn.Embedding | nn.Linear, embedding: nn.Embedding) -> None:
-    mine, other = tuple(module.weight.shape), tuple(embedding.weight.shape)
-    if mine != other:
-        raise ValueError(
-            f"tie_embeddings: {name} is {mine[0]} tokens x {mine[1]} features, but "
-            f"target_embedding is {other[0]} x {other[1]}; give both the same vocabulary and "
-            "dimension, or tie less"
-        )
-    module.weight = embedding.weight
+def _embedding_dim(config: EncoderConfig | DecoderConfig) -> int:
+    if isinstance(config, TransformerConfig):
+        return config.model_dim
+    return config.embedding_dim or config.hidden_dim
+
+
+def _output_dim(config: DecoderConfig) -> int:
+    return config.model_dim if isinstance(config, TransformerConfig) else config.hidden_dim

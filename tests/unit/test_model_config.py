@@ -1,0 +1,88 @@
+"""What a model's config refuses, and what tying shares."""
+
+import pytest
+import torch
+
+from seqtrans.errors import DataError
+from seqtrans.models.encoder_decoder import EncoderDecoder, ModelConfig
+from seqtrans.models.recurrent_decoder import RecurrentDecoderConfig
+from seqtrans.models.transformer import TransformerDecoderConfig, TransformerEncoderConfig
+
+TINY = {"num_layers": 1, "model_dim": 8, "num_heads": 2, "ffn_dim": 16}
+
+
+def config(tie="none", decoder_dim=8, **encoder):
+    return ModelConfig(
+        encoder=TransformerEncoderConfig(**TINY | encoder),
+        decoder=TransformerDecoderConfig(**TINY | {"model_dim": decoder_dim}),
+        tie_embeddings=tie,
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"num_heads": 3}, r"num_heads \(3\) must divide model_dim \(8\)"),
+        ({"num_heads": 8, "positions": "rotary"}, r"model_dim 8 / num_heads 8 = 1"),
+        ({"num_heads": 1, "model_dim": 5}, "an even model_dim, not 5"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        config(**change)
+
+
+@pytest.mark.parametrize(
+    ("tie", "tables"), [("none", 3), ("target_output", 2), ("source_target", 2), ("all", 1)]
+)
+def test_tied_tables_are_one_parameter(tie, tables):
+    model = EncoderDecoder(config(tie), 11, 11)
+    shared = [p for _, p in model.named_parameters() if p.shape == (11, 8)]
+    assert len(shared) == tables
+
+
+@pytest.mark.parametrize("tie", ["source_target", "all"])
+def test_tying_both_languages_needs_one_vocabulary(tie):
+    with pytest.raises(ValueError, match="a joint vocabulary, not 11 and 12 tokens"):
+        EncoderDecoder(config(tie), 11, 12)
+
+
+@pytest.mark.parametrize("tie", ["source_target", "all"])
+def test_tying_both_languages_needs_one_dimension(tie):
+    with pytest.raises(ValueError, match="encoder and decoder differ in size, 8 and 6"):
+        config(tie, decoder_dim=6)
+
+
+def test_an_output_is_tied_to_an_embedding_of_its_size():
+    decoder = RecurrentDecoderConfig(hidden_dim=8, embedding_dim=6)
+    with pytest.raises(ValueError, match="of the decoder differ in size, 8 and 6"):
+        ModelConfig(decoder=decoder, tie_embeddings="target_output")
+
+
+def test_reading_a_config_draws_no_random_numbers():
+    before = torch.get_rng_state()
+    config()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_tied_table_learns_from_all_its_uses():
+    ids = torch.tensor([[4, 5, 2]])
+    mask = torch.ones(1, 3, dtype=torch.bool)
+    torch.manual_seed(1)
+    tied = EncoderDecoder(config("all"), 11, 11).eval().double()
+    free = EncoderDecoder(config("none"), 11, 11).eval().double()
+    free.load_state_dict(tied.state_dict())
+    for model in (tied, free):
+        model(ids, mask, ids, ids, mask, 0.1)[0].backward()
+    parts = (free.source_embedding, free.target_embedding, free.output)
+    total = sum(part.weight.grad for part in parts)
+    torch.testing.assert_close(tied.output.weight.grad, total)
+
+
+def test_learned_positions_end_in_training_and_stretch_in_translation():
+    model = EncoderDecoder(config(positions="learned", max_positions=4), 11, 11)
+    source = torch.tensor([[4, 5, 6, 7, 8, 2]])
+    mask = torch.ones_like(source, dtype=torch.bool)
+    with pytest.raises(DataError, match=r"6 tokens.*max_positions 4"):
+        model.encode(source, mask)
+    assert model.eval().encode(source, mask).states.isfinite().all()
