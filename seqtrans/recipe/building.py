@@ -42,11 +42,7 @@ def build_model(config: ModelConfig, segmenters: Segmenters) -> EncoderDecoder:
             f"model.tie_embeddings '{config.tie_embeddings}' needs one vocabulary for both "
             "languages: set data.segmentation.joint to true, or tie less"
         )
-    sizes = (len(segmenters.source.pieces), len(segmenters.target.pieces))
-    try:
-        return EncoderDecoder(config, *sizes)
-    except ValueError as error:
-        raise RecipeError(f"model: {error}") from error
+    return EncoderDecoder(config, len(segmenters.source.pieces), len(segmenters.target.pieces))
 
 
 def build_task(

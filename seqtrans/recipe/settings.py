@@ -17,6 +17,7 @@ from seqtrans.decoding.beam import DecodingConfig
 from seqtrans.errors import RecipeError
 from seqtrans.evaluation.corpus import MetricName
 from seqtrans.models.encoder_decoder import ModelConfig
+from seqtrans.models.transformer import TransformerConfig
 from seqtrans.ranges import Positive, Probability
 from seqtrans.training.config import TrainingConfig
 
@@ -81,13 +82,22 @@ class TranslationRecipe:
     """A run to start from: its directory, or a mapping that says more."""
 
     def __post_init__(self) -> None:
-        """Refuse to judge by what is not measured."""
+        """Refuse to judge by what is not measured, and sentences without positions."""
         measured = ("loss", "perplexity", *self.validation.metrics)
         if self.training.stopping.metric not in measured:
             raise ValueError(
                 f"training.stopping.metric '{self.training.stopping.metric}' is not measured: "
                 f"validation gives {', '.join(measured)}"
             )
+        needed = self.data.filter.max_tokens + 1
+        for name, half in (("encoder", self.model.encoder), ("decoder", self.model.decoder)):
+            if not isinstance(half, TransformerConfig) or half.positions != "learned":
+                continue
+            if half.max_positions < needed:
+                raise ValueError(
+                    f"data.filter.max_tokens {needed - 1} and EOS need {needed} positions: "
+                    f"model.{name}.max_positions is {half.max_positions}"
+                )
 
     @property
     def origin(self) -> InitFrom | None:

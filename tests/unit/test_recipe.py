@@ -1,0 +1,176 @@
+# ruff: noqa: E501 - messages are told in full
+"""Recipes: what contradicts itself, what is missing, and how the parts are put together."""
+
+from pathlib import Path
+
+import pytest
+
+from seqtrans import config
+from seqtrans.data.encoded import corpus_of
+from seqtrans.data.segmentation import train_segmenters
+from seqtrans.data.tokens import WordsConfig
+from seqtrans.errors import RecipeError
+from seqtrans.evaluation.metrics import perplexity
+from seqtrans.models.encoder_decoder import ModelConfig
+from seqtrans.models.recurrent import RecurrentEncoderConfig
+from seqtrans.models.recurrent_decoder import RecurrentDecoderConfig
+from seqtrans.protocols import Specials
+from seqtrans.recipe import TranslationRecipe, build_model, load_recipe
+from seqtrans.recipe.corpora import unknown_share
+from seqtrans.recipe.starting import shared_rows
+
+RECIPE = """
+data:
+  train: [{source: train.en, target: ../train.de}]
+  validation: [{tsv: dev.tsv}]
+  segmentation: {kind: words}
+model:
+  encoder: {kind: recurrent, hidden_dim: 8}
+  decoder: {kind: recurrent, hidden_dim: 8}
+training: {max_steps: 10}
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    folder = tmp_path / "recipes"
+    folder.mkdir()
+    (folder / "train.en").write_text("a b\n")
+    (tmp_path / "train.de").write_text("c d\n")
+    (folder / "dev.tsv").write_text("a\tc\n")
+    path = folder / "r.yaml"
+    path.write_text(RECIPE)
+    return path
+
+
+def complaint(path, *overrides):
+    with pytest.raises(RecipeError) as error:
+        load_recipe(path, overrides)
+    return str(error.value)
+
+
+def test_paths_are_relative_to_the_recipe_wherever_it_is_called_from(recipe, monkeypatch):
+    absolute = load_recipe(recipe)
+    monkeypatch.chdir(recipe.parent.parent)
+    assert load_recipe(Path("recipes/r.yaml")) == absolute
+    (files,) = absolute.data.train
+    assert files.source == recipe.parent / "train.en"
+    assert files.target == recipe.parent.parent / "train.de"
+
+
+def test_the_stored_recipe_means_the_same_anywhere(recipe, tmp_path):
+    loaded = load_recipe(recipe, ["data.cache=cache", "init_from.run=.", "training.seed=3"])
+    copy = tmp_path / "elsewhere" / "recipe.yaml"
+    copy.parent.mkdir()
+    copy.write_text(config.dump(loaded))
+    assert load_recipe(copy) == loaded
+    assert loaded.data.cache == recipe.parent / "cache"
+    assert loaded.training.seed == 3
+
+
+def test_missing_files_are_named_all_at_once(recipe):
+    folder = recipe.parent
+    (folder / "dev.tsv").unlink()
+    settings = [
+        "data.train.0.source=no.en",
+        "data.segmentation={kind: sentencepiece_model, model: x}",
+    ]
+    assert complaint(recipe, *settings, "init_from=run").splitlines() == [
+        f"--set data.train.0.source: data.train.0.source: there is no such file: {folder}/no.en",
+        f"{recipe}:4: data.validation.0.tsv: there is no such file: {folder}/dev.tsv",
+        f"--set data.segmentation: data.segmentation.model: there is no such file: {folder}/x",
+        f"--set init_from: init_from: there is no such file: {folder}/run",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["training.stopping.metric=ter"], "--set: the recipe: training.stopping.metric 'ter' is not measured: validation gives loss, perplexity, bleu, chrf"),
+        (["validation.metrics=[]", "training.stopping.metric=bleu"], "--set: the recipe: training.stopping.metric 'bleu' is not measured: validation gives loss, perplexity"),
+        (["training={}"], "--set training: training: training needs a limit: max_steps, max_epochs or max_minutes"),
+        (["data.train=[]"], "--set data.train: data.train must be a list of 1 or more, not a list of 0"),
+        (["data.train.0={source: train.en}"], "--set data.train.0: data.train[0]: target is missing: give source and target, or tsv"),
+        (["init_from=3"], "--set init_from: init_from must be a path, a mapping or null, not 3"),
+        (["model.encoder={kind: transformer, positions: learned, max_positions: 100}"], "--set: the recipe: data.filter.max_tokens 256 and EOS need 257 positions: model.encoder.max_positions is 100"),
+    ],
+)  # fmt: skip
+def test_contradictions_are_one_line(recipe, settings, message):
+    place = f"{recipe}:2" if message.startswith("--set:") else ""
+    assert complaint(recipe, *settings) == message.replace("--set", place, 1) if place else message
+
+
+def test_init_from_may_be_a_path_or_a_mapping(recipe):
+    short = load_recipe(recipe, ["init_from=."]).origin
+    long = load_recipe(recipe, ["init_from={run: ., vocabulary: keep}"]).origin
+    assert short == long
+    assert load_recipe(recipe).origin is None
+
+
+def words(folder, source, target, *, joint=False):
+    pairs = lambda: iter(zip(source, target, strict=True))  # noqa: E731
+    return train_segmenters(WordsConfig(joint=joint), pairs, folder)
+
+
+def test_ties_that_the_vocabulary_does_not_allow_are_refused(tmp_path):
+    half = {"hidden_dim": 8}
+    model = ModelConfig(
+        encoder=RecurrentEncoderConfig(**half),
+        decoder=RecurrentDecoderConfig(**half),
+        tie_embeddings="all",
+    )
+    separate = words(tmp_path / "a", ["a b"], ["c d e"])
+    with pytest.raises(RecipeError, match=r"data\.segmentation\.joint to true, or tie less"):
+        build_model(model, separate)
+    joint = words(tmp_path / "b", ["a b"], ["c d e"], joint=True)
+    assert build_model(model, joint).source_embedding.num_embeddings == 4 + 5
+
+
+def test_rows_of_shared_pieces_are_paired_by_text(tmp_path):
+    old = words(tmp_path / "a", ["the cat sat the cat the"], ["x"]).source
+    new = words(tmp_path / "b", ["cat dog cat dog the dog"], ["x"]).source
+    rows = shared_rows(old, new)
+    pairs = list(zip(rows.stored.tolist(), rows.new.tolist(), strict=True))
+    assert pairs[:4] == [(i, i) for i in range(4)], "special tokens correspond"
+    assert {(old.pieces[i], new.pieces[j]) for i, j in pairs[4:]} == {
+        ("cat", "cat"),
+        ("the", "the"),
+    }
+    assert all(old.pieces[i] == new.pieces[j] for i, j in pairs)
+
+
+class Renamed:
+    """A segmenter whose special tokens stand elsewhere and are called otherwise."""
+
+    specials = Specials(pad=3, bos=0, eos=1, unk=2)
+    pieces = ("<begin>", "<end>", "<what>", "<nothing>", "<s>", "cat")
+
+
+def test_special_tokens_correspond_by_role_and_never_by_name(tmp_path):
+    old = words(tmp_path, ["cat"], ["x"]).source
+    rows = shared_rows(old, Renamed())
+    assert dict(zip(rows.new.tolist(), rows.stored.tolist(), strict=True)) == {
+        0: old.specials.bos,
+        1: old.specials.eos,
+        2: old.specials.unk,
+        3: old.specials.pad,
+        5: old.pieces.index("cat"),
+    }
+
+
+def test_unknown_tokens_are_counted():
+    corpus = corpus_of([([3, 5, 3, 6], [5]), ([7, 8, 9, 9], [5])])
+    assert unknown_share(corpus.source, unk=3) == 0.25
+    assert unknown_share(corpus.target, unk=3) == 0
+
+
+def test_perplexity_never_overflows():
+    assert perplexity(0.0) == 1.0
+    assert perplexity(1e4) == float("inf")
+    assert perplexity(float("nan")) != perplexity(float("nan"))
+
+
+def test_the_schema_covers_the_whole_recipe():
+    schema = config.json_schema(TranslationRecipe)
+    assert {"TransformerEncoderConfig", "RecurrentDecoderConfig", "SubwordConfig", "AdamConfig"} <= set(schema["$defs"])  # fmt: skip
+    assert schema["required"] == ["data", "model", "training"]
