@@ -43,26 +43,20 @@ def test_tied_tables_are_one_parameter(tie, tables):
 
 @pytest.mark.parametrize("tie", ["source_target", "all"])
 def test_tying_both_languages_needs_one_vocabulary(tie):
-    with pytest.raises(ValueError, match="a joint vocabulary, not 11 and 12 tokens"):
+    with pytest.raises(ValueError, match="a joint vocabulary, not 11 source and 12 target"):
         EncoderDecoder(config(tie), 11, 12)
 
 
 @pytest.mark.parametrize("tie", ["source_target", "all"])
 def test_tying_both_languages_needs_one_dimension(tie):
-    with pytest.raises(ValueError, match="encoder and decoder differ in size, 8 and 6"):
+    with pytest.raises(ValueError, match="not 8 in the encoder and 6 in the decoder"):
         config(tie, decoder_dim=6)
 
 
 def test_an_output_is_tied_to_an_embedding_of_its_size():
     decoder = RecurrentDecoderConfig(hidden_dim=8, embedding_dim=6)
-    with pytest.raises(ValueError, match="of the decoder differ in size, 8 and 6"):
+    with pytest.raises(ValueError, match="the size of its embedding, not 8 and 6"):
         ModelConfig(decoder=decoder, tie_embeddings="target_output")
-
-
-def test_reading_a_config_draws_no_random_numbers():
-    before = torch.get_rng_state()
-    config()
-    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_a_tied_table_learns_from_all_its_uses():
