@@ -52,13 +52,20 @@ def _cut(text: str, boundary: re.Pattern[str]) -> list[str]:
 
 def _pack(pieces: Sequence[str], limit: int, count: Count) -> list[str]:
     """Neighbours joined while they fit together."""
-    parts: list[str] = []
+    groups: list[list[str]] = []
     room = 0
     for piece, size in zip(pieces, count(pieces), strict=True):
-        if parts and size <= room:
-            parts[-1] = f"{parts[-1]} {piece}"
+        if groups and size <= room:
+            groups[-1].append(piece)
             room -= size
         else:
-            parts.append(piece)
+            groups.append([piece])
             room = limit - size
-    return parts
+    joined = [" ".join(group) for group in groups]
+    # Joining may cost a token for the space, or change how the pieces are segmented.
+    sizes = count(joined)
+    return [
+        part
+        for text, group, size in zip(joined, groups, sizes, strict=True)
+        for part in ([text] if size <= limit else group)
+    ]

@@ -1,0 +1,154 @@
+"""What every searcher promises, with both families of models."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from seqtrans.data.batch import collate_pairs, collate_sources
+from seqtrans.decoding import beam
+from seqtrans.decoding.beam import BeamSearch, DecodingConfig, build_search
+from seqtrans.models.encoder_decoder import EncoderDecoder, ModelConfig
+from seqtrans.models.recurrent import RecurrentEncoderConfig
+from seqtrans.models.recurrent_decoder import RecurrentDecoderConfig
+from seqtrans.models.transformer import TransformerDecoderConfig, TransformerEncoderConfig
+from seqtrans.protocols import Searcher, Specials
+
+SPECIALS = Specials(pad=0, bos=1, eos=2, unk=3)
+VOCAB = 70  # more than one chunk
+SOURCES = [[4, 5, 6, 69, 8], [6], [], [7, 4, 67]]
+SIZES = {"num_layers": 1, "model_dim": 16, "num_heads": 4, "ffn_dim": 32}
+ENCODERS = {
+    "transformer": TransformerEncoderConfig(**SIZES),
+    "recurrent": RecurrentEncoderConfig(num_layers=1, hidden_dim=16, embedding_dim=16),
+}
+DECODERS = {
+    "transformer": TransformerDecoderConfig(**SIZES),
+    "recurrent": RecurrentDecoderConfig(num_layers=1, hidden_dim=16, embedding_dim=16),
+}
+SEARCH = build_search(DecodingConfig(max_length_offset=6), SPECIALS)
+SEARCHERS = {
+    "greedy": replace(SEARCH, beam_size=1),
+    "beam": replace(SEARCH, beam_size=4, n_best=3, length_penalty=0.6),
+    "wide": replace(SEARCH, beam_size=12, n_best=12, length_penalty=0.0),
+}
+
+
+@pytest.fixture(
+    scope="module",
+    params=[("transformer", "transformer"), ("recurrent", "recurrent")],
+    ids=lambda halves: "-".join(halves),
+)
+def model(request):
+    torch.manual_seed(5)
+    encoder, decoder = request.param
+    config = ModelConfig(encoder=ENCODERS[encoder], decoder=DECODERS[decoder])
+    model = EncoderDecoder(config, VOCAB, VOCAB).eval().double()
+    with torch.no_grad():  # far from uniform, so that hypotheses differ and some end early
+        model.output.weight.mul_(8)
+        model.output.bias[SPECIALS.eos] += 1.5
+    return model
+
+
+@pytest.fixture(params=SEARCHERS.values(), ids=SEARCHERS)
+def search(request):
+    return request.param
+
+
+def translate(search, model, sources):
+    return search(model, *collate_sources(sources, SPECIALS))
+
+
+@torch.inference_mode()
+def forced_log_probs(model, pairs):
+    batch = collate_pairs(pairs, SPECIALS, SPECIALS)
+    logits = model.logits(batch.source, batch.source_mask, batch.target_input)
+    log_probs = logits.log_softmax(-1).gather(2, batch.target_output[:, :, None])[:, :, 0]
+    return (log_probs * batch.target_mask).sum(1).tolist()
+
+
+def test_it_is_a_searcher(search):
+    assert callable(search)
+    _: Searcher = search
+
+
+def test_the_result_does_not_depend_on_the_batch(model, search):
+    for source, together in zip(SOURCES, translate(search, model, SOURCES), strict=True):
+        (alone,) = translate(search, model, [source])
+        assert [h.tokens for h in alone] == [h.tokens for h in together]
+        assert [h.score for h in alone] == pytest.approx([h.score for h in together])
+
+
+def test_a_score_is_what_the_model_gives_the_output(model, search):
+    found = translate(search, model, SOURCES)
+    pairs = [(source, h) for source, of in zip(SOURCES, found, strict=True) for h in of]
+    forced = forced_log_probs(model, [(source, h.tokens) for source, h in pairs])
+    lengths = [len(h.tokens) + 1 for _, h in pairs]
+    for (_, hypothesis), log_prob, length in zip(pairs, forced, lengths, strict=True):
+        assert hypothesis.score == pytest.approx(log_prob / length**search.length_penalty)
+    assert len(set(lengths)) > 1, "all outputs are equally long: normalisation was not tested"
+
+
+def test_hypotheses_are_distinct_and_best_first_and_as_many_as_asked_for(model, search):
+    for hypotheses in translate(search, model, SOURCES):
+        scores = [h.score for h in hypotheses]
+        assert scores == sorted(scores, reverse=True)
+        assert len({tuple(h.tokens) for h in hypotheses}) == len(hypotheses) == search.n_best
+
+
+def test_special_tokens_are_never_produced(model, search):
+    found = translate(search, model, SOURCES)
+    assert all(token > 3 for hypotheses in found for h in hypotheses for token in h.tokens)
+
+
+def test_outputs_are_as_long_as_allowed_at_most(model):
+    search = replace(SEARCH, max_length_factor=0.5, max_length_offset=1, max_length=4)
+    model_that_goes_on = replace(search, banned=(0, 1, 3))
+    with torch.no_grad():
+        model.output.bias[SPECIALS.eos] -= 100
+    try:
+        found = translate(model_that_goes_on, model, SOURCES)
+    finally:
+        with torch.no_grad():
+            model.output.bias[SPECIALS.eos] += 100
+    # Half the source with its EOS, rounded up, and 1; EOS of the output is one of them.
+    limits = [min(4, -(-(len(source) + 1) // 2) + 1) for source in SOURCES]
+    assert [len(h[0].tokens) + 1 for h in found] == limits
+
+
+def test_settled_sentences_are_dropped_and_it_changes_nothing(model, monkeypatch):
+    search = replace(SEARCH, beam_size=3)
+    dropped = []
+    keep = beam.Search.keep
+    monkeypatch.setattr(beam.Search, "keep", lambda s, rows: dropped.append(rows) or keep(s, rows))
+    expected = translate(search, model, SOURCES)
+    assert len(dropped) > 1, "no sentence was dropped before the last"
+    monkeypatch.setattr(beam, "_WORTH_DROPPING", 2.0)
+    for one, other in zip(expected, translate(search, model, SOURCES), strict=True):
+        assert [h.tokens for h in one] == [h.tokens for h in other]
+
+
+def test_a_vocabulary_smaller_than_the_beam():
+    class Uniform:
+        def begin(self, source, source_mask, hypotheses):
+            del source_mask, hypotheses
+            return _Nothing(source.size(0))
+
+        def decode_step(self, token, state):
+            return torch.full((*token.shape, 4), 0.25).log(), state
+
+    search = BeamSearch(bos=1, eos=2, banned=(0, 1), beam_size=10, n_best=10, max_length=3)
+    (found,) = translate(search, Uniform(), [[3]])
+    assert sorted(h.tokens for h in found) == [[], [3], [3, 3]]
+
+
+class _Nothing:
+    def __init__(self, sentences):
+        self.sentences = sentences
+
+    def reorder(self, parent):
+        assert parent.size(0) == self.sentences
+        return self
+
+    def keep(self, sentence):
+        return _Nothing(len(sentence))
