@@ -13,6 +13,7 @@ from seqtrans.models.recurrent_decoder import RecurrentDecoder, RecurrentDecoder
 from seqtrans.nn.cells import GRU, LSTM, LayerNormGRU, LayerNormLSTM
 from seqtrans.nn.halves import Memory
 from seqtrans.nn.recurrent import Recurrence, RecurrentLayer, reverse_padded, run_steps
+from seqtrans.nn.recurrent_stack import RecurrentStack
 
 LENGTHS = torch.tensor([5, 2, 1, 4])
 MASK = torch.arange(5) < LENGTHS[:, None]
@@ -208,6 +209,21 @@ def test_recurrent_dropout_acts_on_the_past_alone_and_is_the_same_all_along(kind
         assert torch.isclose(every, drawn[row]).all(dim=2).all(dim=1).sum() == 1
 
 
+@pytest.mark.parametrize("kind", ["lstm", "gru"])
+def test_dropout_step_by_step_is_that_of_whole_sequences(kind):
+    recurrence = Recurrence(cell=kind, recurrent_dropout=0.5)
+    stack = RecurrentStack(recurrence, 3, 6, 1, dropout=0.5, locked_dropout=True)
+    inputs, carry = sequences(3), (start(randomise(stack).lowest.cell),)
+    torch.manual_seed(1)
+    expected = stack(inputs, carry)
+    torch.manual_seed(1)
+    steps = zip(stack.project(inputs).unbind(1), stack.draw_dropout(inputs), strict=True)
+    for t, (gates, dropout) in enumerate(steps):
+        found, carry = stack.step(gates, carry, dropout)
+        torch.testing.assert_close(found, expected[:, t])
+    assert (expected == 0).any()
+
+
 @pytest.mark.parametrize("input_feeding", [True, False])
 def test_variational_dropout_of_the_decoders_output_is_the_same_at_every_position(input_feeding):
     config = RecurrentDecoderConfig(
@@ -217,6 +233,19 @@ def test_variational_dropout_of_the_decoders_output_is_the_same_at_every_positio
     zero = decoder(sequences(32), memory_of(6)) == 0
     assert torch.equal(zero, zero[:, :1].expand_as(zero))
     assert zero.any()
+
+
+@pytest.mark.parametrize("choice", [{"dropout": 0.5}, {"dropout": 0.0, "recurrent_dropout": 0.5}])
+def test_a_fed_decoder_drops_inside_its_layers(choice):
+    config = RecurrentDecoderConfig(
+        hidden_dim=6, num_layers=2, input_feeding=True, initial_state="zero", **choice
+    )
+    decoder = randomise(RecurrentDecoder(config, memory_dim=6))
+    inputs, memory = sequences(6), memory_of(6)
+    before = decoder.eval()(inputs, memory)
+    decoder.stack.train()
+    drawn = decoder(inputs, memory)
+    assert not torch.allclose(drawn[:, 1:], before[:, 1:])
 
 
 CHOICES = [
