@@ -1,6 +1,7 @@
 """``seqtrans train``: from a recipe to a run directory with a trained model."""
 
 import logging
+import sys
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -48,6 +49,8 @@ def train(
     finally:
         leave()
     if outcome.signal is not None:
+        again = f"seqtrans train {recipe} --run {directory.path} --resume"
+        sys.stderr.write(f"go on with: {again}\n" if shard.rank == 0 else "")
         raise typer.Exit(128 + outcome.signal)
 
 
@@ -84,7 +87,7 @@ def _resume_run(
     except RecipeError:
         is_other = True
     if is_other and shard.rank == 0:
-        talk.warning("going on with %s, which %s is not", directory.recipe, recipe)
+        sys.stderr.write(f"going on as {directory.recipe} says; {recipe} says something else\n")
     return chosen, directory
 
 
@@ -97,49 +100,53 @@ def _train(
     tensorboard: bool,
 ) -> "Outcome":
     from seqtrans.recipe.preparing import check, prepare, removed_on_failure
-    from seqtrans.training.loggers import ConsoleLogger, JsonLinesLogger, speaking
+    from seqtrans.training.loggers import ConsoleLogger, speaking
     from seqtrans.training.trainer import Trainer
 
     with ExitStack() as stack:
         if shard.rank == 0:
             stack.enter_context(speaking(directory.log))
         with removed_on_failure(directory) if is_new and shard.rank == 0 else nullcontext():
+            loggers = _loggers(directory, tensorboard=tensorboard)
             prepared = prepare(recipe, directory, shard)
             check(prepared, recipe, directory)
             console = stack.enter_context(ConsoleLogger())
-            loggers: list[MetricsLogger] = [JsonLinesLogger(directory.metrics), console]
             trainer = Trainer(
                 prepared.task,
                 prepared.model,
                 recipe.training,
                 run=directory,
-                loggers=loggers,
+                loggers=[*loggers, console],
                 shard=shard,
             )
         trainer.resume()
-        if tensorboard:
-            loggers.append(_tensorboard(directory, trainer.state.step))
         outcome = trainer.fit()
-        _conclude(outcome, directory)
+        if shard.rank == 0:
+            _conclude(outcome, directory)
     return outcome
 
 
-def _tensorboard(directory: "RunDirectory", step: int) -> "MetricsLogger":
+def _loggers(directory: "RunDirectory", *, tensorboard: bool) -> "list[MetricsLogger]":
+    from seqtrans.training.loggers import JsonLinesLogger
     from seqtrans.training.tensorboard import TensorBoardLogger
 
-    return TensorBoardLogger(directory.path / "tensorboard", after_step=step)
+    loggers: list[MetricsLogger] = [JsonLinesLogger(directory.metrics)]
+    if tensorboard:
+        step = max(directory.steps(), default=0)
+        loggers.append(TensorBoardLogger(directory.path / "tensorboard", after_step=step))
+    return loggers
 
 
 def _conclude(outcome: "Outcome", directory: "RunDirectory") -> None:
+    """Say how the run ended, draw its curves, and say what to do with it."""
     from seqtrans.training.curves import draw_curves, read_curves
 
-    step = outcome.state.step
-    talk.info("%s after step %s", outcome.reason.value, f"{step:,}")
+    talk.info("%s after step %s", outcome.reason.value, f"{outcome.state.step:,}")
     try:
         draw_curves(read_curves(directory.metrics), directory.path / "curves.png")
     except ImportError:
         talk.info("no curves.png: that takes pip install 'seqtrans[plots]'")
-    if outcome.signal is not None:
-        talk.info("go on with: seqtrans train RECIPE --run %s --resume", directory.path)
-    else:
+    except OSError as error:
+        talk.warning("no curves.png: %s", error.strerror or error)
+    if outcome.signal is None:
         talk.info("translate with: seqtrans translate %s < INPUT > OUTPUT", directory.path)

@@ -46,7 +46,7 @@ def prepare(recipe: TranslationRecipe, run: RunDirectory, shard: Shard) -> Prepa
     segmenters = prepare_segmenters(recipe, run)
     sizes = {f"{len(segmenter.pieces):,}" for segmenter in segmenters}
     talk.info("vocabulary: %s tokens%s", " and ".join(sorted(sizes)), _joint(segmenters.is_joint))
-    cache = recipe.data.cache or run.path.parent / "cache"
+    cache = recipe.data.cache or run.path.parent / ".seqtrans-cache"
     corpora = load_corpora(recipe.data, segmenters, cache)
     check_vocabulary(corpora, segmenters)
     torch.manual_seed(recipe.training.seed)

@@ -39,7 +39,7 @@ class DataConfig:
     batch_tokens: Positive = 4096
     """Most positions, padding included, of either side of a micro-batch."""
     cache: Path | None = None
-    """Folder of encoded corpora, to be shared by runs; null: ``cache`` beside the run."""
+    """Folder of encoded corpora, to be shared by runs; null: ``.seqtrans-cache`` beside the run."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,255 @@
+# ruff: noqa: E501 - messages are told in full
+"""``seqtrans train`` and what lives on a run: average, show, resume, fine-tuning."""
+
+import io
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from contextlib import chdir, redirect_stderr, redirect_stdout
+from typing import NamedTuple
+
+import pytest
+from safetensors.torch import load_file
+
+from seqtrans.cli import main
+from seqtrans.data.segmentation import load_segmenters
+
+RECIPE = """
+data:
+  train: [{source: train.src, target: train.tgt}]
+  validation: [{source: dev.src, target: dev.tgt}]
+  segmentation: {kind: words}
+  filter: {max_tokens: 8}
+  batch_tokens: 200
+model:
+  encoder: {kind: recurrent, hidden_dim: 16, dropout: 0.1}
+  decoder: {kind: recurrent, hidden_dim: 16, dropout: 0.1}
+training:
+  max_steps: 12
+  validate_every_steps: 4
+  log_every_steps: 4
+  precision: fp32
+  stopping: {metric: chrf}
+  checkpoints: {keep_best: 2, keep_last: 1}
+validation: {metrics: [chrf], decoding: {beam_size: 1, max_length: 10}}
+decoding: {beam_size: 2, max_length: 10}
+"""
+
+
+class Done(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def seqtrans(folder, *arguments):
+    """Run a command within this process, which has paid for importing torch."""
+    out, err = io.StringIO(), io.StringIO()
+    with chdir(folder), redirect_stdout(out), redirect_stderr(err):
+        code = main([str(argument) for argument in arguments])
+    return Done(code, out.getvalue(), err.getvalue())
+
+
+def in_a_process(folder, *arguments, stdin=None):
+    """Run a command as a user does: where speed, signals or the standard input matter."""
+    return subprocess.run(
+        [sys.executable, "-m", "seqtrans", *arguments],
+        cwd=folder,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment(),
+    )
+
+
+def environment():
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "error"}
+
+
+def write_corpus(folder, words, seed=1):
+    """Sentences of at most 6 words and their reversal."""
+    draw = random.Random(seed)  # noqa: S311 - no secret
+    for name, count in (("train", 80), ("dev", 10)):
+        lines = [draw.choices(words, k=draw.randint(2, 6)) for _ in range(count)]
+        (folder / f"{name}.src").write_text("".join(" ".join(x) + "\n" for x in lines))
+        (folder / f"{name}.tgt").write_text("".join(" ".join(x[::-1]) + "\n" for x in lines))
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A folder with a corpus, a recipe, and a run trained by it."""
+    folder = tmp_path_factory.mktemp("home")
+    write_corpus(folder, "abcdefgh")
+    with (folder / "train.src").open("a") as file:
+        file.write("a " * 9 + "\n\nb\n")
+    with (folder / "train.tgt").open("a") as file:
+        file.write("a " * 9 + "\nb\n\n")
+    (folder / "toy.yaml").write_text(RECIPE)
+    done = in_a_process(folder, "train", "toy.yaml")
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    (folder / "said").write_text(done.stderr)
+    return folder
+
+
+def test_a_run_says_what_it_found_and_how_to_go_on(home):
+    said = (home / "said").read_text()
+    assert "training: 83 pairs, 80 kept, 3 dropped: 1 empty source, 1 empty target, 1 source too long" in said  # fmt: skip
+    assert "validation: 10 pairs, 10 kept, 0 dropped" in said
+    assert "vocabulary: 12 tokens" in said
+    assert "largest batch: " in said
+    assert "max_steps reached after step 12" in said
+    assert said.endswith("translate with: seqtrans translate runs/toy < INPUT > OUTPUT\n")
+
+
+def test_a_run_directory_holds_everything(home):
+    run = home / "runs" / "toy"
+    names = {path.name for path in run.iterdir()}
+    assert names >= {"recipe.yaml", "vocabulary", "metrics.jsonl", "log.txt", "checkpoints"}
+    assert (run / "curves.png").read_bytes().startswith(b"\x89PNG")
+    entries = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [e["step"] for e in entries if "valid/chrf" in e] == [4, 8, 12]
+    assert (
+        seqtrans(home, "show", "runs/toy", "--recipe").stdout == (run / "recipe.yaml").read_text()
+    )
+    moved = home / "moved"
+    run.rename(moved)
+    try:
+        done = in_a_process(home, "translate", "moved", stdin="a b\n\nc\n")
+    finally:
+        moved.rename(run)
+    assert (done.returncode, done.stdout.count("\n"), done.stdout.split("\n")[1]) == (0, 3, "")
+
+
+def test_show_and_average_agree_on_the_checkpoints(home):
+    shown = seqtrans(home, "show", "runs/toy").stdout
+    assert "model        recurrent encoder, recurrent decoder" in shown
+    assert "<- " in shown
+    assert "last" in shown
+    done = seqtrans(home, "average", "runs/toy", "--best", "2")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "averaged: the mean of the steps " in done.stderr
+    assert "averaged  not validated" in seqtrans(home, "show", "runs/toy").stdout
+    (home / "input").write_text("a b\n")
+    done = seqtrans(home, "translate", "runs/toy", "input", "--checkpoint", "averaged", "-o", "out")
+    assert (done.returncode, done.stdout, (home / "out").read_text().count("\n")) == (0, "", 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "toy.yaml"], "run directory runs/toy exists already; go on with it by --resume, or choose another"),
+        (["train", "toy.yaml", "--run", "no", "--resume"], "there is no run directory no"),
+        (["train", "toy.yaml", "--resume", "--set", "training.seed=2"], "--set can't change a run that goes on; change runs/toy/recipe.yaml instead"),
+        (["train", "no.yaml"], "no.yaml: there is no such file"),
+        (["show", "toy.yaml"], "there is no run directory toy.yaml"),
+        (["show", "runs"], "runs is not a run directory: it holds no recipe.yaml"),
+        (["average", "runs/toy", "--best", "9"], "runs/toy keeps "),
+        (["average", "runs/toy", "--step", "7"], "runs/toy has no checkpoint 7; it has "),
+        (["average", "runs/toy", "--best", "2", "--step", "4"], "give --best or --step, not both"),
+        (["translate", "runs/toy", "--checkpoint", "7", "-o", "out"], "runs/toy has no checkpoint '7'; it has best, last, "),
+    ],
+)  # fmt: skip
+def test_what_can_not_be_done_is_one_line(home, arguments, message):
+    done = seqtrans(home, *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"seqtrans: {message}")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("data.segmentation={kind: sentencepiece, vocab_size: 5000}", "vocab"),
+        ("data.filter.min_tokens=8", "no pair is left to learn from"),
+        ("training.freeze=['decodr.*']", "freeze: no parameter matches 'decodr.*'; there are decoder."),
+        ("training.checkpoints={keep_best: 1, keep_last: 100000000}", "free some, or lower"),
+        ("init_from=.", "is not a run directory"),
+    ],
+)  # fmt: skip
+def test_a_run_that_can_not_start_leaves_nothing_behind(home, setting, message):
+    done = seqtrans(home, "train", "toy.yaml", "--run", "doomed", "--set", setting)
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("seqtrans: ")
+    assert message in last
+    assert not (home / "doomed").exists()
+
+
+def test_an_unwritable_place_is_told_before_anything_runs(home):
+    (home / "file").write_text("")
+    done = seqtrans(home, "train", "toy.yaml", "--run", "file/run")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "seqtrans: run directory file/run can't be made: Not a directory\n"
+
+
+def test_an_interrupted_run_saves_says_how_to_go_on_and_goes_on(home):
+    command = [sys.executable, "-m", "seqtrans", "train", "toy.yaml", "--run", "long"]
+    process = subprocess.Popen(
+        [*command, "--set", "training.max_steps=400", "--set", "training.validate_every_steps=400"],
+        cwd=home,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    )
+    metrics = home / "long" / "metrics.jsonl"
+    wait_until(lambda: metrics.exists() and metrics.read_text().count("\n") >= 3)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert said.endswith("go on with: seqtrans train toy.yaml --run long --resume\n")
+    last = int((home / "long/checkpoints/last").read_text())
+    assert 12 <= last < 400
+    done = in_a_process(home, "train", "toy.yaml", "--run", "long", "--resume")
+    assert done.returncode == 0, done.stderr
+    assert "going on as long/recipe.yaml says; toy.yaml says something else" in done.stderr
+    assert "max_steps reached after step 400" in done.stderr
+
+
+def wait_until(happens):
+    deadline = time.monotonic() + 60
+    while not happens():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_fine_tuning_starts_from_the_weights_and_the_vocabulary(home):
+    settings = ("--set", "init_from=runs/toy", "--set", "training.freeze=['encoder.*']")
+    done = seqtrans(home, "train", "toy.yaml", "--run", "tuned", *settings)
+    assert done.returncode == 0, done.stderr
+    assert "starting from the weights of " in done.stderr
+    for file in (home / "runs/toy/vocabulary").iterdir():
+        assert (home / "tuned/vocabulary" / file.name).read_bytes() == file.read_bytes()
+    before, after = weights(home / "runs/toy", "best"), weights(home / "tuned", "last")
+    same = {name for name in before if before[name].equal(after[name])}
+    assert {name for name in before if name.startswith("encoder.")} <= same
+    assert not {name for name in before if name.startswith("decoder.")} & same
+
+
+def test_a_new_vocabulary_carries_over_what_both_have(home, tmp_path):
+    write_corpus(tmp_path, "efghXYZ", seed=2)
+    (tmp_path / "new.yaml").write_text(RECIPE)
+    origin = f"init_from={{run: {home}/runs/toy, checkpoint: last, vocabulary: new}}"
+    settings = ("--set", origin, "--set", "training.max_steps=1")
+    done = seqtrans(tmp_path, "train", "new.yaml", *settings)
+    assert done.returncode == 0, done.stderr
+    assert "of 11 source and 11 target tokens, 8 and 8 bring their vectors along" in done.stderr
+    old, new = (pieces(home / "runs/toy"), pieces(tmp_path / "runs/new"))
+    before = weights(home / "runs/toy", "last")["source_embedding.weight"]
+    after = weights(tmp_path / "runs/new", "last")["source_embedding.weight"]
+    for piece in "efgh":  # a step of the schedule's warm-up moves weights by very little
+        assert (before[old.index(piece)] - after[new.index(piece)]).abs().max() < 1e-4
+    assert (before[old.index("a")] - after[new.index("X")]).abs().max() > 1e-2
+
+
+def pieces(run):
+    return list(load_segmenters(run / "vocabulary").source.pieces)
+
+
+def weights(run, pointer):
+    name = (run / "checkpoints" / pointer).read_text().strip()
+    return load_file(run / "checkpoints" / name / "model.safetensors")
