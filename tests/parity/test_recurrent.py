@@ -189,6 +189,19 @@ def test_residuals_skip_all_layers_but_the_first():
     torch.testing.assert_close(stack(inputs, carry), expected)
 
 
+def test_encoder_residuals_skip_all_layers_but_the_first():
+    config = RecurrentEncoderConfig(
+        hidden_dim=6, embedding_dim=12, num_layers=3, residual=True, dropout=0.0
+    )
+    encoder = randomise(RecurrentEncoder(config))
+    first, *upper = encoder.layers
+    embedded = sequences(12)
+    expected = first(embedded * 12**0.5, MASK)
+    for layer in upper:
+        expected = expected + layer(expected, MASK)
+    torch.testing.assert_close(encoder(embedded, MASK).states, expected)
+
+
 @pytest.mark.parametrize("kind", ["lstm", "gru"])
 @pytest.mark.parametrize("layer_norm", [True, False])
 def test_recurrent_dropout_acts_on_the_past_alone_and_is_the_same_all_along(kind, layer_norm):
