@@ -96,12 +96,12 @@ def test_another_epoch_brings_other_company_in_another_order():
     assert abs(by_length) < 0.2
 
 
-def test_padding_stays_under_five_percent_on_each_side():
+def test_padding_stays_well_under_five_percent_on_each_side():
     source, target = natural(100_000)
     plan = plan_epoch(source, target, batch_tokens=4096, seed=1, epoch=0)
-    for side in (source, target):
+    for side, limit in ((source, 0.042), (target, 0.0235)):  # it is 0.037 and 0.021
         positions = sum(len(batch) * (int(side[batch].max()) + 1) for batch in plan)
-        assert 1 - (side.sum() + len(side)) / positions < 0.05
+        assert 1 - (side.sum() + len(side)) / positions < limit
 
 
 def test_a_slice_of_a_plan_is_a_plan():

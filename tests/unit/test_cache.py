@@ -84,6 +84,8 @@ def test_names_and_places_do_not_matter_but_content_does(tmp_path, files):
 def test_every_setting_that_matters_makes_another_corpus(tmp_path, files):
     tsv = tmp_path / "three.tsv"
     tsv.write_text("a\tb\tc\n")
+    packed = tsv.with_suffix(".gz")  # the same bytes, but not read as text
+    packed.write_bytes(tsv.read_bytes())
     swapped = CorpusFiles(source=files.target, target=files.source)
     other = Segmenters(Letters(), TokenSegmenter(Vocabulary(("a",)), "characters"))
     keys = [
@@ -96,6 +98,7 @@ def test_every_setting_that_matters_makes_another_corpus(tmp_path, files):
         corpus_key([swapped], LETTERS, None, keep_text=False),
         corpus_key([files, files], LETTERS, None, keep_text=False),
         corpus_key([CorpusFiles(tsv=tsv)], LETTERS, None, keep_text=False),
+        corpus_key([CorpusFiles(tsv=packed)], LETTERS, None, keep_text=False),
         corpus_key([CorpusFiles(tsv=tsv, target_column=3)], LETTERS, None, keep_text=False),
     ]
     assert len(set(keys)) == len(keys)
@@ -113,12 +116,14 @@ ENTRY = ["source.values", "source.offsets", "target.lengths", "target_text.value
 
 
 @pytest.mark.parametrize("name", ENTRY)
-@pytest.mark.parametrize("harm", ["truncate", "remove"])
+@pytest.mark.parametrize("harm", ["truncate", "lengthen", "remove"])
 def test_a_damaged_entry_is_built_anew(tmp_path, files, name, harm):
     expected = texts(get(tmp_path, files, keep_text=True))
     (folder,) = folders(tmp_path)
     if harm == "remove":
         (folder / name).unlink()
+    elif harm == "lengthen":
+        (folder / name).write_bytes((folder / name).read_bytes() + b"12345678")
     else:
         (folder / name).write_bytes((folder / name).read_bytes()[:-1])
         if name == "meta.json":  # without its last byte, a line end, it would still do

@@ -101,6 +101,13 @@ def test_ids_take_two_bytes_where_the_vocabulary_allows(tmp_path):
     assert corpus.target[0].tolist() == [0x10FFFF]
 
 
+@pytest.mark.parametrize(("size", "element"), [(65_536, "<u2"), (65_537, "<u4")])
+def test_the_largest_id_decides_how_many_bytes_it_takes(tmp_path, size, element):
+    encode([("a", "b")], tmp_path / "it", Segmenters(CodePoints(size), CodePoints(size)))
+    corpus = open_corpus(tmp_path / "it")
+    assert corpus.source[0].dtype == corpus.target[0].dtype == np.dtype(element)
+
+
 def test_rows_are_counted_from_both_ends_and_read_only(tmp_path):
     encode([("a", "b"), ("cd", "ef")], tmp_path / "it")
     rows = open_corpus(tmp_path / "it").source
@@ -136,6 +143,14 @@ def test_a_description_that_does_not_fit_is_refused(tmp_path, change):
     meta = json.loads((tmp_path / "it/meta.json").read_text()) | change
     (tmp_path / "it/meta.json").write_text(json.dumps(meta))
     with pytest.raises(DataError, match="not a whole encoded corpus"):
+        open_corpus(tmp_path / "it")
+
+
+def test_offsets_of_another_corpus_are_refused(tmp_path):
+    encode([("a", "bc")], tmp_path / "it")
+    encode([("ab", "c")], tmp_path / "other")
+    (tmp_path / "other/source.offsets").replace(tmp_path / "it/source.offsets")
+    with pytest.raises(DataError, match="rows end at 2, not 1"):
         open_corpus(tmp_path / "it")
 
 
