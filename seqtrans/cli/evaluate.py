@@ -5,15 +5,13 @@ import sys
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, cast
+from typing import Annotated, Literal
 
 import typer
 
+from seqtrans.cli.streams import read_lines
 from seqtrans.errors import DataError
 from seqtrans.evaluation.corpus import MetricName, PairedTestName, Score, Tokenizer
-
-if TYPE_CHECKING:
-    from io import BufferedReader
 
 
 class _Metric(StrEnum):
@@ -71,18 +69,12 @@ def evaluate(
 
 def _texts(paths: Iterable[Path]) -> dict[str, list[str]]:
     """Lines of every file by its name."""
-    from seqtrans.data.reading import open_lines, stream_lines
-
     texts: dict[str, list[str]] = {}
     for path in paths:
         name = "standard input" if str(path) == "-" else str(path)
         if name in texts:
             raise DataError(f"{name} is given twice")
-        if str(path) == "-":
-            stream = cast("BufferedReader", sys.stdin.buffer)
-            texts[name] = list(stream_lines(stream, name))
-        else:
-            texts[name] = list(open_lines(path))
+        texts[name] = list(read_lines(path))
     return texts
 
 

@@ -1,5 +1,6 @@
 """Options that commands on a trained run share."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -36,6 +37,9 @@ def overridden(config: "DecodingConfig", **options: float | None) -> "DecodingCo
         SeqtransError: They contradict it.
     """
     given = {name: value for name, value in options.items() if value is not None}
+    for name, value in given.items():
+        if not math.isfinite(value):
+            raise SeqtransError(f"--{name.replace('_', '-')} must be a number, not {value}")
     try:
         return replace(config, **given)  # type: ignore[arg-type]
     except ValueError as error:

@@ -21,7 +21,7 @@ def translate(  # noqa: PLR0913 - typer's signature
     text: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[INPUT]", help="Text, one line each; .gz, .xz, .zst too. [standard input]"
+            metavar="INPUT", help="Text, one line each; .gz, .xz, .zst too. [standard input]"
         ),
     ] = None,
     *,

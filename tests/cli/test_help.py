@@ -116,5 +116,18 @@ def test_a_reader_that_leaves_is_no_error(tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a full device")
+def test_a_full_disk_is_one_line(tmp_path):
+    lines = tmp_path / "lines"
+    lines.write_text("a\n")
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "seqtrans", "evaluate", "-r", lines, lines],
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr == "seqtrans: standard output: No space left on device\n"
+
+
 if __name__ == "__main__":
     sys.stdout.write(options())
