@@ -18,6 +18,7 @@ import pydantic
 from typing_extensions import TypedDict
 
 from seqtrans.config.document import plain
+from seqtrans.config.notes import notes_of
 
 T = TypeVar("T")
 _STRICT = pydantic.ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
@@ -111,7 +112,7 @@ def _mirror_union(hint: Any) -> Any:
 
 def _mirror_class(cls: type[object]) -> Any:
     hints = fields_of(cls)
-    notes = _notes(cls)
+    notes = notes_of(cls)
     members: dict[str, Any] = {}
     for field in dataclasses.fields(cast("Any", cls)):
         if not field.init:
@@ -137,19 +138,3 @@ def _default(field: dataclasses.Field[Any]) -> Any:
     if field.default_factory is not dataclasses.MISSING:
         return field.default_factory()
     return field.default
-
-
-def _notes(cls: type[object]) -> dict[str, str]:
-    """What the docstring of a dataclass says about its fields, by name."""
-    notes: dict[str, str] = {}
-    name = ""
-    for line in (cls.__doc__ or "").splitlines():
-        words = line.strip()
-        head, colon, rest = words.partition(":")
-        if colon and head.isidentifier() and head.islower():
-            name, notes[head] = head, rest.strip()
-        elif words and name:
-            notes[name] += " " + words
-        else:
-            name = ""
-    return notes
