@@ -5,6 +5,7 @@ import io
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -208,6 +209,17 @@ def test_an_interrupted_run_saves_says_how_to_go_on_and_goes_on(home):
     assert done.returncode == 0, done.stderr
     assert "going on as long/recipe.yaml says; toy.yaml says something else" in done.stderr
     assert "max_steps reached after step 400" in done.stderr
+
+
+def test_a_run_killed_before_its_first_checkpoint_starts_again(home):
+    shutil.copytree(home / "runs/toy", home / "early")
+    for part in ("checkpoints", "vocabulary"):
+        shutil.rmtree(home / "early" / part)
+        (home / "early" / part).mkdir()
+    done = in_a_process(home, "train", "toy.yaml", "--run", "early", "--resume")
+    assert done.returncode == 0, done.stderr
+    again, straight = weights(home / "early", "last"), weights(home / "runs/toy", "last")
+    assert all(again[name].equal(straight[name]) for name in straight)
 
 
 def wait_until(happens):
