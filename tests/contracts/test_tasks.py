@@ -14,7 +14,7 @@ from seqtrans.models.transformer import TransformerDecoderConfig, TransformerEnc
 from seqtrans.tasks.translation import TranslationTask, Validation
 from seqtrans.training.distributed import ALONE
 
-WORDS = "the lamp in kitchen is on off door of garage opens closes when it rains today".split()
+WORDS = "the lamp in kitchen is on off door of garage opens closes when it rains today"
 SIZES = {"num_layers": 1, "model_dim": 16, "num_heads": 2, "ffn_dim": 32}
 
 
@@ -24,15 +24,15 @@ class Rank:
     def __init__(self, rank, world):
         self.rank, self.world = rank, world
 
-    def sum(self, values):
+    def sum(self, _):
         raise AssertionError("planning updates must not wait for others")
 
 
 def sentences():
     generator = torch.Generator().manual_seed(0)
     for n in torch.randint(1, 12, (300,), generator=generator).tolist():
-        chosen = torch.randint(len(WORDS), (n,), generator=generator).tolist()
-        line = " ".join(WORDS[i] for i in chosen)
+        chosen = torch.randint(len(WORDS.split()), (n,), generator=generator).tolist()
+        line = " ".join(WORDS.split()[i] for i in chosen)
         yield line, line[::-1]
 
 
