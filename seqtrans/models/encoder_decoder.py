@@ -19,6 +19,7 @@ from seqtrans.models.transformer import (
 from seqtrans.nn.cross_entropy import linear_cross_entropy
 from seqtrans.nn.halves import DecoderHalf, EncoderHalf, Memory
 from seqtrans.nn.initialise import scaled_normal_embedding, xavier_linear
+from seqtrans.nn.linear import Linear
 from seqtrans.protocols import DecoderState
 from seqtrans.shapes import Bool, Float, Int, Tensor
 
@@ -82,7 +83,7 @@ class EncoderDecoder(nn.Module):
         self.decoder = decoder
         self.source_embedding = nn.Embedding(source_vocab, encoder.embedding_dim)
         self.target_embedding = nn.Embedding(target_vocab, decoder.embedding_dim)
-        self.output = nn.Linear(decoder.output_dim, target_vocab)
+        self.output = Linear(decoder.output_dim, target_vocab)
         xavier_linear(self.output)
         scaled_normal_embedding(self.source_embedding)
         scaled_normal_embedding(self.target_embedding)

@@ -5,6 +5,7 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import nn
 
+from seqtrans.nn.linear import Linear
 from seqtrans.shapes import Float, Tensor
 
 Activation = Literal["relu", "gelu", "silu", "gated"]
@@ -26,8 +27,8 @@ class FeedForward(nn.Module):
     ) -> None:
         super().__init__()
         self.activation: Activation = activation
-        self.input = nn.Linear(model_dim, 2 * ffn_dim if activation == "gated" else ffn_dim)
-        self.output = nn.Linear(ffn_dim, model_dim)
+        self.input = Linear(model_dim, 2 * ffn_dim if activation == "gated" else ffn_dim)
+        self.output = Linear(ffn_dim, model_dim)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Float[Tensor, "B P D"]) -> Float[Tensor, "B P D"]:

@@ -1,0 +1,64 @@
+"""Our linear map against ``nn.Linear``, on both ways it can take."""
+
+import pytest
+import torch
+from torch import nn
+
+from seqtrans.nn import linear
+
+
+@pytest.fixture(params=[True, False], ids=["onednn", "torch"])
+def _way(request, monkeypatch):
+    if request.param and not torch.backends.mkldnn.is_available():
+        pytest.skip("torch was built without oneDNN")
+    monkeypatch.setattr(linear, "_onednn_is_faster", lambda: request.param)
+
+
+@pytest.mark.usefixtures("_way")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("shape", [(7,), (5, 7), (2, 5, 7), (0, 7)])
+def test_values_and_gradients(dtype, bias, shape):
+    torch.manual_seed(0)
+    theirs = nn.Linear(7, 9, bias=bias, dtype=dtype)
+    mine = linear.Linear(7, 9, bias=bias, dtype=dtype)
+    mine.load_state_dict(theirs.state_dict())
+    x = torch.randn(shape, dtype=dtype, requires_grad=True)
+    weight = torch.randn(*shape[:-1], 9, dtype=dtype)
+
+    def gradients(module):
+        loss = (module(x) * weight).sum()
+        return torch.autograd.grad(loss, [x, *module.parameters()])
+
+    torch.testing.assert_close(mine(x), theirs(x))
+    torch.testing.assert_close(gradients(mine), gradients(theirs))
+    with torch.no_grad():
+        torch.testing.assert_close(mine(x), theirs(x))
+
+
+@pytest.mark.usefixtures("_way")
+def test_strided_input_and_output_gradient():
+    torch.manual_seed(0)
+    mine, theirs = linear.Linear(6, 4), nn.Linear(6, 4)
+    mine.load_state_dict(theirs.state_dict())
+    x = torch.randn(6, 3, 5).permute(2, 1, 0).requires_grad_()
+    weight = torch.randn(4, 3, 5).permute(2, 1, 0)
+    found, expected = (
+        torch.autograd.grad((m(x) * weight).sum(), [x, m.weight, m.bias]) for m in (mine, theirs)
+    )
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.usefixtures("_way")
+def test_what_is_frozen_gets_no_gradient():
+    mine = linear.Linear(6, 4)
+    mine.weight.requires_grad_(requires_grad=False)
+    mine(torch.randn(3, 6)).sum().backward()
+    assert mine.weight.grad is None
+    assert mine.bias.grad is not None
+
+
+@pytest.mark.usefixtures("_way")
+def test_autocast_narrows_as_ever():
+    with torch.autocast("cpu", torch.bfloat16):
+        assert linear.Linear(6, 4)(torch.randn(3, 6)).dtype == torch.bfloat16
