@@ -1,6 +1,7 @@
 """A tiny learning problem with a tiny model, to train without any of the real ones."""
 
 import logging
+import multiprocessing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,10 @@ from seqtrans.training.schedule import ConstantConfig
 from seqtrans.training.trainer import Trainer
 
 VOCAB = 9
+# Processes that need not import torch again: they are forks of one that has, and has done
+# nothing else.
+processes = multiprocessing.get_context("forkserver")
+processes.set_forkserver_preload(["seqtrans.training.trainer", "torch._dynamo"])
 
 
 @dataclass(frozen=True)
