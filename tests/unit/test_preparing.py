@@ -1,0 +1,168 @@
+# ruff: noqa: E501 - lines tell a setting in full
+"""From a recipe to corpora, a task and a model: every setting arrives where it belongs."""
+
+import logging
+from dataclasses import replace
+
+import pytest
+import torch
+
+from seqtrans import config
+from seqtrans.data.segmentation import load_segmenters
+from seqtrans.errors import DataError, TrainingError
+from seqtrans.recipe import TranslationRecipe, build_task
+from seqtrans.recipe.corpora import check_vocabulary, load_corpora
+from seqtrans.recipe.preparing import check, prepare
+from seqtrans.training.distributed import ALONE
+from seqtrans.training.run_directory import create
+
+RECIPE = """
+data:
+  train: [{{source: {0}/train.en, target: {0}/train.de}}]
+  validation: [{{source: {0}/dev.en, target: {0}/dev.de}}]
+  segmentation: {{kind: sentencepiece, vocab_size: 285, joint: true}}
+  filter: {{max_tokens: 20}}
+  batch_tokens: 77
+model:
+  encoder: {{kind: recurrent, hidden_dim: 8}}
+  decoder: {{kind: recurrent, hidden_dim: 8}}
+  tie_embeddings: all
+training: {{max_steps: 3, accumulate: 2, seed: 5, precision: fp32}}
+label_smoothing: 0.25
+validation: {{metrics: [ter], decoding: {{beam_size: 3, batch_tokens: 55}}}}
+decoding: {{beam_size: 7}}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    texts = {
+        "train.en": ["the cat sat", "a dog ran", "the dog sat", "dog " * 40],
+        "train.de": ["die Katze saß", "ein Hund lief", "der Hund saß", "Hund"],
+        "dev.en": ["the cat ran", "cat " * 40],
+        "dev.de": ["die Katze  lief", "Katze"],
+    }
+    for name, lines in texts.items():
+        (tmp_path / name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return tmp_path
+
+
+@pytest.fixture
+def recipe(folder):
+    return config.loads(TranslationRecipe, RECIPE.format(folder), "r.yaml")
+
+
+@pytest.fixture
+def run(folder, recipe):
+    return create(folder / "runs" / "x", config.dump(recipe))
+
+
+def test_every_setting_arrives_in_the_task(recipe, run):
+    task = prepare(recipe, run, ALONE).task
+    assert (task.batch_tokens, task.accumulate, task.seed) == (77, 2, 5)
+    assert task.label_smoothing == 0.25
+    assert task.validation.search.beam_size == 3
+    assert task.validation.batch_tokens == 55
+    scores = task.validation.scorer(["a b"], ["a c"])
+    assert list(scores) == ["ter"]
+    silent = replace(recipe, validation=replace(recipe.validation, metrics=()))
+    corpora = load_corpora(recipe.data, task.segmenters, run.path / "cache")
+    assert build_task(silent, task.segmenters, corpora).validation.scorer is None
+
+
+def test_training_pairs_are_filtered_and_validation_pairs_never(recipe, run, caplog):
+    caplog.set_level(logging.INFO, logger="seqtrans")
+    task = prepare(recipe, run, ALONE).task
+    assert len(task.train) == 3
+    assert len(task.validation.corpus) == 2
+    assert task.validation.references == ["die Katze  lief", "Katze"]
+    assert "training: 4 pairs, 3 kept, 1 dropped: 1 source too long; " in caplog.text
+    assert "validation: 2 pairs, 2 kept, 0 dropped; " in caplog.text
+
+
+@pytest.mark.parametrize("samples", [False, True])
+def test_text_is_kept_where_subwords_are_sampled(recipe, run, samples):
+    sampling = "{kind: unigram}" if samples else "null"
+    chosen = config.loads(
+        TranslationRecipe, config.dump(recipe), "r.yaml", [f"data.segmentation.sampling={sampling}"]
+    )
+    task = prepare(chosen, run, ALONE).task
+    assert (task.train.source_text is not None) == samples
+    assert task.validation.corpus.source_text is None
+
+
+def test_the_cache_stands_where_the_recipe_says_or_beside_the_run(recipe, run):
+    prepare(recipe, run, ALONE)
+    assert (run.path.parent / ".seqtrans-cache").is_dir()
+    elsewhere = run.path.parent / "elsewhere"
+    prepare(replace(recipe, data=replace(recipe.data, cache=elsewhere)), run, ALONE)
+    assert any(elsewhere.iterdir())
+
+
+def test_weights_are_a_function_of_the_seed(recipe, run):
+    def drawn(seed):
+        torch.manual_seed(seed + 17)  # of no concern
+        chosen = replace(recipe, training=replace(recipe.training, seed=seed))
+        return prepare(chosen, run, ALONE).model.source_embedding.weight.detach()
+
+    assert drawn(1).equal(drawn(1))
+    assert not drawn(1).equal(drawn(2))
+
+
+def test_the_vocabulary_is_made_once(recipe, run):
+    prepare(recipe, run, ALONE)
+    before = {file: file.stat().st_mtime_ns for file in run.vocabulary.iterdir()}
+    changed = replace(recipe.data.segmentation, vocab_size=280)
+    prepare(replace(recipe, data=replace(recipe.data, segmentation=changed)), run, ALONE)
+    assert {file: file.stat().st_mtime_ns for file in run.vocabulary.iterdir()} == before
+    assert len(load_segmenters(run.vocabulary).source.pieces) == 285
+
+
+def test_a_vocabulary_of_another_text_is_noticed(recipe, run, folder, caplog):
+    words = ["data.segmentation={kind: words, joint: false}", "model.tie_embeddings=none"]
+    chosen = config.loads(TranslationRecipe, config.dump(recipe), "r.yaml", words)
+    (folder / "dev.en").write_text("the xyz\ncat\n")
+    prepared = prepare(chosen, run, ALONE)
+    assert "of the source tokens of the validation corpus are unknown" in caplog.text
+    (folder / "dev.en").write_text("xyz xyz xyz\ncat\n")
+    segmenters = prepared.task.segmenters
+    corpora = load_corpora(chosen.data, segmenters, folder / "cache")
+    with pytest.raises(DataError) as error:
+        check_vocabulary(corpora, segmenters)
+    assert str(error.value) == (
+        "75.0% of the source tokens of the validation corpus are unknown: "
+        "the vocabulary is not one of this text"
+    )
+
+
+def test_checks_try_everything_and_change_nothing(recipe, run, caplog):
+    caplog.set_level(logging.INFO, logger="seqtrans")
+    prepared = prepare(recipe, run, ALONE)
+    before = {name: p.detach().clone() for name, p in prepared.model.named_parameters()}
+    torch.manual_seed(3)
+    state = torch.random.get_rng_state()
+    check(prepared, recipe, run)
+    assert "largest batch: " in caplog.text
+    assert torch.random.get_rng_state().equal(state)
+    assert prepared.model.training
+    assert all(p.equal(before[name]) for name, p in prepared.model.named_parameters())
+    assert all(p.grad is None for p in prepared.model.parameters())
+
+
+@pytest.mark.parametrize(("metrics", "decodes"), [(("bleu",), True), ((), False)])
+def test_checks_decode_only_what_validation_decodes(recipe, run, monkeypatch, metrics, decodes):
+    decoded = []
+    prepared = prepare(recipe, run, ALONE)
+    monkeypatch.setattr(
+        type(prepared.task), "decode", lambda _, model, numbers: decoded.append((model.training, len(numbers)))
+    )  # fmt: skip
+    check(prepared, replace(recipe, validation=replace(recipe.validation, metrics=metrics)), run)
+    assert decoded == ([(False, 2)] if decodes else [])
+
+
+def test_a_disk_without_room_is_told(recipe, run):
+    prepared = prepare(recipe, run, ALONE)
+    checkpoints = replace(recipe.training.checkpoints, keep_last=10**9)
+    greedy = replace(recipe, training=replace(recipe.training, checkpoints=checkpoints))
+    with pytest.raises(TrainingError, match="are free"):
+        check(prepared, greedy, run)
