@@ -4,6 +4,7 @@ from typing import Literal
 
 from torch import nn
 
+from seqtrans.nn.dropout import Dropout
 from seqtrans.shapes import Float, Tensor
 
 Norm = Literal["layer", "rms"]
@@ -26,7 +27,7 @@ class Residual(nn.Module):
         super().__init__()
         self.norm = build_norm(norm, dim)
         self.is_pre = position == "pre"
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def branch(self, x: Float[Tensor, "B P D"]) -> Float[Tensor, "B P D"]:
         """What the block on the branch reads."""
