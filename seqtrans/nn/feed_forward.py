@@ -5,6 +5,7 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import nn
 
+from seqtrans.nn.dropout import Dropout
 from seqtrans.nn.linear import Linear
 from seqtrans.shapes import Float, Tensor
 
@@ -29,7 +30,7 @@ class FeedForward(nn.Module):
         self.activation: Activation = activation
         self.input = Linear(model_dim, 2 * ffn_dim if activation == "gated" else ffn_dim)
         self.output = Linear(ffn_dim, model_dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Float[Tensor, "B P D"]) -> Float[Tensor, "B P D"]:
         """Transform every position."""
