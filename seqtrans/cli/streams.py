@@ -8,10 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
+import typer
+
 from seqtrans.errors import DataError
 
 ItemT = TypeVar("ItemT")
 
+_BROKEN_PIPE = 141  # what a shell reports of a program that SIGPIPE ended; typer would say 1
 _INTERVAL = 0.5  # seconds between two lines of progress
 
 
@@ -49,10 +52,17 @@ def open_output(path: Path | None) -> Generator[BinaryIO]:
 
 
 def write_lines(lines: Iterable[str], file: BinaryIO) -> None:
-    """Write lines as UTF-8, each at once: whoever reads a pipe should not wait for a block."""
-    for line in lines:
-        file.write(f"{line}\n".encode())
-        file.flush()
+    """Write lines as UTF-8, each at once: whoever reads a pipe should not wait for a block.
+
+    Raises:
+        typer.Exit: Whoever read has left, as ``head`` does.
+    """
+    try:
+        for line in lines:
+            file.write(f"{line}\n".encode())
+            file.flush()
+    except BrokenPipeError as error:
+        raise typer.Exit(_BROKEN_PIPE) from error
 
 
 def with_progress(items: Iterable[ItemT], unit: str) -> Iterator[ItemT]:

@@ -1,0 +1,274 @@
+"""``seqtrans translate`` and ``seqtrans score`` on a run that was trained for 3 steps."""
+
+import gzip
+import json
+import math
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+from contextlib import chdir, redirect_stderr
+from io import StringIO
+
+import pytest
+import torch
+
+import seqtrans
+from seqtrans.cli import main
+
+RECIPE = """
+data:
+  train: [{source: train.src, target: train.tgt}]
+  validation: [{source: train.src, target: train.tgt}]
+  segmentation: {kind: characters}
+model:
+  encoder: {kind: transformer, num_layers: 1, model_dim: 16, num_heads: 2, ffn_dim: 16}
+  decoder: {kind: transformer, num_layers: 1, model_dim: 16, num_heads: 2, ffn_dim: 16}
+training: {max_steps: 3, precision: fp32}
+validation: {metrics: []}
+decoding: {beam_size: 2, max_length: 12, max_source_tokens: 30}
+"""
+INPUT = "ab cd\n\n \t \na\rb\x00c\u2028d\n" + "dcba. " * 20 + "\n漢字 🏳️‍🌈\nab cd"
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("home")
+    draw = random.Random(1)  # noqa: S311 - no secret
+    lines = ["".join(draw.choices("abcd. ", k=8)).strip() or "a" for _ in range(20)]
+    (folder / "train.src").write_text("".join(f"{line}\n" for line in lines))
+    (folder / "train.tgt").write_text("".join(f"{line[::-1].strip()}\n" for line in lines))
+    (folder / "toy.yaml").write_text(RECIPE)
+    (folder / "input").write_bytes(INPUT.encode())
+    code, said = run(folder, "train", "toy.yaml", "--run", "run")
+    assert code == 0, said
+    return folder
+
+
+def run(folder, *arguments):
+    """Run a command within this process, which has paid for importing torch."""
+    said = StringIO()
+    with chdir(folder), redirect_stderr(said):
+        code = main([str(argument) for argument in arguments])
+    return code, said.getvalue()
+
+
+def translate(home, *arguments, name="out"):
+    code, said = run(home, "translate", "run", *arguments, "-o", name)
+    assert code == 0, said
+    return (home / name).read_bytes().decode()
+
+
+def process(home, *arguments, **options):
+    return subprocess.Popen(
+        [sys.executable, "-m", "seqtrans", *arguments],
+        cwd=home,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        bufsize=0,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "error", "LC_ALL": "C"},
+        **options,
+    )
+
+
+def json_lines(text):
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_a_line_out_for_every_line_in(home):
+    lines = translate(home, "input").split("\n")
+    assert len(lines) == 8
+    assert lines[7] == ""  # after the last line end
+    assert lines[1] == lines[2] == ""
+    assert lines[0] == lines[6]
+    assert all(len(line.splitlines()) <= 1 for line in lines)
+
+
+def test_pipes_and_files_give_the_same(home):
+    expected = translate(home, "input")
+    with gzip.open(home / "input.gz", "wb") as file:
+        file.write(INPUT.encode())
+    assert translate(home, "input.gz") == expected
+    out, err = process(home, "translate", "run").communicate(INPUT.encode())
+    assert out.decode() == expected
+    # The line of 120 characters is said once, the standard output holds data only.
+    assert err.decode().count("\n") == 1
+    assert "more than max_source_tokens (30)" in err.decode()
+
+
+def test_json_lines_hold_all_there_is(home):
+    texts = translate(home, "input").splitlines()
+    found = json_lines(translate(home, "input", "--format", "jsonl", "--n-best", "2"))
+    assert [f["translation"] for f in found] == texts
+    assert {tuple(f) for f in found} == {("translation", "score", "tokens", "alternatives")}
+    assert [len(f["alternatives"]) for f in found] == [1, 0, 0, 1, 1, 1, 1]
+    assert found[0]["score"] >= found[0]["alternatives"][0]["score"]
+    assert found[0]["translation"] == "".join(found[0]["tokens"]).replace("▁", " ").strip()
+
+
+def test_options_change_the_search_and_batches_do_not(home):
+    (home / "few").write_text("ab cd\n\nabcdabcd. a\n")
+
+    def scores(*arguments):
+        return [
+            f["score"] for f in json_lines(translate(home, "few", "--format", "jsonl", *arguments))
+        ]
+
+    assert scores("--batch-tokens", "20") == pytest.approx(scores("--batch-tokens", "9000"))
+    assert scores("--beam-size", "8")[0] >= scores("--beam-size", "1")[0]
+    assert scores("--length-penalty", "0")[0] < scores("--length-penalty", "2")[0]
+    assert scores("--precision", "bf16")[0] == pytest.approx(scores()[0], rel=0.1)
+    assert scores("--checkpoint", "last", "--device", "cpu") == scores()
+
+
+def test_an_endless_pipe_is_answered_before_it_ends(home):
+    with process(home, "translate", "run") as running:
+        try:
+            for line in (b"ab cd\n", b"\n", b"a\n"):
+                running.stdin.write(line)
+                running.stdin.flush()
+                answer = []
+                reader = threading.Thread(
+                    target=lambda a=answer: a.append(running.stdout.readline())
+                )
+                reader.start()
+                reader.join(timeout=100)
+                assert answer, "no answer while the pipe is open"
+                assert answer[0].endswith(b"\n")
+        finally:
+            running.stdin.close()
+        assert running.wait(timeout=100) == 0
+
+
+def test_a_reader_that_leaves_ends_it_quietly(home):
+    with process(home, "translate", "run") as running:
+        running.stdin.write(b"a\n")
+        running.stdin.flush()
+        assert running.stdout.readline()
+        running.stdout.close()  # as head -1 does; the input stays open
+        running.stdin.write(b"b\n" * 100)
+        running.stdin.flush()
+        code = running.wait(timeout=100)
+        assert (code, running.stderr.read()) == (141, b"")
+        running.stdin.close()
+
+
+def test_output_appears_whole_or_not_at_all(home):
+    (home / "kept").write_text("before\n")
+    (home / "bad").write_bytes(b"ab\ncd\xff\n")
+    code, said = run(home, "translate", "run", "bad", "-o", "kept")
+    assert code == 2
+    assert "bad:2: not UTF-8: byte 3 of the line" in said
+    assert (home / "kept").read_text() == "before\n"
+    assert not list(home.glob(".*partial"))
+    assert translate(home, "input", name="input2") == translate(home, "input")
+    translate(home, "input2", name="input2")  # its own input
+    assert (home / "input2").read_text().count("\n") == 7
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["translate", "nowhere"], "there is no run directory nowhere"),
+        (["translate", "run", "nothing"], "nothing: no such file"),
+        (
+            ["translate", "run", "--checkpoint", "7"],
+            "run has no checkpoint '7'; it has best, last, 3",
+        ),
+        (["translate", "run", "--n-best", "2"], "--n-best 2 needs --format jsonl"),
+        (
+            ["translate", "run", "input", "--format", "jsonl", "--n-best", "3"],
+            "decoding: n_best (3) must not be larger than beam_size (2)",
+        ),
+        (
+            ["translate", "run", "input", "--length-penalty", "inf"],
+            "--length-penalty must be a number",
+        ),
+        (
+            ["translate", "run", "input", "-o", "no/where"],
+            "no/where: can't be written: No such file",
+        ),
+        (["score", "run", "input", "train.tgt"], "input has 7 lines but train.tgt has 20"),
+        (["score", "run", "train.src", "train.tgt", "--tokens"], "train.tgt:1: is no JSON object"),
+    ],
+)
+def test_mistakes_are_one_line(home, arguments, message):
+    output = [] if "-o" in arguments else ["-o", "never"]
+    code, said = run(home, *arguments, *output)
+    assert (code, said.count("\n")) == (2, 1), said
+    assert message in said
+    assert not (home / "never").exists()
+
+
+def score(home, *arguments):
+    code, said = run(home, "score", "run", *arguments, "-o", "scores")
+    assert code == 0, said
+    return (home / "scores").read_text(), said
+
+
+def test_scores_are_what_translate_reports(home):
+    (home / "found").write_text(translate(home, "train.src", "--format", "jsonl"))
+    found = json_lines((home / "found").read_text())
+    text, _ = score(home, "train.src", "found", "--tokens", "--format", "jsonl")
+    for translation, scored in zip(found, json_lines(text), strict=True):
+        assert scored["score"] == pytest.approx(translation["score"], abs=1e-5)
+        assert scored["tokens"] == [*translation["tokens"], "</s>"]
+    (home / "texts").write_text("".join(f"{f['translation']}\n" for f in found))
+    text, _ = score(home, "train.src", "texts", "--format", "jsonl")
+    same = 0
+    for translation, scored in zip(found, json_lines(text), strict=True):
+        if scored["tokens"] == [*translation["tokens"], "</s>"]:
+            same += 1
+            assert scored["score"] == pytest.approx(translation["score"], abs=1e-5)
+    assert same, "no translation was segmented as it was found"
+
+
+def test_columns_json_and_the_perplexity_agree(home):
+    text, said = score(home, "train.src", "train.tgt")
+    columns = [[float(x) for x in line.split("\t")] for line in text.splitlines()]
+    in_json, _ = score(home, "train.src", "train.tgt", "--format", "jsonl", "--batch-tokens", "10")
+    for (log_prob, value, count), full in zip(columns, json_lines(in_json), strict=True):
+        assert log_prob == pytest.approx(full["log_prob"], abs=1e-4)
+        assert log_prob == pytest.approx(sum(full["token_log_probs"]), abs=1e-4)
+        assert value == pytest.approx(log_prob / count, abs=1e-4)  # length penalty 1
+        assert count == len(full["tokens"]) == len(full["token_log_probs"])
+    total, tokens = sum(c[0] for c in columns), sum(c[2] for c in columns)
+    assert f"20 pairs, {tokens:.0f} target tokens" in said
+    said_perplexity = float(said.rpartition("perplexity ")[2])
+    assert said_perplexity == pytest.approx(math.exp(-total / tokens), abs=1e-2)
+
+
+def test_from_python(home):
+    translator = seqtrans.load(home / "run")
+    lines = INPUT.split("\n")
+    assert translator.translate(lines) == translate(home, "input").split("\n")[:7]
+    assert not any(p.requires_grad for p in translator.model.parameters())
+    assert torch.is_grad_enabled()
+
+
+def test_memory_and_reading_stay_bounded_by_what_is_written(home):
+    """Lines are read as translations are taken away, not before."""
+    with process(home, "translate", "run", "--beam-size", "1") as running:
+        written = 0
+
+        def feed():
+            nonlocal written
+            try:
+                while True:
+                    running.stdin.write(b"ab\n" * 1000)
+                    written += 1000
+            except (BrokenPipeError, ValueError):
+                pass
+
+        feeder = threading.Thread(target=feed, daemon=True)
+        feeder.start()
+        assert running.stdout.readline()
+        time.sleep(1)
+        before = written
+        time.sleep(1)
+        assert written == before < 500_000
+        running.kill()
+        feeder.join()
