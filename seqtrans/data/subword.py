@@ -6,13 +6,14 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
 import sentencepiece
 from annotated_types import Ge
 
-from seqtrans.data.vocabulary import SPECIAL_PIECES, SPECIALS, on_one_line
+from seqtrans.data.vocabulary import SPECIAL_PIECES, SPECIALS
 from seqtrans.errors import DataError, RecipeError
 from seqtrans.protocols import Specials
 from seqtrans.ranges import Fraction, Positive, PositiveFloat, Probability
@@ -22,6 +23,7 @@ T = TypeVar("T")
 _LONGEST = 1000  # characters; sentencepiece leaves out lines of more than 4,192 bytes unseen
 _THREADS = 4  # the pieces found depend on it, so the number of processors must not decide
 _SEEDING = threading.Lock()
+_LINE_ENDS = str.maketrans("\n\r", "  ")  # byte pieces can spell them; a line in, a line out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +71,7 @@ class SubwordConfig:
     character_coverage: Fraction = 0.9995
     """Share of the text whose characters become pieces, at least 0.98; the rarest do not."""
     normalization: Literal["nmt_nfkc", "nmt_nfkc_cf", "nfkc", "nfkc_cf", "identity"] = "nmt_nfkc"
-    """What is done to text first; ``_cf`` folds case; all but ``identity`` also tidy spaces."""
+    """Unicode normalisation of text; ``_cf`` folds case. Spaces in a row are one in any case."""
     input_sentence_size: Annotated[int, Ge(101)] = 100_000
     """Most lines, drawn at random, that pieces are found in: about 1.5 kB of memory each."""
     sampling: Sampling | None = None
@@ -180,8 +182,8 @@ class SubwordSegmenter:
 
     def decode(self, ids: Sequence[int]) -> str:
         """See ``Segmenter.decode``."""
-        text = self._processor.decode([i for i in ids if i not in self._specials])
-        return on_one_line(text)
+        text: str = self._processor.decode([i for i in ids if i not in self._specials])
+        return text.translate(_LINE_ENDS)
 
     def to_bytes(self) -> bytes:
         """Content of the model file."""
@@ -189,10 +191,9 @@ class SubwordSegmenter:
 
     def _is_unigram(self) -> bool:
         try:
-            self._processor.nbest_encode("a", nbest_size=2)
-        except RuntimeError:
+            return bool(self._processor.nbest_encode("a", nbest_size=2))
+        except RuntimeError:  # sentencepiece before 0.2.1 gives no answer instead
             return False
-        return True
 
 
 def train_subwords(lines: Iterable[str], config: SubwordConfig) -> bytes:
@@ -202,38 +203,46 @@ def train_subwords(lines: Iterable[str], config: SubwordConfig) -> bytes:
         DataError: There is no text.
         RecipeError: The text does not support a vocabulary of this size.
     """
+    lines = iter(lines)
+    first = next((line for line in lines if line.strip()), None)
+    if first is None:
+        raise DataError("the training text is blank: there is nothing to make subwords of")
     failures: list[BaseException] = []
-    model = io.BytesIO()
-
-    def train() -> None:
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=_relayed(lines, failures),
-            model_writer=model,
-            model_type=config.model_type,
-            vocab_size=config.vocab_size,
-            byte_fallback=config.byte_fallback,
-            user_defined_symbols=list(config.user_defined_symbols),
-            character_coverage=config.character_coverage,
-            normalization_rule_name=config.normalization,
-            input_sentence_size=config.input_sentence_size,
-            shuffle_input_sentence=True,
-            num_threads=_THREADS,
-            minloglevel=2,  # errors, which are also raised
-            pad_id=SPECIALS.pad,
-            bos_id=SPECIALS.bos,
-            eos_id=SPECIALS.eos,
-            unk_id=SPECIALS.unk,
-        )
-
+    relayed = _relayed(chain([first], lines), failures)
     try:
-        _seeded(train, seed=1)
-    except RuntimeError as error:
+        model = _seeded(lambda: _trained(relayed, config), seed=1)
+    except (RuntimeError, SystemError) as error:
         raise failures[0] if failures else _explained(str(error), config) from error
+    if failures:
+        raise failures[0]
+    return model
+
+
+def _trained(lines: Iterator[bytes], config: SubwordConfig) -> bytes:
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=lines,
+        model_writer=model,
+        model_type=config.model_type,
+        vocab_size=config.vocab_size,
+        byte_fallback=config.byte_fallback,
+        user_defined_symbols=list(config.user_defined_symbols),
+        character_coverage=config.character_coverage,
+        normalization_rule_name=config.normalization,
+        input_sentence_size=config.input_sentence_size,
+        shuffle_input_sentence=True,
+        num_threads=_THREADS,
+        minloglevel=2,  # errors, which are also raised
+        pad_id=SPECIALS.pad,
+        bos_id=SPECIALS.bos,
+        eos_id=SPECIALS.eos,
+        unk_id=SPECIALS.unk,
+    )
     return model.getvalue()
 
 
 def _relayed(lines: Iterable[str], failures: list[BaseException]) -> Iterator[bytes]:
-    """Lines in parts; sentencepiece turns an exception in here into a RuntimeError with a trace."""
+    """Lines in parts; sentencepiece hides what is raised in here, or goes on with what it has."""
     try:
         for line in lines:
             for start in range(0, len(line), _LONGEST):
@@ -243,9 +252,7 @@ def _relayed(lines: Iterable[str], failures: list[BaseException]) -> Iterator[by
         raise
 
 
-def _explained(message: str, config: SubwordConfig) -> DataError | RecipeError:
-    if "sentences_.empty()" in message or "all_chars_count" in message:
-        return DataError("the training text is blank: there is nothing to make subwords of")
+def _explained(message: str, config: SubwordConfig) -> RecipeError:
     size = f"vocab_size {config.vocab_size}"
     if found := re.search(r"value <= (\d+)", message):
         most = found.group(1)
@@ -262,8 +269,8 @@ def _explained(message: str, config: SubwordConfig) -> DataError | RecipeError:
 def _seeded(work: Callable[[], T], seed: int) -> T:
     """Run ``work`` where sentencepiece draws from ``seed``.
 
-    sentencepiece seeds the generator of a thread at its first use there, and only then; so each
-    call gets a thread of its own. The seed is global, so one call waits for the other.
+    sentencepiece before 0.2.1 seeds the generator of a thread at its first use there, and only
+    then; so each call gets a thread of its own. The seed is global: one call waits for the other.
     """
     with _SEEDING, ThreadPoolExecutor(max_workers=1) as thread:
         sentencepiece.set_random_generator_seed(seed % 0xFFFF_FFFF)  # all ones would mean: no seed

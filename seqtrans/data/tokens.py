@@ -1,4 +1,7 @@
-"""Text as words or as characters, looked up in a vocabulary made of the training text."""
+"""Text as words or as characters, looked up in a vocabulary made of the training text.
+
+Neither holds white space, so decoded text is one line.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +9,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge
 
-from seqtrans.data.vocabulary import SPECIALS, Vocabulary, on_one_line
+from seqtrans.data.vocabulary import SPECIALS, Vocabulary
 from seqtrans.protocols import Specials
 from seqtrans.ranges import Positive
 
@@ -93,7 +96,7 @@ class TokenSegmenter:
 
     def decode(self, ids: Sequence[int]) -> str:
         """See ``Segmenter.decode``."""
-        return on_one_line(self._join(self._vocabulary.decode(ids)))
+        return self._join(self._vocabulary.decode(ids))
 
     def to_bytes(self) -> bytes:
         """Content of the vocabulary file."""

@@ -16,13 +16,6 @@ SPECIAL_PIECES = ("<pad>", "<s>", "</s>", "<unk>")
 
 _MOST_COUNTED = 1_000_000  # distinct tokens held while counting
 
-_LINE_ENDS = str.maketrans("\n\r", "  ")
-
-
-def on_one_line(text: str) -> str:
-    """``text`` with spaces for line ends, so that a line in gives a line out."""
-    return text.translate(_LINE_ENDS)
-
 
 @dataclass(frozen=True)
 class Vocabulary:

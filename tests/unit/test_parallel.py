@@ -1,4 +1,5 @@
 import json
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ FILTERS = st.builds(
     FilterConfig,
     min_tokens=st.integers(1, 3),
     max_tokens=st.integers(3, 10),
-    max_ratio=st.none() | st.floats(1, 4),
+    max_ratio=st.none() | st.sampled_from([1.0, 1.5, 2.0, 3.0]),
 )
 
 
@@ -106,8 +107,8 @@ def cause_in_words(source, target, config):
         return Cause.SHORT_SOURCE if source < config.min_tokens else Cause.SHORT_TARGET
     if max(source, target) > config.max_tokens:
         return Cause.LONG_SOURCE if source > config.max_tokens else Cause.LONG_TARGET
-    ratio = max(source / target, target / source)
-    too_far = config.max_ratio is not None and ratio > config.max_ratio * (1 + 1e-12)
+    ratio = Fraction(max(source, target), min(source, target))
+    too_far = config.max_ratio is not None and ratio > Fraction(config.max_ratio)
     return Cause.RATIO if too_far else Cause.KEPT
 
 

@@ -61,6 +61,12 @@ def test_an_empty_file_has_no_lines(tmp_path, content):
     assert list(open_lines(written(tmp_path, content))) == []
 
 
+def test_only_the_first_mark_is_dropped():
+    mark = "\ufeff"
+    blocks = [x.encode() for x in (f"{mark}{mark}one\n", f"{mark}two\n", f"three\n{mark}")]
+    assert list(split_lines(blocks, "x")) == [f"{mark}one", f"{mark}two", "three", mark]
+
+
 @pytest.mark.parametrize("ending", [".gz", ".xz", ".zst"])
 @pytest.mark.parametrize("keep", [0.3, 0.9])
 def test_a_truncated_file_is_named(tmp_path, ending, keep):

@@ -1,5 +1,4 @@
 import itertools
-import threading
 
 import pytest
 
@@ -8,13 +7,12 @@ from seqtrans.data.subword import (
     BpeDropout,
     ExistingSubwordConfig,
     SubwordConfig,
-    SubwordSegmenter,
     UnigramSampling,
     train_subwords,
 )
 from seqtrans.data.tokens import CharactersConfig, WordsConfig
 from seqtrans.data.vocabulary import SPECIALS, build_vocabulary
-from seqtrans.errors import CheckpointError, DataError, RecipeError
+from seqtrans.errors import CheckpointError, DataError
 
 SYLLABLES = ["ha", "lo", "mi", "tren", "kas", "u", "vor", "gel", "ste"]
 WORDS = ["".join(part) for part in itertools.product(SYLLABLES, repeat=3)]
@@ -25,17 +23,6 @@ SMALL = SubwordConfig(vocab_size=100, byte_fallback=False)
 
 def train(config, folder, pairs=PAIRS):
     return train_segmenters(config, lambda: iter(pairs), folder)
-
-
-@pytest.mark.parametrize("model_type", ["unigram", "bpe"])
-def test_training_twice_gives_the_same_file(model_type):
-    config = SubwordConfig(vocab_size=100, model_type=model_type, byte_fallback=False)
-    part = SubwordConfig(
-        vocab_size=60, model_type=model_type, byte_fallback=False, input_sentence_size=101
-    )
-    for each in (config, part):
-        assert train_subwords(LINES, each) == train_subwords(iter(LINES), each)
-    assert train_subwords(LINES, part) != train_subwords(LINES[:101], part)  # drawn, not the first
 
 
 def test_vocabulary_size_and_special_ids_are_as_asked(tmp_path):
@@ -55,52 +42,6 @@ def test_each_language_has_its_own_vocabulary_unless_joint(tmp_path):
     assert fingerprint(both) != fingerprint(both._replace(target=both.source))
 
 
-def test_byte_fallback_leaves_nothing_unknown(tmp_path):
-    text = "漢字 und 😀"
-    with_bytes = train(SubwordConfig(vocab_size=400), tmp_path / "a").source
-    assert with_bytes.decode(with_bytes.encode([text])[0]) == text
-    without = train(SMALL, tmp_path / "b").source
-    assert without.specials.unk in without.encode([text])[0]
-
-
-def test_user_defined_symbols_are_one_piece_anywhere(tmp_path):
-    config = SubwordConfig(
-        vocab_size=100, byte_fallback=False, user_defined_symbols=("<de>", "a,b")
-    )
-    segmenter = train(config, tmp_path).source
-    ids = segmenter.encode(["halo<de>mi a,b"])[0]
-    assert [segmenter.pieces[i] for i in ids].count("<de>") == 1
-    assert [segmenter.pieces[i] for i in ids].count("a,b") == 1
-    assert segmenter.decode(ids) == "halo<de>mi a,b"
-
-
-def test_rare_characters_are_left_out_by_coverage():
-    rare = ["ж", *LINES]
-    everything = SubwordConfig(vocab_size=100, byte_fallback=False, character_coverage=1.0)
-    most = SubwordConfig(vocab_size=100, byte_fallback=False, character_coverage=0.999)
-    assert "ж" in SubwordSegmenter(train_subwords(rare, everything)).pieces
-    assert "ж" not in SubwordSegmenter(train_subwords(rare, most)).pieces
-
-
-@pytest.mark.parametrize("model_type", ["unigram", "bpe"])
-def test_a_vocabulary_too_large_names_the_largest(tmp_path, model_type):
-    config = SubwordConfig(vocab_size=90_000, model_type=model_type)
-    with pytest.raises(
-        RecipeError, match=r"^vocab_size 90000 is more than the training text holds"
-    ):
-        train(config, tmp_path)
-    with pytest.raises(RecipeError) as error:
-        train(config, tmp_path)
-    largest = int(str(error.value).rpartition(" ")[2])
-    fits = train(SubwordConfig(vocab_size=largest, model_type=model_type), tmp_path)
-    assert len(fits.source.pieces) == largest
-
-
-def test_a_vocabulary_too_small_names_the_smallest(tmp_path):
-    with pytest.raises(RecipeError, match=r"^vocab_size 10 is too small: .* alone are \d+; raise"):
-        train(SubwordConfig(vocab_size=10), tmp_path)
-
-
 @pytest.mark.parametrize("config", [SMALL, WordsConfig(), CharactersConfig()])
 @pytest.mark.parametrize("pairs", [[], [("", " "), ("", "")]])
 def test_a_blank_text_is_refused(tmp_path, config, pairs):
@@ -116,73 +57,6 @@ def test_an_error_while_reading_comes_through(tmp_path, config):
 
     with pytest.raises(DataError, match=r"^text\.de:301: not UTF-8$"):
         train_segmenters(config, broken, tmp_path)
-
-
-def test_a_long_line_teaches_too(tmp_path):
-    long = " ".join(LINES)
-    assert len(long) > 20_000
-    segmenter = train(SMALL, tmp_path, [(long, long)]).source
-    assert len(segmenter.encode([LINES[0]])[0]) < len(LINES[0]) / 2
-
-
-@pytest.mark.parametrize(
-    ("config", "sampling"),
-    [("unigram", UnigramSampling(alpha=0.1)), ("bpe", BpeDropout(probability=0.3))],
-)
-def test_samples_do_not_depend_on_the_past_or_the_thread(tmp_path, config, sampling):
-    settings = SubwordConfig(
-        vocab_size=100, model_type=config, byte_fallback=False, sampling=sampling
-    )
-    segmenter = train(settings, tmp_path).source
-    first = segmenter.sample(LINES, 3)
-    found = {}
-
-    def work(number):
-        segmenter.sample(LINES[number:], number)
-        found[number] = segmenter.sample(LINES, 3)
-
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(found) == 8
-    assert all(result == first for result in found.values())
-    assert len({str(segmenter.sample(LINES, seed)) for seed in range(20)}) == 20
-
-
-def test_stronger_sampling_gives_more_pieces(tmp_path):
-    def pieces(sampling, number):
-        config = SubwordConfig(
-            vocab_size=100, model_type="bpe", byte_fallback=False, sampling=sampling
-        )
-        return sum(map(len, train(config, tmp_path / str(number)).source.sample(LINES, 1)))
-
-    counts = [pieces(BpeDropout(probability=p), n) for n, p in enumerate((0.0, 0.3, 0.9))]
-    assert counts[0] * 1.1 < counts[1]
-    assert counts[1] * 1.1 < counts[2]
-
-
-@pytest.mark.parametrize(
-    ("wrong", "said"),
-    [
-        ({"model_type": "bpe", "sampling": UnigramSampling()}, "bpe can't be sampled by unigram"),
-        ({"sampling": BpeDropout()}, "unigram can't be sampled by bpe_dropout; choose unigram"),
-        ({"character_coverage": 0.5}, r"character_coverage 0\.5 must be at least 0\.98"),
-        ({"user_defined_symbols": ("a b",)}, "'a b' is empty or holds a space"),
-        ({"user_defined_symbols": ("",)}, "'' is empty"),
-        ({"user_defined_symbols": ("<x>", "<x>")}, "'<x>' is given twice"),
-        ({"user_defined_symbols": ("<pad>",)}, "'<pad>' is a special token already"),
-    ],
-)
-def test_contradictions_are_refused(wrong, said):
-    with pytest.raises(ValueError, match=said):
-        SubwordConfig(**wrong)
-
-
-def test_nothing_to_draw_from_is_refused():
-    with pytest.raises(ValueError, match="nbest_size 1 leaves nothing"):
-        UnigramSampling(nbest_size=1)
 
 
 def test_an_existing_model_is_copied(tmp_path):
