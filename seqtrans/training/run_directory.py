@@ -79,7 +79,7 @@ class RunDirectory:
         except (OSError, UnicodeDecodeError) as error:
             raise CheckpointError(f"{self.path} has no {pointer} checkpoint yet") from error
         path = self.checkpoints / name
-        if name != Path(name).name or not path.is_dir():
+        if not name or name != Path(name).name or not path.is_dir():
             raise CheckpointError(f"{file} names '{name}', but there is no such checkpoint")
         return path
 
@@ -143,9 +143,10 @@ def prepare_to_resume(run: RunDirectory) -> tuple[int, dict[str, Any]] | None:
     for leftover in run.checkpoints.glob(f".*{checkpoint.PARTIAL}"):
         shutil.rmtree(leftover, ignore_errors=True)
     found = newest_good(run)
-    cut_metrics(run, found[0] if found else 0)
-    if found:
-        run.point("last", str(found[0]))
+    try:
+        cut_metrics(run, found[0] if found else 0)
+    except OSError as error:
+        raise TrainingError(f"{run.metrics} can't be written: {error.strerror}") from error
     return found
 
 
@@ -153,12 +154,15 @@ def newest_good(run: RunDirectory) -> tuple[int, dict[str, Any]] | None:
     """The newest checkpoint whose files are all as they were written, with one warning.
 
     Raises:
-        CheckpointError: There are checkpoints, but none is good.
+        CheckpointError: There are checkpoints, but none is good; or one newer than any good one
+            is of another version of seqtrans, whose work must not be undone.
     """
     complaint: CheckpointError | None = None
     for step in reversed(run.steps()):
         try:
             state = checkpoint.read_state(run.at(step))
+        except checkpoint.OtherFormatError:
+            raise
         except CheckpointError as error:
             complaint = complaint or error
             continue

@@ -85,6 +85,8 @@ class Saving:
         if self.moving:
             self.moving.restore(checkpoint.read_tensors(path, checkpoint.AVERAGE), str(path))
         self._saved_step = step
+        if self.store and self.shard.rank == 0:
+            self.store.tidy(step)  # a run killed after a save had no time for it
         return state_from(plain)
 
     def steps_to_average(self) -> list[int]:

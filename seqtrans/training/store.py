@@ -1,6 +1,6 @@
 """The checkpoints of a run: written, pointed at, and deleted when superseded."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -47,18 +47,36 @@ class CheckpointStore:
         path, plain = self.run.at(state.step), self._plain(state, metrics)
         try:
             checkpoint.write(path, plain, tensors)
-            self._tidy(state.step)
         except OSError as error:
             raise _cannot_save(path.parent, state.step, error) from error
+        self.tidy(state.step)
 
     def add_metrics(self, state: TrainState, metrics: Mapping[str, float]) -> None:
         """Complete a checkpoint that was saved before its validation was done."""
         path = self.run.at(state.step)
         try:
             checkpoint.rewrite_state(path, self._plain(state, metrics))
-            self._tidy(state.step)
         except OSError as error:
             raise _cannot_save(path.parent, state.step, error) from error
+        self.tidy(state.step)
+
+    def tidy(self, step: int) -> None:
+        """Point at the best and the last checkpoint, then delete those to be kept no longer.
+
+        Whatever lies beyond ``step``, the last that is known to be good, is left alone: it is
+        damaged, and training will come by and replace it.
+
+        Raises:
+            TrainingError: The folder can't be changed; no checkpoint is damaged by that.
+        """
+        records = [record for record in self.records() if record.step <= step]
+        try:
+            self.run.point("last", str(step))
+            self._point_at_best(records)
+            for old in superfluous(records, self.checkpoints, self.stopping):
+                checkpoint.remove(self.run.at(old))
+        except OSError as error:
+            raise _cannot_save(self.run.checkpoints, step, error) from error
 
     def save_averaged(
         self, steps: list[int], metrics: Mapping[str, float], weights: dict[str, Tensor]
@@ -68,7 +86,7 @@ class CheckpointStore:
         plain = {"steps": steps, "metrics": dict(metrics)}
         try:
             checkpoint.write(path, plain, {checkpoint.MODEL: weights})
-            self._point_at_best()
+            self._point_at_best(self.records())
         except OSError as error:
             raise _cannot_save(path.parent, steps[-1], error) from error
 
@@ -91,14 +109,8 @@ class CheckpointStore:
     def _plain(self, state: TrainState, metrics: Mapping[str, float]) -> dict[str, Any]:
         return {"state": asdict(state), "metrics": dict(metrics), "optimizer": self.optimizer}
 
-    def _tidy(self, step: int) -> None:
-        self.run.point("last", str(step))
-        self._point_at_best()
-        for old in superfluous(self.records(), self.checkpoints, self.stopping):
-            checkpoint.remove(self.run.at(old))
-
-    def _point_at_best(self) -> None:
-        best = best_first(self.records(), self.stopping)
+    def _point_at_best(self, records: Sequence[Record]) -> None:
+        best = best_first(records, self.stopping)
         step, value = (best[0].step, best[0].value) if best else (None, None)
         averaged = self._averaged_value()
         if averaged is not None and (value is None or self.stopping.is_better(averaged, value)):
