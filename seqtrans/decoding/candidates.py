@@ -40,7 +40,8 @@ def best_continuations(
     """
     size, vocab = log_probs.shape[1:]
     maxima = log_prob[:, :, None] + _chunk_maxima(log_probs)  # (B, K, chunks)
-    enough = count + size * len(banned)  # a banned token may lift a chunk of every hypothesis
+    # A banned token may lift its chunk, of every hypothesis, above chunks that are better.
+    enough = count + size * len({token // _CHUNK for token in banned})
     _, chunk = maxima.flatten(1).topk(min(enough, maxima[0].numel()), dim=1)
     parent, chunk = chunk // maxima.size(2), chunk % maxima.size(2)
 

@@ -28,7 +28,7 @@ model:
   decoder: {kind: transformer, num_layers: 1, model_dim: 16, num_heads: 2, ffn_dim: 16}
 training: {max_steps: 3, precision: fp32}
 validation: {metrics: []}
-decoding: {beam_size: 2, max_length: 12, max_source_tokens: 30}
+decoding: {beam_size: 2, max_length: 8, max_source_tokens: 30}
 """
 INPUT = "ab cd\n\n \t \na\rb\x00c\u2028d\n" + "dcba. " * 20 + "\n漢字 🏳️‍🌈\nab cd"
 
