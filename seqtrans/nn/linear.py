@@ -17,10 +17,18 @@ class Linear(nn.Linear):
 
     def forward(self, input: Float[Tensor, "*P before"]) -> Float[Tensor, "*P after"]:
         """Map the last axis."""
-        if torch.is_grad_enabled() and _suits_onednn(input):
-            found = _OneDnn.apply(input, self.weight, self.bias)
-            return cast("Tensor", found)
-        return multiply(input, self.weight, self.bias)
+        return linear(input, self.weight, self.bias)
+
+
+def linear(
+    x: Float[Tensor, "*P before"],
+    weight: Float[Tensor, "after before"],
+    bias: Float[Tensor, " after"] | None = None,
+) -> Float[Tensor, "*P after"]:
+    """``multiply`` with gradients."""
+    if torch.is_grad_enabled() and _suits_onednn(x):
+        return cast("Tensor", _OneDnn.apply(x, weight, bias))
+    return multiply(x, weight, bias)
 
 
 def multiply(
@@ -68,6 +76,7 @@ def _suits_onednn(x: Tensor) -> bool:
         and x.numel() > 0
         and x.dtype == torch.float32
         and not torch.is_autocast_enabled("cpu")
+        and not torch.compiler.is_compiling()  # which chooses by itself
         and _onednn_is_faster()
     )
 

@@ -6,9 +6,17 @@ import torch
 from seqtrans.errors import DataError
 from seqtrans.models.encoder_decoder import EncoderDecoder, ModelConfig
 from seqtrans.models.recurrent_decoder import RecurrentDecoderConfig
-from seqtrans.models.transformer import TransformerDecoderConfig, TransformerEncoderConfig
+from seqtrans.models.transformer import (
+    PositionedInput,
+    TransformerDecoderConfig,
+    TransformerEncoderConfig,
+)
+from seqtrans.nn.positions import sinusoids
 
 TINY = {"num_layers": 1, "model_dim": 8, "num_heads": 2, "ffn_dim": 16}
+
+
+HALVES = {"encoder": TransformerEncoderConfig, "decoder": TransformerDecoderConfig}
 
 
 def config(tie="none", decoder_dim=8, **encoder):
@@ -80,3 +88,35 @@ def test_learned_positions_end_in_training_and_stretch_in_translation():
     with pytest.raises(DataError, match=r"6 tokens.*max_positions 4"):
         model.encode(source, mask)
     assert model.eval().encode(source, mask).states.isfinite().all()
+
+
+@pytest.mark.parametrize("half", ["encoder", "decoder"])
+@pytest.mark.parametrize(
+    "which", ["dropout", "attention_dropout", "ffn_dropout", "embedding_dropout"]
+)
+def test_each_dropout_works_alone_and_only_in_training(half, which):
+    off = {"dropout": 0.0, "embedding_dropout": 0.0}
+    sizes = {name: TINY | off | ({which: 0.5} if name == half else {}) for name in HALVES}
+    halves = {name: HALVES[name](**sizes[name]) for name in HALVES}
+    model = EncoderDecoder(ModelConfig(**halves), 11, 11)
+    ids = torch.tensor([[4, 5, 6, 7, 8, 2]])
+    mask = torch.ones_like(ids, dtype=torch.bool)
+    once, again = (model.logits(ids, mask, ids) for _ in range(2))
+    assert not torch.allclose(once, again)
+    once, again = (model.eval().logits(ids, mask, ids) for _ in range(2))
+    assert torch.equal(once, again)
+
+
+@pytest.mark.parametrize("norm_position", ["pre", "post"])
+def test_what_leaves_a_half_is_normalised(norm_position):
+    model = EncoderDecoder(config(norm_position=norm_position), 11, 11).eval()
+    ids = torch.tensor([[4, 5, 6, 7, 8, 2]])
+    states = model.encode(ids, torch.ones_like(ids, dtype=torch.bool)).states
+    torch.testing.assert_close(states.mean(-1), torch.zeros(1, 6), atol=1e-4, rtol=0)
+    torch.testing.assert_close(states.std(-1, correction=0), torch.ones(1, 6), atol=1e-3, rtol=0)
+
+
+def test_embeddings_are_scaled_and_placed():
+    embedded = torch.randn(1, 3, 8)
+    found, _ = PositionedInput(config().encoder).eval()(embedded, torch.arange(3))
+    torch.testing.assert_close(found, embedded * 8**0.5 + sinusoids(torch.arange(3), 8))
