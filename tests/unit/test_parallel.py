@@ -119,6 +119,13 @@ def test_every_pair_gets_its_cause(lengths, config):
     assert causes.tolist() == [cause_in_words(s, t, config) for s, t in lengths]
 
 
+def test_a_limit_itself_is_kept():
+    source, target = np.array([2, 2, 9, 3, 4, 1]), np.array([2, 4, 9, 9, 9, 2])
+    config = FilterConfig(min_tokens=2, max_tokens=9, max_ratio=2.0)
+    kept, ratio, short = Cause.KEPT, Cause.RATIO, Cause.SHORT_SOURCE
+    assert classify(source, target, config).tolist() == [kept, kept, kept, ratio, ratio, short]
+
+
 @given(LENGTHS, LENGTHS)
 def test_reports_add_up_and_survive_json(first, second):
     def report(lengths):
