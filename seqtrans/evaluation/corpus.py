@@ -87,7 +87,7 @@ def score_systems(
     scores: list[Score] = []
     for name, metric in _metrics(measure, references).items():
         for system, hypotheses in systems.items():
-            found = metric.corpus_score(_stripped(hypotheses), None, n_bootstrap=samples)
+            found = metric.corpus_score(list(hypotheses), None, n_bootstrap=samples)
             interval = (found._mean, found._ci) if confidence else (None, None)  # pyright: ignore[reportPrivateUsage]
             numbers = (_number(n) for n in interval)
             signature = metric.get_signature().format()
@@ -112,7 +112,7 @@ def compare_systems(
     if len(systems) < 2:
         raise DataError("a paired test compares systems: give two files of translations or more")
     metrics = _metrics(measure, references)
-    named = [(system, _stripped(hypotheses)) for system, hypotheses in systems.items()]
+    named = [(system, list(hypotheses)) for system, hypotheses in systems.items()]
     tested = PairedTest(
         cast("list[tuple[str, Sequence[str]]]", named),
         cast("dict[str, Metric]", metrics),
@@ -136,7 +136,7 @@ def _metrics(
     from sacrebleu.metrics.chrf import CHRF
     from sacrebleu.metrics.ter import TER
 
-    texts = [_stripped(reference) for reference in references.values()]
+    texts = [list(reference) for reference in references.values()]
     metrics: dict[MetricName, Metric] = {}
     for name in measure.metrics:
         match name:
@@ -156,11 +156,6 @@ def _metrics(
 def _number(value: float | None) -> float | None:
     """A plain float of what may be numpy's."""
     return None if value is None else float(value)
-
-
-def _stripped(lines: Sequence[str]) -> list[str]:
-    """Lines as the sacrebleu command reads them."""
-    return [line.rstrip() for line in lines]
 
 
 def _check_lengths(

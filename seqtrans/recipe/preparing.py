@@ -76,7 +76,7 @@ def check(prepared: Prepared, recipe: TranslationRecipe, run: RunDirectory) -> N
     )
     if recipe.validation.metrics:
         sentences = range(min(REHEARSED_SENTENCES, len(task.validation.corpus)))
-        with torch.random.fork_rng(), torch.inference_mode():
+        with torch.inference_mode():
             task.decode(model.eval(), sentences)
         model.train()
 

@@ -106,6 +106,13 @@ def test_a_bug_is_a_traceback_and_exit_code_1():
     assert done.stderr.count("Traceback") == 1
 
 
+@pytest.fixture
+def buffered(monkeypatch):
+    """Let Python keep output until the end, as it does where nobody asks otherwise."""
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+
+
+@pytest.mark.usefixtures("buffered")
 def test_a_reader_that_leaves_is_no_error(tmp_path):
     lines = tmp_path / "lines"
     lines.write_text("a\n")
@@ -116,6 +123,7 @@ def test_a_reader_that_leaves_is_no_error(tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.usefixtures("buffered")
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a full device")
 def test_a_full_disk_is_one_line(tmp_path):
     lines = tmp_path / "lines"

@@ -37,6 +37,7 @@ def texts(tmp_path_factory):
         "good": garbled(reference, 0.15, 2),
         "bad": [line.lower() for line in garbled(reference, 0.3, 3)],
     }
+    lines["good"][5] += " \t"
     folder = tmp_path_factory.mktemp("texts")
     files = {name: folder / f"{name}.de" for name in lines}
     for name, file in files.items():
