@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple, Protocol, assert_never, runtime_checkabl
 from seqtrans.config import dump, loads
 from seqtrans.data.subword import (
     ExistingSubwordConfig,
+    Sampling,
     SubwordConfig,
     SubwordSegmenter,
     train_subwords,
@@ -95,11 +96,16 @@ def train_segmenters(
     return load_segmenters(folder)
 
 
-def load_segmenters(folder: Path) -> Segmenters:
+def load_segmenters(folder: Path, config: SegmentationConfig | None = None) -> Segmenters:
     """Read what ``train_segmenters`` wrote.
 
+    Args:
+        folder: Where it was written.
+        config: Sample as this says; if None, as it was said in training.
+
     Raises:
-        CheckpointError: A file is missing or truncated, or belongs to something else.
+        CheckpointError: A file is missing or truncated, belongs to something else, or can't be
+            sampled that way.
     """
     path = folder / _INDEX
     try:
@@ -107,10 +113,16 @@ def load_segmenters(folder: Path) -> Segmenters:
     except (RecipeError, UnicodeDecodeError) as error:
         reason = str(error).partition("\n")[0]
         raise CheckpointError(f"{path}: does not describe a vocabulary: {reason}") from error
-    loaded = [_load(index.segmentation, folder, file) for file in index.files]
+    sampling = sampling_of(config or index.segmentation)
+    loaded = [_load(index.segmentation, folder, file, sampling) for file in index.files]
     if len(loaded) != len(_sides(index.segmentation)):
         raise CheckpointError(f"{path}: names {len(loaded)} vocabulary files, which can't be right")
     return Segmenters(loaded[0], loaded[-1])
+
+
+def sampling_of(config: SegmentationConfig) -> Sampling | None:
+    """How segmentations of training text are drawn; None where there is nothing to draw."""
+    return config.sampling if isinstance(config, SubwordConfig | ExistingSubwordConfig) else None
 
 
 def fingerprint(segmenters: Segmenters) -> str:
@@ -163,7 +175,9 @@ def _existing(config: ExistingSubwordConfig, side: str) -> bytes:
     return content
 
 
-def _load(config: SegmentationConfig, folder: Path, file: _File) -> StoredSegmenter:
+def _load(
+    config: SegmentationConfig, folder: Path, file: _File, sampling: Sampling | None
+) -> StoredSegmenter:
     content = _read(folder / file.name)
     if _sha256(content) != file.sha256:
         raise CheckpointError(
@@ -172,7 +186,7 @@ def _load(config: SegmentationConfig, folder: Path, file: _File) -> StoredSegmen
     try:
         match config:
             case SubwordConfig() | ExistingSubwordConfig():
-                return SubwordSegmenter(content, config.sampling)
+                return SubwordSegmenter(content, sampling)
             case WordsConfig() | CharactersConfig():
                 return TokenSegmenter(Vocabulary.from_bytes(content), config.kind)
             case _:

@@ -23,7 +23,7 @@ def prepare_segmenters(recipe: TranslationRecipe, run: RunDirectory) -> Segmente
         CheckpointError: What is stored is damaged.
     """
     if any(run.vocabulary.glob("*.yaml")):
-        return load_segmenters(run.vocabulary)
+        return load_segmenters(run.vocabulary, recipe.data.segmentation)
 
     def pairs() -> Iterator[tuple[str, str]]:
         return read_pairs(*recipe.data.train)

@@ -8,8 +8,7 @@ from pathlib import Path
 from seqtrans.data.cache import cached_corpus
 from seqtrans.data.encoded import EncodedCorpus, Rows
 from seqtrans.data.parallel import read_pairs
-from seqtrans.data.segmentation import Segmenters
-from seqtrans.data.subword import ExistingSubwordConfig, SubwordConfig
+from seqtrans.data.segmentation import Segmenters, sampling_of
 from seqtrans.errors import DataError
 from seqtrans.protocols import Segmenter
 from seqtrans.recipe.settings import DataConfig
@@ -36,11 +35,7 @@ def load_corpora(data: DataConfig, segmenters: Segmenters, cache: Path) -> Corpo
     Raises:
         DataError: Text can't be read, no training pair is left, or the cache can't be written.
     """
-    segmentation = data.segmentation
-    samples = (
-        isinstance(segmentation, SubwordConfig | ExistingSubwordConfig)
-        and segmentation.sampling is not None
-    )
+    samples = sampling_of(data.segmentation) is not None
     train = cached_corpus(cache, data.train, segmenters, data.filter, keep_text=samples)
     validation = cached_corpus(cache, data.validation, segmenters, None, keep_text=False)
     references = [target for _, target in read_pairs(*data.validation)]

@@ -166,3 +166,15 @@ def test_the_index_holds_all_that_was_configured(tmp_path):
     assert "alpha: 0.3" in (tmp_path / "segmentation.yaml").read_text()
     assert load_segmenters(tmp_path).source.sample(LINES, 2) == trained.source.sample(LINES, 2)
     assert not list(tmp_path.glob(".*"))
+
+
+def test_another_run_may_sample_otherwise(tmp_path):
+    stored = train(SMALL, tmp_path)
+    sampled = SubwordConfig(vocab_size=9, sampling=UnigramSampling(alpha=0.1))
+    other = load_segmenters(tmp_path, sampled)
+    assert fingerprint(other) == fingerprint(stored)
+    assert stored.source.sample(LINES, 1) == stored.source.encode(LINES)
+    assert other.source.sample(LINES, 1) != stored.source.encode(LINES)
+    with pytest.raises(CheckpointError, match=r"joint\.model: can't be sampled by bpe_dropout"):
+        load_segmenters(tmp_path, ExistingSubwordConfig(model=tmp_path, sampling=BpeDropout()))
+    assert load_segmenters(tmp_path, WordsConfig()).source.sample(LINES, 1)
