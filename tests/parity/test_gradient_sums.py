@@ -88,6 +88,8 @@ def pair(tmp_path_factory):
     for worker in workers:
         worker.start()
     for worker in workers:
+        worker.join(60)
+        worker.kill()
         worker.join()
     assert [worker.exitcode for worker in workers] == [0, 0]
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
