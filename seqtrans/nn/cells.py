@@ -8,9 +8,9 @@ Their leading axes are free: sentences, or sentences and hypotheses.
 from typing import Protocol, runtime_checkable
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
+from seqtrans.nn.linear import Linear, linear
 from seqtrans.shapes import Float, Tensor
 
 Carry = tuple[Float[Tensor, "*N D"], ...]
@@ -93,7 +93,7 @@ class LSTM(nn.Module):
 
     def project(self, inputs: Float[Tensor, "*N I"]) -> Float[Tensor, "*N G"]:
         """See ``Cell.project``."""
-        return F.linear(inputs, self.kernel.weight_ih_l0, self.kernel.bias_ih_l0)
+        return linear(inputs, self.kernel.weight_ih_l0, self.kernel.bias_ih_l0)
 
     def step(
         self,
@@ -104,7 +104,7 @@ class LSTM(nn.Module):
         """See ``Cell.step``."""
         hidden, cell = carry
         past = _masked(hidden, recurrent_mask)
-        gates = gates + F.linear(past, self.kernel.weight_hh_l0, self.kernel.bias_hh_l0)
+        gates = gates + linear(past, self.kernel.weight_hh_l0, self.kernel.bias_hh_l0)
         write, forget, new, show = gates.chunk(4, dim=-1)
         cell = forget.sigmoid() * _wide(cell) + write.sigmoid() * new.tanh()
         return (show.sigmoid() * cell.tanh()).to(gates.dtype), cell
@@ -137,7 +137,7 @@ class GRU(nn.Module):
 
     def project(self, inputs: Float[Tensor, "*N I"]) -> Float[Tensor, "*N G"]:
         """See ``Cell.project``."""
-        return F.linear(inputs, self.kernel.weight_ih_l0, self.kernel.bias_ih_l0)
+        return linear(inputs, self.kernel.weight_ih_l0, self.kernel.bias_ih_l0)
 
     def step(
         self,
@@ -148,7 +148,7 @@ class GRU(nn.Module):
         """See ``Cell.step``."""
         (hidden,) = carry
         past = _masked(hidden, recurrent_mask)
-        recurrent = F.linear(past, self.kernel.weight_hh_l0, self.kernel.bias_hh_l0)
+        recurrent = linear(past, self.kernel.weight_hh_l0, self.kernel.bias_hh_l0)
         return (_gru(gates, recurrent, hidden),)
 
 
@@ -167,8 +167,8 @@ class LayerNormLSTM(nn.Module):
     def __init__(self, input_dim: int, hidden_dim: int) -> None:
         super().__init__()
         self.gates_dim = 4 * hidden_dim
-        self.input_projection = nn.Linear(input_dim, 4 * hidden_dim, bias=False)
-        self.recurrent_projection = nn.Linear(hidden_dim, 4 * hidden_dim, bias=False)
+        self.input_projection = Linear(input_dim, 4 * hidden_dim, bias=False)
+        self.recurrent_projection = Linear(hidden_dim, 4 * hidden_dim, bias=False)
         self.input_norm = nn.LayerNorm(4 * hidden_dim)
         self.recurrent_norm = nn.LayerNorm(4 * hidden_dim, bias=False)
         self.cell_norm = nn.LayerNorm(hidden_dim)
@@ -210,8 +210,8 @@ class LayerNormGRU(nn.Module):
     def __init__(self, input_dim: int, hidden_dim: int) -> None:
         super().__init__()
         self.gates_dim = 3 * hidden_dim
-        self.input_projection = nn.Linear(input_dim, 3 * hidden_dim, bias=False)
-        self.recurrent_projection = nn.Linear(hidden_dim, 3 * hidden_dim, bias=False)
+        self.input_projection = Linear(input_dim, 3 * hidden_dim, bias=False)
+        self.recurrent_projection = Linear(hidden_dim, 3 * hidden_dim, bias=False)
         self.input_norm = nn.LayerNorm(3 * hidden_dim)
         self.recurrent_norm = nn.LayerNorm(3 * hidden_dim)
         _initialise(self.input_projection.weight, self.recurrent_projection.weight)

@@ -44,6 +44,8 @@ def multiply(
     """
     if _suits_onednn(x):
         product = torch.ops.mkldnn._linear_pointwise
+        if not (weight.is_contiguous() or weight.t().is_contiguous()):
+            weight = weight.contiguous()  # oneDNN takes seconds to reorder a matrix with gaps
         return cast("Tensor", product(x, weight, bias, "none", [], ""))
     return F.linear(x, weight, bias)
 

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from seqtrans.nn.additive import exponential, tanh_scores
+from seqtrans.nn.linear import Linear
 from seqtrans.shapes import Bool, Float, Int, Tensor
 
 
@@ -85,7 +86,7 @@ class GeneralAttention(nn.Module):
     def __init__(self, query_dim: int, memory_dim: int) -> None:
         super().__init__()
         self.context_dim = memory_dim
-        self.key_projection = nn.Linear(memory_dim, query_dim, bias=False)
+        self.key_projection = Linear(memory_dim, query_dim, bias=False)
 
     def project(self, states: Float[Tensor, "B M I"], mask: Bool[Tensor, "B M"]) -> Attended:
         """See ``Attention.project``."""
@@ -107,8 +108,8 @@ class AdditiveAttention(nn.Module):
     def __init__(self, query_dim: int, memory_dim: int) -> None:
         super().__init__()
         self.context_dim = memory_dim
-        self.query_projection = nn.Linear(query_dim, query_dim, bias=False)
-        self.key_projection = nn.Linear(memory_dim, query_dim)
+        self.query_projection = Linear(query_dim, query_dim, bias=False)
+        self.key_projection = Linear(memory_dim, query_dim)
         self.energy = nn.Parameter(torch.empty(query_dim))
         bound = 1 / math.sqrt(query_dim)
         nn.init.uniform_(self.energy, -bound, bound)
@@ -144,9 +145,9 @@ class MultiHeadDotAttention(nn.Module):
             raise ValueError(f"num_heads ({num_heads}) must divide hidden_dim ({query_dim})")
         self.context_dim = query_dim
         self.num_heads = num_heads
-        self.query_projection = nn.Linear(query_dim, query_dim)
-        self.key_projection = nn.Linear(memory_dim, query_dim, bias=False)
-        self.value_projection = nn.Linear(memory_dim, query_dim)
+        self.query_projection = Linear(query_dim, query_dim)
+        self.key_projection = Linear(memory_dim, query_dim, bias=False)
+        self.value_projection = Linear(memory_dim, query_dim)
 
     def project(self, states: Float[Tensor, "B M I"], mask: Bool[Tensor, "B M"]) -> Attended:
         """See ``Attention.project``."""
