@@ -16,7 +16,7 @@ its weights. A system that drops finished sentences from a batch gains nothing b
 *Free length* (``--train-updates N``). Every system first trains N updates on the same batches
 (untimed, kept in the work folder), then decodes as it would for a user: it ends where its own
 stopping rule says, at most 1.5 times the source and 10 tokens. N must be so large that the
-models end their sentences; the table gives output tokens per sentence to tell.
+models end their sentences; the column tokens/sentence tells whether they do.
 
 See tools/README.md for how to install the peers.
 """
@@ -49,8 +49,7 @@ def main() -> None:
         told = f"--beam={beam}"
         chosen = [result for result in results if told in result.entrant.told]
         print(f"\n### {'greedy' if beam == 1 else f'beam {beam}'}\n")
-        print(rounds.table(chosen, "sentences", "sentences/s"))
-        print(f"\nOutput tokens per sentence: {output_lengths(chosen)}")
+        print(rounds.table(chosen, "sentences"))
     protocol = f"{arguments.train_updates} updates" if arguments.train_updates else "fixed length"
     print(f"\n{rounds.conditions(results, arguments)}; {protocol}; ", end="")
     print(f"batches of {arguments.decode_tokens:,} source tokens")
@@ -88,17 +87,8 @@ def train_all(arguments: argparse.Namespace) -> None:
             told = (f"--save={folder}", f"--updates={arguments.train_updates}", "--warmup=0")
             entrant = rounds.Entrant(system, python, shape, "fp32", NAMES[system], told)
             print(f"training {file}", file=sys.stderr)
-            rounds.run(entrant, "train", arguments)
-
-
-def output_lengths(results: list[rounds.Results]) -> str:
-    """Mean length of the output of every line, EOS counted."""
-    said: list[str] = []
-    for result in results:
-        report, entrant = result.reports[0], result.entrant
-        mean = sum(report["targets"]) / sum(report["sentences"])
-        said.append(f"{entrant.label} {entrant.shape} {entrant.precision} {mean:.1f}")
-    return ", ".join(said)
+            if rounds.run(entrant, "train", arguments) is None:
+                sys.exit("without its weights there is nothing to compare")
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ def main() -> None:
     arguments = parser.parse_args()
     prepare(rounds.corpus_settings(arguments), arguments.work / "corpus")
     results = rounds.run_rounds(list(entrants(arguments)), "train", arguments)
-    print(rounds.table(results, "targets", "target tokens/s"))
+    print(rounds.table(results, "targets"))
     print(
         f"\n{rounds.conditions(results, arguments)}; batches of {arguments.batch_tokens:,} tokens"
     )

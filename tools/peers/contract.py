@@ -30,7 +30,10 @@ SEED = 1
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes of a model that every system can build; all embeddings and the output are tied."""
+    """Sizes of a model that every system can build; all embeddings and the output are tied.
+
+    Transformers are post-norm: the default of both peers, and where fairseq has its fast path.
+    """
 
     kind: str  # transformer or recurrent
     dim: int  # of embeddings and states; of each direction of a bidirectional encoder

@@ -95,7 +95,7 @@ def model_configuration(shape: contract.Shape) -> dict[str, Any]:
         "embeddings": {"embedding_dim": shape.dim, "dropout": contract.DROPOUT},
     }
     if shape.kind == "transformer":
-        half |= {"num_heads": shape.heads, "ff_size": shape.ffn_dim, "layer_norm": "pre"}
+        half |= {"num_heads": shape.heads, "ff_size": shape.ffn_dim, "layer_norm": "post"}
         half["embeddings"]["scale"] = True
         encoder = decoder = half
     else:

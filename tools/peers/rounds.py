@@ -131,38 +131,45 @@ def run_rounds(
             rate, entrant = result.rates("targets")[-1], result.entrant
             said = f"{entrant.shape}, {entrant.precision}, {entrant.label}: {rate:,.0f} tokens/s"
             print(f"round {number}: {said}", file=sys.stderr)
-    if arguments.json:
-        reports = [report for result in results for report in result.reports]
-        arguments.json.write_text(json.dumps(reports, indent=1))
+            if arguments.json:
+                reports = [report for other in results for report in other.reports]
+                arguments.json.write_text(json.dumps(reports, indent=1))
     return [result for result in results if result.reports]
 
 
-def table(results: Sequence[Results], unit: Unit, title: str) -> str:
+def table(results: Sequence[Results], unit: Unit) -> str:
     """A Markdown table: medians over rounds, range, and how it compares with the best peer.
 
     The best peer of a shape is the fastest line of another system, whatever its precision.
     """
-    lines = [
-        f"| model | precision | system | {title} | range | of the best peer |",
-        "|---|---|---|--:|--:|--:|",
+    title = {"targets": "target tokens/s", "sentences": "sentences/s"}[unit]
+    header = ("model", "precision", "system", title, "range", "x best peer", "tokens/sentence")
+    rows = [header, ("---",) * 3 + ("--:",) * 4]
+    rows += [_row(result, results, unit) for result in results]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _row(result: Results, results: Sequence[Results], unit: Unit) -> tuple[str, ...]:
+    entrant, rates = result.entrant, result.rates(unit)
+    peers = [
+        statistics.median(other.rates(unit))
+        for other in results
+        if other.entrant.shape == entrant.shape and other.entrant.system != OURS
     ]
-    for result in results:
-        entrant, rates = result.entrant, result.rates(unit)
-        peers = [
-            statistics.median(other.rates(unit))
-            for other in results
-            if other.entrant.shape == entrant.shape and other.entrant.system != OURS
-        ]
-        rate = statistics.median(rates)
-        ratio = f"{rate / max(peers):.2f}" if peers else ""
-        cells = (entrant.shape, entrant.precision, entrant.label, f"{rate:,.{_digits(rate)}f}")
-        spread = " to ".join(f"{x:,.{_digits(x)}f}" for x in (min(rates), max(rates)))
-        lines.append(f"| {' | '.join((*cells, spread, ratio))} |")
-    return "\n".join(lines)
+    rate, report = statistics.median(rates), result.reports[0]
+    return (
+        entrant.shape,
+        entrant.precision,
+        entrant.label,
+        _rounded(rate),
+        f"{_rounded(min(rates))} to {_rounded(max(rates))}",
+        f"{rate / max(peers):.2f}" if peers else "",
+        f"{sum(report['targets']) / sum(report['sentences']):.1f}",
+    )
 
 
-def _digits(rate: float) -> int:
-    return 0 if rate >= 100 else 1
+def _rounded(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 100 else f"{rate:,.1f}"
 
 
 def conditions(results: Sequence[Results], arguments: argparse.Namespace) -> str:

@@ -123,6 +123,7 @@ def model_configuration(shape: contract.Shape) -> ModelConfig:
         "model_dim": shape.dim,
         "num_heads": shape.heads,
         "ffn_dim": shape.ffn_dim,
+        "norm_position": "post",
         **dict.fromkeys(["dropout", "attention_dropout", "ffn_dropout"], contract.DROPOUT),
         "embedding_dropout": contract.DROPOUT,
     }
