@@ -4,7 +4,7 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TextIO
@@ -107,9 +107,7 @@ def speaking(log: Path | None = None) -> Generator[None]:
     """
     handlers: list[logging.Handler] = [_Stderr()]
     if log:
-        file = logging.FileHandler(log, encoding="utf-8")
-        file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-        handlers.append(file)
+        handlers.append(_LogFile(log))
     root = logging.getLogger("seqtrans")
     level, propagates = root.level, root.propagate
     for handler in handlers:
@@ -135,6 +133,23 @@ class _Stderr(logging.StreamHandler[Any]):
     @property
     def stream(self) -> TextIO:  # pyright: ignore[reportIncompatibleVariableOverride]
         return sys.stderr
+
+
+class _LogFile(logging.Handler):
+    """A file that holds what was said as long as there is room for it.
+
+    Where there isn't, the metrics and the checkpoints, which matter, complain themselves.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        path.open("a", encoding="utf-8").close()  # said now, if it can't be written
+        self._path = path
+        self.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with suppress(OSError), self._path.open("a", encoding="utf-8") as file:
+            file.write(self.format(record) + "\n")
 
 
 def _under(prefix: str, metrics: Mapping[str, float]) -> dict[str, float]:

@@ -78,6 +78,14 @@ def test_what_is_said_goes_to_stderr_and_into_the_log(tmp_path, monkeypatch):
     assert (list(root.handlers), root.level, root.propagate) == before
 
 
+def test_a_full_disk_does_not_hush_the_console(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    (tmp_path / "log.txt").symlink_to("/dev/full")
+    with speaking(tmp_path / "log.txt"):
+        logging.getLogger("seqtrans.training").info("going on")
+    assert sys.stderr.getvalue() == "going on\n"
+
+
 def test_on_a_terminal_a_bar_shows_how_far_the_run_is(monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
