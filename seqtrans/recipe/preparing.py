@@ -54,7 +54,7 @@ def prepare(recipe: TranslationRecipe, run: RunDirectory, shard: Shard) -> Prepa
     count = sum(parameter.numel() for parameter in model.parameters())
     device = _device()
     talk.info("model: %s parameters, on %s", f"{count:,}", device)
-    if recipe.origin and not run.steps():
+    if recipe.origin:
         talk.info("%s", start_from(recipe.origin, model, segmenters))
     return Prepared(build_task(recipe, segmenters, corpora), model.to(device))
 

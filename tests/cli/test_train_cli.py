@@ -209,6 +209,9 @@ def test_an_interrupted_run_saves_says_how_to_go_on_and_goes_on(home):
     assert done.returncode == 0, done.stderr
     assert "going on as long/recipe.yaml says; toy.yaml says something else" in done.stderr
     assert "max_steps reached after step 400" in done.stderr
+    entries = [json.loads(line) for line in metrics.read_text().splitlines()]
+    steps = [entry["step"] for entry in entries if "train/loss" in entry]
+    assert steps == sorted(set(steps)), "no step was taken twice"
 
 
 def test_a_run_killed_before_its_first_checkpoint_starts_again(home):
