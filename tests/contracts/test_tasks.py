@@ -144,3 +144,18 @@ def test_decoding_keeps_the_order(task):
     with torch.inference_mode():
         together = task.decode(model, order)
         assert together == [task.decode(model, [i])[0] for i in order]
+
+
+def test_only_a_sampled_corpus_is_cut_anew_in_every_epoch(task):
+    target = task.segmenters.target
+
+    def cuts(epoch):
+        rows = (
+            row[mask].tolist()
+            for update in task.updates(epoch, ALONE)
+            for batch in update
+            for row, mask in zip(batch.target_output, batch.target_mask, strict=True)
+        )
+        return sorted((target.decode(ids), ids) for ids in rows)
+
+    assert (cuts(0) != cuts(1)) == (task.train.source_text is not None)

@@ -1,0 +1,172 @@
+"""Break the code on purpose, one mistake at a time, and see that a test fails.
+
+Each mutant replaces one piece of text in one file of a copy of the checkout and runs the tests
+that ought to notice. Run it when search, trainer, attention or batching change:
+
+    python tools/mutants.py [--only WORD]
+
+Prints a line per mutant and exits 1 if one survives, or if the text to replace is not there.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Mutant(NamedTuple):
+    """A mistake, and where a test should notice it."""
+
+    what: str
+    file: str
+    right: str
+    wrong: str
+    tests: tuple[str, ...]
+
+
+BEAM = "seqtrans/decoding/beam.py"
+TRAINER = "seqtrans/training/trainer.py"
+MODELS = ("tests/contracts/test_translation_models.py",)
+SEARCH = ("tests/parity/test_beam.py", "tests/contracts/test_searchers.py")
+UPDATES = ("tests/parity/test_gradient_sums.py", "tests/unit/test_training.py")
+TASKS = ("tests/contracts/test_tasks.py",)
+
+MUTANTS = (
+    Mutant(
+        "state not reordered",
+        BEAM,
+        "state = state.reorder(search.trellis[-1].parent)",
+        "pass",
+        SEARCH,
+    ),
+    Mutant(
+        "K candidates, not 2K",
+        BEAM,
+        "log_probs, 2 * self.beam_size, self.banned",
+        "log_probs, self.beam_size, self.banned",
+        SEARCH,
+    ),
+    Mutant(
+        "stopping bound of the current length",
+        BEAM,
+        "self.score(search.live.log_prob[:, 0], search.limit)",
+        "self.score(search.live.log_prob[:, 0], len(search.trellis))",
+        SEARCH,
+    ),
+    Mutant(
+        "state keeps other sentences than the search",
+        BEAM,
+        "state.keep(growing)",
+        "state.keep(growing.flip(0))",
+        SEARCH,
+    ),
+    Mutant(
+        "a tape shared by two continuations",
+        "seqtrans/nn/attention.py",
+        "if written[0] != self.length or end >",
+        "if end >",
+        MODELS,
+    ),
+    Mutant(
+        "ancestry not reordered",
+        "seqtrans/models/transformer.py",
+        "ancestry = gather_hypotheses(self.ancestry, parent)",
+        "ancestry = self.ancestry",
+        MODELS,
+    ),
+    Mutant(
+        "world size forgotten",
+        TRAINER,
+        "(self.shard.world / num_targets)",
+        "(1.0 / num_targets)",
+        UPDATES,
+    ),
+    Mutant(
+        "means of means",
+        TRAINER,
+        "(self.shard.world / num_targets)",
+        "(self.shard.world / (batch.num_targets * len(micro_batches)))",
+        UPDATES,
+    ),
+    Mutant(
+        "dropout the same at every step",
+        TRAINER,
+        "key = (self.config.seed, self.state.step, self.shard.rank)",
+        "key = (self.config.seed, 0, self.shard.rank)",
+        UPDATES,
+    ),
+    Mutant(
+        "a non-finite loss let through",
+        TRAINER,
+        "self._refuse(complaint(losses, norm, micro_batches))",
+        "complaint(losses, norm, micro_batches)",
+        UPDATES,
+    ),
+    Mutant(
+        "resumption starts at the wrong batch",
+        "seqtrans/tasks/translation.py",
+        "start * self.accumulate",
+        "start",
+        TASKS,
+    ),
+    Mutant(
+        "target subwords not sampled",
+        "seqtrans/data/epochs.py",
+        "self.segmenters.target.sample([targets[i] for i in block], seeds[1])",
+        "self.segmenters.target.encode([targets[i] for i in block])",
+        TASKS,
+    ),
+    Mutant(
+        "smoothing left out of the gradient",
+        "seqtrans/nn/cross_entropy.py",
+        "share = smoothing / ",
+        "share = 0.0 / ",
+        ("tests/parity/test_cross_entropy.py",),
+    ),
+)
+
+
+def main() -> int:
+    """Try every mutant whose description holds the word asked for."""
+    parser = argparse.ArgumentParser(description="Break the code on purpose; see a test fail.")
+    parser.add_argument("--only", default="", help="mutants whose description holds this")
+    word = parser.parse_args().only
+    alive = 0
+    for mutant in MUTANTS:
+        if word in mutant.what:
+            verdict = judge(mutant)
+            alive += verdict != "killed"
+            print(f"{verdict:12} {mutant.what} ({mutant.file})", flush=True)
+    return 1 if alive else 0
+
+
+def judge(mutant: Mutant) -> str:
+    """``killed`` by a failing test, ``SURVIVED``, or ``NOT FOUND``."""
+    with tempfile.TemporaryDirectory() as folder:
+        for part in ("seqtrans", "tests", "pyproject.toml"):
+            copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
+            copy(ROOT / part, Path(folder) / part)
+        file = Path(folder) / mutant.file
+        text = file.read_text(encoding="utf-8")
+        if mutant.right not in text:
+            return "NOT FOUND"
+        file.write_text(text.replace(mutant.right, mutant.wrong), encoding="utf-8")
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
+        done = subprocess.run(
+            [*command, *mutant.tests],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": folder, "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            check=False,
+        )
+    return "killed" if done.returncode == 1 else "SURVIVED"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
