@@ -40,7 +40,7 @@ class ModelConfig:
             vocabulary.
 
     Raises:
-        ValueError: Tables to be tied differ in size.
+        ValueError: Tables to be tied differ in size, or what dot attention compares does.
     """
 
     encoder: EncoderConfig = field(default_factory=TransformerEncoderConfig)
@@ -48,7 +48,7 @@ class ModelConfig:
     tie_embeddings: Literal["none", "target_output", "source_target", "all"] = "none"
 
     def __post_init__(self) -> None:
-        """Refuse to tie tables of different sizes."""
+        """Refuse halves that don't fit together."""
         source, target = _embedding_dim(self.encoder), _embedding_dim(self.decoder)
         output = _output_dim(self.decoder)
         if self.tie_embeddings in ("source_target", "all") and source != target:
@@ -61,6 +61,8 @@ class ModelConfig:
                 f"tie_embeddings '{self.tie_embeddings}' needs a decoder whose output has the "
                 f"size of its embedding, not {output} and {target}"
             )
+        if isinstance(self.decoder, RecurrentDecoderConfig):
+            self.decoder.check_memory(_memory_dim(self.encoder))
 
 
 class EncoderDecoder(nn.Module):
@@ -177,6 +179,12 @@ def _build_decoder(config: DecoderConfig, memory_dim: int) -> DecoderHalf[Any]:
             return RecurrentDecoder(config, memory_dim)
         case _:
             assert_never(config)
+
+
+def _memory_dim(config: EncoderConfig) -> int:
+    if isinstance(config, RecurrentEncoderConfig):
+        return config.memory_dim
+    return config.model_dim
 
 
 def _embedding_dim(config: EncoderConfig | DecoderConfig) -> int:

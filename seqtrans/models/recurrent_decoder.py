@@ -88,6 +88,18 @@ class RecurrentDecoderConfig:
                 f"num_heads ({self.num_heads}) must divide hidden_dim ({self.hidden_dim})"
             )
 
+    def check_memory(self, memory_dim: int) -> None:
+        """Refuse an encoder that the attention can't look at.
+
+        Raises:
+            ValueError: ``dot`` attention, and ``memory_dim`` is not ``hidden_dim``.
+        """
+        if self.attention == "dot" and memory_dim != self.hidden_dim:
+            raise ValueError(
+                f"dot attention needs hidden_dim ({self.hidden_dim}) to be the size of the "
+                f"encoder's memory ({memory_dim}); general attention doesn't"
+            )
+
 
 @dataclass(frozen=True)
 class RecurrentState:
@@ -132,6 +144,7 @@ class RecurrentDecoder(nn.Module):
 
     def __init__(self, config: RecurrentDecoderConfig, memory_dim: int) -> None:
         super().__init__()
+        config.check_memory(memory_dim)
         dim = config.hidden_dim
         self.embedding_dim = config.embedding_dim or dim
         self.output_dim = dim

@@ -8,8 +8,10 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from seqtrans.models.encoder_decoder import ModelConfig
 from seqtrans.models.recurrent import RecurrentEncoder, RecurrentEncoderConfig
 from seqtrans.models.recurrent_decoder import RecurrentDecoder, RecurrentDecoderConfig
+from seqtrans.models.transformer import TransformerEncoderConfig
 from seqtrans.nn.cells import GRU, LSTM, LayerNormGRU, LayerNormLSTM
 from seqtrans.nn.halves import Memory
 from seqtrans.nn.recurrent import Recurrence, RecurrentLayer, reverse_padded, run_steps
@@ -317,3 +319,16 @@ def test_contradictions_are_refused(choice, message):
     if "residual" in choice:
         with pytest.raises(ValueError, match="residual"):
             RecurrentEncoderConfig(**choice)
+
+
+@pytest.mark.parametrize(
+    "encoder", [RecurrentEncoderConfig(hidden_dim=8), TransformerEncoderConfig(model_dim=16)]
+)
+def test_dot_attention_needs_a_memory_of_its_size(encoder):
+    ModelConfig(encoder=encoder, decoder=RecurrentDecoderConfig(hidden_dim=16, attention="dot"))
+    message = r"needs hidden_dim \(8\) to be the size of the encoder's memory \(16\)"
+    decoder = RecurrentDecoderConfig(hidden_dim=8, attention="dot")
+    with pytest.raises(ValueError, match=message):
+        ModelConfig(encoder=encoder, decoder=decoder)
+    with pytest.raises(ValueError, match=message):
+        RecurrentDecoder(decoder, memory_dim=16)
