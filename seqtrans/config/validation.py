@@ -207,6 +207,9 @@ def _dotted(path: PathKey) -> str:
 
 
 def _join(words: Iterable[str]) -> str:
-    """``a``, ``a or b``, ``a, b or c``."""
+    """``a``, ``a or b``, ``a, b or c``; ``1 or more, or null``."""
     *most, last = words
-    return f"{', '.join(most)} or {last}" if most else last
+    if not most:
+        return last
+    comma = "," if any(" or " in word for word in (*most, last)) else ""
+    return f"{', '.join(most)}{comma} or {last}"

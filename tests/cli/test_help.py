@@ -89,7 +89,7 @@ def test_each_mistake_in_a_recipe_is_a_line(tmp_path):
         f"seqtrans: {recipe}:1: data lacks the key 'validation'",
         f"seqtrans: {recipe}:1: the recipe lacks the key 'model'",
         f"seqtrans: {recipe}:2: the recipe has no key 'modell'; did you mean 'model'?",
-        f"seqtrans: {recipe}:3: training.max_steps must be a whole number of 1 or more or null, not 0",
+        f"seqtrans: {recipe}:3: training.max_steps must be a whole number of 1 or more, or null, not 0",
     ]  # fmt: skip
     assert not (tmp_path / "run").exists()
 
