@@ -72,7 +72,7 @@ def entrants(arguments: argparse.Namespace) -> Iterator[rounds.Entrant]:
 
 def weights_of(arguments: argparse.Namespace, shape: str) -> Path:
     """Where the trained weights of a shape are kept."""
-    return arguments.work / f"weights-{shape}-{arguments.train_updates}"
+    return arguments.work / "corpus" / f"weights-{shape}-{arguments.train_updates}"
 
 
 def train_all(arguments: argparse.Namespace) -> None:
