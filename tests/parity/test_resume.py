@@ -5,8 +5,10 @@ import os
 import random
 import signal
 import sys
+import threading
 import time
 from dataclasses import replace
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -88,7 +90,39 @@ def test_plateau_and_patience_survive(tmp_path):
     assert_same(resumed, straight)
 
 
-def train(folder, started=None):
+class Moment(NamedTuple):
+    """When and how a run is stopped: told in steps, so that no machine is too fast or too slow.
+
+    Attributes:
+        after: Steps that are taken first.
+        delay: Then this many seconds pass, though no more than two further steps.
+        signal: What the process sends to itself.
+    """
+
+    after: int
+    delay: float
+    signal: int
+
+    def arm(self, trainer):
+        """Let the trainer meet its moment."""
+        thread = threading.Thread(target=self._strike, daemon=True)
+        update, first = trainer.update, trainer.state.step + self.after
+
+        def meet(micro_batches):
+            if trainer.state.step == first:
+                thread.start()
+            elif trainer.state.step == first + 2:
+                thread.join()
+            update(micro_batches)
+
+        trainer.update = meet
+
+    def _strike(self):
+        time.sleep(self.delay)
+        os.kill(os.getpid(), self.signal)
+
+
+def train(folder, moment=None):
     """Begin or resume a run; ends the process as the command would."""
     torch.set_num_threads(1)
     keep = CheckpointsConfig(keep_best=2, keep_last=2, every_steps=3, average_best=2)
@@ -96,26 +130,27 @@ def train(folder, started=None):
     config = {**HARD, "max_steps": 60, "optimizer": AdamConfig(learning_rate=0.01)}
     trainer = toy_trainer(run=run, checkpoints=keep, **config)
     trainer.resume()
-    if started:
-        started.set()
+    if moment:
+        moment.arm(trainer)
     outcome = trainer.fit()
     if outcome.signal:
         sys.exit(128 + outcome.signal)
 
 
-def disturb(folder, pick_signal, seed, times):
-    """Stop a run again and again, then let it end; the exit codes of its processes."""
+def disturb(folder, signals, seed, times):
+    """Stop a run again and again, then let it end; the exit codes of the stopped processes."""
     chance = random.Random(seed)  # noqa: S311 - not for secrets
     codes = []
     while not codes or codes[-1] != 0:
-        started = processes.Event()
-        process = processes.Process(target=train, args=(folder, started))
-        process.start()
-        assert started.wait(60)
+        moment = None
         if len(codes) < times:
-            time.sleep(chance.uniform(0.0, 0.5))
-            os.kill(process.pid, pick_signal(chance))
-        process.join(60)
+            after = chance.randrange(max(2, 40 // times))  # so that 60 steps are enough
+            delay = chance.choice([0.0005, 0.003, 0.02]) * chance.random()
+            moment = Moment(after, delay, chance.choice(signals))
+        process = processes.Process(target=train, args=(folder, moment))
+        process.start()
+        process.join(300)
+        assert process.exitcode is not None
         codes.append(process.exitcode)
         process.close()
     return codes[:-1]
@@ -152,8 +187,8 @@ def check_equal(run, undisturbed):
 
 @pytest.mark.parametrize("times", [5, pytest.param(50, marks=pytest.mark.slow)])
 def test_killed_at_random_moments_it_ends_the_same(tmp_path, undisturbed, times):
-    codes = disturb(tmp_path / "run", lambda _: signal.SIGKILL, 7, times)
-    assert len(codes) >= 3
+    codes = disturb(tmp_path / "run", [signal.SIGKILL], 7, times)
+    assert len(codes) >= 5
     assert set(codes) == {-signal.SIGKILL}
     run = toy_run(tmp_path / "run")
     check_equal(run, undisturbed)
@@ -161,9 +196,7 @@ def test_killed_at_random_moments_it_ends_the_same(tmp_path, undisturbed, times)
 
 
 def test_terminated_it_ends_the_same(tmp_path, undisturbed):
-    codes = disturb(
-        tmp_path / "run", lambda c: c.choice([signal.SIGTERM, signal.SIGINT]), 3, times=4
-    )
-    assert len(codes) >= 2
+    codes = disturb(tmp_path / "run", [signal.SIGTERM, signal.SIGINT], 3, times=4)
+    assert len(codes) == 4
     assert set(codes) <= {128 + signal.SIGTERM, 128 + signal.SIGINT}
     check_equal(toy_run(tmp_path / "run"), undisturbed)
