@@ -5,6 +5,7 @@ Only LF and CRLF end a line. ``str.splitlines`` and text-mode files also break a
 """
 
 import gzip
+import io
 import lzma
 import zlib
 from codecs import BOM_UTF8
@@ -56,7 +57,7 @@ def split_lines(blocks: Iterable[bytes], name: str) -> Iterator[str]:
     """Lines of UTF-8 text that comes in blocks cut anywhere; see ``open_lines``.
 
     Raises:
-        DataError: The text is not UTF-8; the message calls it ``name``.
+        DataError: The text is not UTF-8, after the lines before; the message calls it ``name``.
     """
     pending: list[bytes] = []  # the beginning of a line whose end has not come yet
     line, offset = 1, 0  # of what is decoded next
@@ -67,12 +68,23 @@ def split_lines(blocks: Iterable[bytes], name: str) -> Iterator[str]:
             continue
         text = b"".join((*pending, block[:end]))
         pending = [block[end:]]
-        lines = _decode(text, name, line, offset).split("\n")
+        try:
+            lines = _decode(text, name, line, offset).split("\n")
+        except DataError:
+            yield from _until_bad(text, name, line, offset)
+            raise
         lines.pop()
         yield from lines
         line, offset = line + len(lines), offset + len(text)
     if rest := _decode(b"".join(pending), name, line, offset):
         yield rest
+
+
+def _until_bad(text: bytes, name: str, line: int, offset: int) -> Iterator[str]:
+    """The lines before the one that is not UTF-8, which raises."""
+    for number, part in enumerate(io.BytesIO(text)):
+        yield _decode(part, name, line + number, offset).removesuffix("\n")
+        offset += len(part)
 
 
 def _decode(text: bytes, name: str, line: int, offset: int) -> str:

@@ -123,6 +123,16 @@ def test_the_byte_is_right_after_a_mark_and_in_the_last_line(bad, mark):
         list(split_lines([content], "x"))
 
 
+@given(TEXT, st.booleans(), st.lists(st.integers(0, 80), max_size=6))
+def test_lines_before_a_bad_one_are_given_out(text, mark, cuts):
+    """And nothing else is, however blocks lie; the bad line is the one after them."""
+    before = text.encode("utf-8-sig" if mark else "utf-8") + (b"\n" if text else b"")
+    lines, found = lines_by_python(before), []
+    with pytest.raises(DataError, match=f"^x:{len(lines) + 1}: .* byte {len(before) + 2} of"):
+        found.extend(split_lines(blocks_of(before + b"a\xff\nafter\n", cuts), "x"))
+    assert found == lines
+
+
 def test_a_character_cut_off_at_the_end_is_no_utf8():
     with pytest.raises(DataError, match="byte 2 of the line, byte 2 of the text, is 0xc3"):
         list(split_lines([b"a\xc3"], "x"))
