@@ -72,6 +72,14 @@ class _Dumper(yaml.SafeDumper):
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - PyYAML's signature
         return True
 
+    def represent_text(self, data: str) -> yaml.ScalarNode:
+        """Escape what would be folded or lost in any other style, such as U+0085 and U+2028."""
+        style = None if data.isprintable() else '"'
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
+
+
+_Dumper.add_representer(str, _Dumper.represent_text)
+
 
 def read(path: Path) -> Document:
     """Read a YAML file.
