@@ -200,3 +200,22 @@ def test_rotary_products_depend_on_distance_alone():
 
     assert product(9, 4) == pytest.approx(product(25, 20), abs=1e-4)
     assert product(9, 4) != pytest.approx(product(9, 5), abs=1e-2)
+
+
+def test_rotary_self_attention_turns_queries_and_keys():
+    """Where a sentence starts is nothing to it, what stands where is."""
+    attention = randomise(SelfAttention(D, HEADS))
+    x, position = noise(B, S, D), torch.arange(S)
+    placed, moved = (attention(x, MASK, rotation(p, D // HEADS)) for p in (position, position + 9))
+    torch.testing.assert_close(moved[MASK], placed[MASK], atol=1e-5, rtol=0)
+    assert not torch.allclose(placed[MASK], attention(x, MASK)[MASK], atol=1e-2)
+
+
+def test_attention_to_the_source_drops_weights_only_while_training():
+    dropping = LayerSizes(model_dim=D, num_heads=HEADS, ffn_dim=FFN, attention_dropout=0.5)
+    layer = randomise(DecoderLayer(dropping, memory_dim=MEMORY))
+    nn.init.zeros_(layer.attention.output_projection.weight)  # self-attention says nothing
+    x, source = noise(B, T, D), layer.source_attention.project(noise(B, S, MEMORY), MASK)
+    assert torch.equal(layer(x, source), layer(x, source))
+    layer.train()
+    assert not torch.allclose(layer(x, source), layer(x, source))

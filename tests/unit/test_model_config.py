@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 from seqtrans.errors import DataError
 from seqtrans.models.encoder_decoder import EncoderDecoder, ModelConfig
@@ -108,12 +109,39 @@ def test_each_dropout_works_alone_and_only_in_training(half, which):
 
 
 @pytest.mark.parametrize("norm_position", ["pre", "post"])
-def test_what_leaves_a_half_is_normalised(norm_position):
-    model = EncoderDecoder(config(norm_position=norm_position), 11, 11).eval()
+def test_what_leaves_a_half_is_normalised_once(norm_position):
+    """By a norm with weights of its own, or a second one after it would change nothing."""
+    sizes = TINY | {"norm_position": norm_position}
+    halves = {name: half(**sizes) for name, half in HALVES.items()}
+    torch.manual_seed(2)
+    model = EncoderDecoder(ModelConfig(**halves), 11, 11).eval()
+    for part in model.modules():
+        if isinstance(part, nn.LayerNorm):
+            nn.init.uniform_(part.weight, 1, 3)
+            nn.init.normal_(part.bias)
     ids = torch.tensor([[4, 5, 6, 7, 8, 2]])
-    states = model.encode(ids, torch.ones_like(ids, dtype=torch.bool)).states
-    torch.testing.assert_close(states.mean(-1), torch.zeros(1, 6), atol=1e-4, rtol=0)
-    torch.testing.assert_close(states.std(-1, correction=0), torch.ones(1, 6), atol=1e-3, rtol=0)
+    memory = model.encode(ids, torch.ones_like(ids, dtype=torch.bool))
+    features = model.decoder(model.target_embedding(ids), memory)
+    for half, found in ((model.encoder, memory.states), (model.decoder, features)):
+        (*_, layer) = half.layers
+        norm = half.norm if norm_position == "pre" else layer.ffn_residual.norm
+        plain = (found - norm.bias) / norm.weight
+        torch.testing.assert_close(plain.mean(-1), torch.zeros(1, 6), atol=1e-4, rtol=0)
+        torch.testing.assert_close(plain.std(-1, correction=0), torch.ones(1, 6), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("half", ["encoder", "decoder", "output"])
+def test_linear_maps_start_as_xavier_says(half):
+    sizes = {"num_layers": 1, "model_dim": 32, "num_heads": 2, "ffn_dim": 64}
+    halves = {name: of_half(**sizes) for name, of_half in HALVES.items()}
+    model = EncoderDecoder(ModelConfig(**halves), 99, 99)
+    maps = [x for x in getattr(model, half).modules() if isinstance(x, nn.Linear)]
+    assert maps
+    for linear in maps:
+        bound = (6 / sum(linear.weight.shape)) ** 0.5
+        assert linear.weight.abs().max().item() == pytest.approx(bound, rel=0.02)
+        assert linear.weight.var().item() == pytest.approx(bound**2 / 3, rel=0.15)
+        assert not linear.bias.any()
 
 
 def test_embeddings_are_scaled_and_placed():
