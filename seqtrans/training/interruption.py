@@ -57,6 +57,5 @@ class Interruption:
                 raise KeyboardInterrupt
             return
         self.signal = signal.Signals(number)
-        if self._can_abandon:
-            self._can_abandon = False  # only once: cleaning up must not be interrupted
+        if self._can_abandon:  # only the first: cleaning up must not be interrupted
             raise Abandoned

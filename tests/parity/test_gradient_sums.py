@@ -56,6 +56,12 @@ class Uneven:
         return [self.task.rows(part) for part in parts]
 
 
+def shown(trainer):
+    """What the log would say of the updates so far."""
+    metrics = trainer._window.read(trainer.shard)
+    return {name: metrics[name] for name in ("loss", "nll", "perplexity", "padding_share")}
+
+
 def _update_together(rank, folder):
     os.environ.update(RANK=str(rank), WORLD_SIZE="2")
     torch.set_num_threads(1)
@@ -71,6 +77,7 @@ def _update_together(rank, folder):
     together.fit()
     result = {
         "weights": weights(trainer),
+        "shown": shown(trainer),
         "fitted": weights(together),
         "metrics": torch.tensor(
             [together.state.stopping.best, together.state.step], dtype=torch.float64
@@ -100,6 +107,11 @@ def test_two_uneven_processes_equal_one_batch(pair):
         torch.testing.assert_close(
             found["weights"], weights(whole_update(3)), atol=1e-12, rtol=1e-12
         )
+
+
+def test_two_uneven_processes_log_means_over_both(pair):
+    for found in pair:
+        assert found["shown"] == pytest.approx(shown(whole_update(3)))
 
 
 def test_two_processes_train_and_judge_like_one(pair):

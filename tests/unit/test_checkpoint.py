@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import shutil
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -262,11 +263,12 @@ CALLS = {
 }
 
 
-def saving_dies(patch, trainer, after):
-    """Train; die in the middle of a save, after so many calls that touch files."""
-    save, calls = trainer.saving.save, []
+@contextmanager
+def dying(patch, after):
+    """A block that is left by ``Killed`` after so many calls that touch files."""
+    calls = []
 
-    def dying(real):
+    def mortal(real):
         def call(*args, **kwargs):
             calls.append(real)
             if len(calls) > after:
@@ -275,11 +277,19 @@ def saving_dies(patch, trainer, after):
 
         return call
 
+    with patch.context() as patched:
+        for module, names in CALLS.items():
+            for name in names:
+                patched.setattr(module, name, mortal(getattr(module, name)))
+        yield
+
+
+def saving_dies(patch, trainer, after):
+    """Train; die in the middle of a save, after so many calls that touch files."""
+    save = trainer.saving.save
+
     def die(state, metrics):
-        with patch.context() as patched:
-            for module, names in CALLS.items():
-                for name in names:
-                    patched.setattr(module, name, dying(getattr(module, name)))
+        with dying(patch, after):
             save(state, metrics)
 
     trainer.saving.save = die
@@ -311,6 +321,25 @@ def test_dying_at_any_call_that_touches_files_leaves_a_run_that_resumes(run, mon
         assert not list(copy.checkpoints.glob(".*"))
         after += 1
     assert after > 25
+
+
+def test_dying_while_a_checkpoint_is_deleted_leaves_none_that_is_damaged(run, monkeypatch):
+    after, died = 0, True
+    while died:
+        copy = RunDirectory(run.path.parent / f"dies after {after}")
+        shutil.copytree(run.path, copy.path)
+        try:
+            with dying(monkeypatch, after):
+                checkpoint.remove(copy.at(4))
+            died = False
+        except Killed:
+            pass
+        assert set(copy.steps()) >= {2, 6}
+        for step in copy.steps():
+            checkpoint.read_state(copy.at(step))
+        after += 1
+    assert copy.steps() == [2, 6]
+    assert after > 4
 
 
 def test_new_runs_never_overwrite_and_say_what_is_in_the_way(tmp_path):
