@@ -37,6 +37,22 @@ def test_values_and_gradients(dtype, bias, shape):
 
 
 @pytest.mark.usefixtures("_way")
+@pytest.mark.parametrize("shape", [(1, 7), (2, 16, 7), (33, 7), (5, 131, 7)])
+def test_rows_that_are_added_do_not_show(shape):
+    torch.manual_seed(0)
+    mine, x = linear.Linear(7, 9), torch.randn(shape)
+    expected = mine(x).detach()  # with gradients as it is
+    with torch.no_grad():
+        torch.testing.assert_close(mine(x), expected)
+
+
+def test_few_sizes_are_left_and_little_is_added():
+    sizes = {rows: linear.rounded_up(rows) for rows in range(1, 4097)}
+    assert len(set(sizes.values())) == 80
+    assert all(0 <= size - rows <= max(15, rows / 16) for rows, size in sizes.items())
+
+
+@pytest.mark.usefixtures("_way")
 def test_strided_input_and_output_gradient():
     torch.manual_seed(0)
     mine, theirs = linear.Linear(6, 4), nn.Linear(6, 4)
