@@ -95,7 +95,7 @@ def pair(tmp_path_factory):
     for worker in workers:
         worker.start()
     for worker in workers:
-        worker.join(60)
+        worker.join(300)
         worker.kill()
         worker.join()
     assert [worker.exitcode for worker in workers] == [0, 0]

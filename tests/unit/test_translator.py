@@ -269,10 +269,11 @@ def test_an_endless_input_is_read_only_a_little_ahead():
     time.sleep(0.1)
     assert asked <= 210
     stream.close()
-    time.sleep(0.1)
-    before = asked
-    time.sleep(0.1)
-    assert asked == before
+    before = -1
+    while asked != before:  # the reader may be in the middle of a line
+        assert asked < 1000
+        before = asked
+        time.sleep(0.1)
 
 
 def test_lines_before_an_error_come_before_it():
