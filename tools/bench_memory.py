@@ -6,7 +6,7 @@
 Trains a tiny model for one step, translates generated lines of many lengths through the command's
 pipes and shows ten times how much memory the process itself had allocated. Weights and activations
 are small, so that what does not go away would show. Exits 1 if the second half of the lines made
-it grow by more than ``--growth`` MiB. 400,000 lines take some 2 minutes; the last line says how
+it grow by more than ``--growth`` MiB. 400,000 lines take some 3 minutes; the last line says how
 long 10 million would.
 """
 
