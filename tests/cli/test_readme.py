@@ -1,0 +1,68 @@
+"""What the README and the recipes say is so: recipes run, messages are those, places exist."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from seqtrans.cli import main
+from seqtrans.recipe import load_recipe
+from seqtrans.training.run_directory import open_run
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+RECIPES = sorted((ROOT / "recipes" / "translation").glob("*.yaml"))
+
+
+def block(beginning):
+    """The fenced block of the README that holds a line of this beginning."""
+    blocks = re.findall(r"^```\w*\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    (found,) = [b for b in blocks if re.search(rf"^{re.escape(beginning)}", b, re.MULTILINE)]
+    return found
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A folder with the files that the README's recipe names."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("train.en", "train.de", "dev.en", "dev.de"):
+        (tmp_path / name).write_text("a b c\n" * 4)
+    (tmp_path / "my.yaml").write_text(block("data:"))
+    return tmp_path
+
+
+def test_the_shortest_recipe_is_one(here):
+    recipe = load_recipe(here / "my.yaml")
+    assert recipe.model.encoder.kind == "transformer"
+    assert recipe.model.decoder.kind == "recurrent"
+
+
+def test_mistakes_are_told_as_shown(here, capsys):
+    text = block("data:").replace("num_layers", "num_layer").replace("epochs: 30", "epochs: 0")
+    (here / "my.yaml").write_text(text)
+    assert main(["train", "my.yaml"]) == 2
+    assert capsys.readouterr().err == block("seqtrans: my.yaml")
+
+
+def test_the_reading_paths_lead_somewhere():
+    steps = re.findall(r"`(\w+/\w+\.py)`, `(\w+)`", README)
+    assert len(steps) >= 11
+    for file, function in steps:
+        assert f"def {function}(" in (ROOT / "seqtrans" / file).read_text(encoding="utf-8"), file
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_every_recipe_trains_for_two_steps(recipe, tmp_path):
+    settings = ["training.max_steps=2", "training.validate_every_steps=2", "validation.metrics=[]"]
+    settings += ["training.schedule.warmup_steps=1", "training.stopping.metric=perplexity"]
+    settings += [f"data.cache={tmp_path / 'cache'}", "training.checkpoints={keep_best: 1}"]
+    sets = [word for setting in settings for word in ("--set", setting)]
+    assert main(["train", str(recipe), "--run", str(tmp_path / "run"), *sets]) == 0
+    assert open_run(tmp_path / "run").steps() == [2]
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_every_recipe_says_what_it_reaches(recipe):
+    header = recipe.read_text(encoding="utf-8").partition("\ntask:")[0]
+    for word in ("seqtrans train", "minutes", "BLEU"):
+        assert word in header, word
