@@ -47,7 +47,7 @@ def show_examples(source: Path, output: Path, reference: Path) -> None:
     """Print test lines spread evenly over the file, so that none is hand-picked."""
     texts = [p.read_text(encoding="utf-8").splitlines() for p in (source, output, reference)]
     step = len(texts[0]) // EXAMPLES
-    print(f"\n{EXAMPLES} test lines, every {step}th of the file:")
+    print(f"\n{EXAMPLES} test lines, {step} apart, so that none is hand-picked:")
     for english, german, wanted in list(zip(*texts, strict=True))[::step][:EXAMPLES]:
         print(f"\n  English    {english}\n  seqtrans   {german}\n  reference  {wanted}")
 

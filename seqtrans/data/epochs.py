@@ -65,10 +65,15 @@ class Epochs:
             yield corpus_of(list(zip(source, target, strict=True)))
 
     def _plan(self, block: EncodedCorpus, epoch: int, number: int) -> Plan:
-        seed = int(np.random.SeedSequence((self.seed, number)).generate_state(1)[0])
+        seed = block_seed(self.seed, number)
         lengths = block.source_lengths, block.target_lengths
         return plan_epoch(*lengths, batch_tokens=self.batch_tokens, seed=seed, epoch=epoch)
 
     def _collate(self, block: EncodedCorpus, indices: np.ndarray) -> TranslationBatch:
         pairs = block.pairs(indices.tolist())
         return collate_pairs(pairs, *(segmenter.specials for segmenter in self.segmenters))
+
+
+def block_seed(seed: int, number: int) -> int:
+    """The seed by which the batches of a block are planned; an unsampled corpus is block 0."""
+    return int(np.random.SeedSequence((seed, number)).generate_state(1)[0])

@@ -19,6 +19,7 @@ from contract import SEED
 from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
 
 from seqtrans.data.batching import Plan, plan_by_length, plan_epoch
+from seqtrans.data.epochs import block_seed
 
 SIDES = ("source", "target")
 LONGEST = 250  # pieces of a sentence; also keeps pairs below every system's own limit
@@ -64,7 +65,10 @@ def prepare(settings: CorpusSettings, folder: Path) -> None:
     lengths["test"] = _write(test, "test", processor, folder)
     plans = {
         "train": plan_epoch(
-            *lengths["train"].T, batch_tokens=settings.batch_tokens, seed=SEED, epoch=0
+            *lengths["train"].T,
+            batch_tokens=settings.batch_tokens,
+            seed=block_seed(SEED, 0),
+            epoch=0,
         ),
         "test": plan_by_length(lengths["test"][:, 0], batch_tokens=settings.decode_tokens),
     }
