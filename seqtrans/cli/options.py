@@ -28,6 +28,9 @@ Device = Annotated[
 Threads = Annotated[
     int | None, typer.Option(min=1, help="Processor cores to use.", show_default="all")
 ]
+LengthPenalty = Annotated[
+    float | None, typer.Option(min=0, help="Exponent of the length in the score.")
+]
 
 
 def overridden(config: "DecodingConfig", **options: float | None) -> "DecodingConfig":

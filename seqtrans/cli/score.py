@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from seqtrans.cli.options import Checkpoint, Device, Output, Precision, Run, Threads, overridden
+from seqtrans.cli.options import (
+    Checkpoint,
+    Device,
+    LengthPenalty,
+    Output,
+    Precision,
+    Run,
+    Threads,
+    overridden,
+)
 from seqtrans.cli.streams import open_output, with_progress, write_lines
 from seqtrans.errors import DataError
 
@@ -39,9 +48,7 @@ def score(  # noqa: PLR0913 - typer's signature
             help="Columns: log-probability, score, number of tokens; or JSON with every token.",
         ),
     ] = "text",
-    length_penalty: Annotated[
-        float | None, typer.Option(min=0, help="Exponent of the length in the score.")
-    ] = None,
+    length_penalty: LengthPenalty = None,
     batch_tokens: Annotated[
         int | None, typer.Option(min=1, help="Tokens of either side scored at once.")
     ] = None,

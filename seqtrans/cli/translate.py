@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from seqtrans.cli.options import Checkpoint, Device, Output, Precision, Run, Threads, overridden
+from seqtrans.cli.options import (
+    Checkpoint,
+    Device,
+    LengthPenalty,
+    Output,
+    Precision,
+    Run,
+    Threads,
+    overridden,
+)
 from seqtrans.cli.streams import open_output, read_lines, with_progress, write_lines
 from seqtrans.errors import SeqtransError
 
@@ -33,9 +42,7 @@ def translate(  # noqa: PLR0913 - typer's signature
     beam_size: Annotated[
         int | None, typer.Option(min=1, help="Hypotheses kept; 1 is greedy search.")
     ] = None,
-    length_penalty: Annotated[
-        float | None, typer.Option(min=0, help="Exponent of the length in the score.")
-    ] = None,
+    length_penalty: LengthPenalty = None,
     n_best: Annotated[
         int | None, typer.Option(min=1, help="Translations of each line; needs --format jsonl.")
     ] = None,

@@ -8,14 +8,13 @@ import signal
 
 import pytest
 import torch
-from test_resume import Moment
+from test_resume import Moment, files_of
 from toy import processes
 
 from seqtrans import config
 from seqtrans.data.synthetic import synthetic_pairs
 from seqtrans.recipe import load_recipe
 from seqtrans.recipe.preparing import prepare
-from seqtrans.training.checkpoint import read_tensors
 from seqtrans.training.distributed import ALONE
 from seqtrans.training.run_directory import create, open_run
 from seqtrans.training.trainer import Trainer
@@ -62,15 +61,6 @@ def train(folder, moment=None):
     trainer.fit()
 
 
-def tensors_of(folder):
-    """Every tensor that the run left behind: weights, averages, moments of the optimizer."""
-    return {
-        f"{path.parent.name}/{path.name}/{name}": tensor
-        for path in sorted((folder / "run" / "checkpoints").glob("*/*.safetensors"))
-        for name, tensor in read_tensors(path.parent, path.stem).items()
-    }
-
-
 def make(folder, family, precision):
     folder.mkdir()
     for name, count, seed in (("train", 150, 1), ("dev", 8, 2)):
@@ -103,7 +93,7 @@ def test_killed_at_random_moments_it_ends_the_same(tmp_path, family, precision, 
         process.close()
     assert len(codes) > min(times, 3)
     assert set(codes[:-1]) == {-signal.SIGKILL}
-    found, expected = tensors_of(killed), tensors_of(straight)
+    found, expected = (files_of(open_run(folder / "run")) for folder in (killed, straight))
     assert found.keys() == expected.keys()
     for name, tensor in expected.items():
         assert torch.equal(found[name], tensor), name
