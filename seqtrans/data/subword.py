@@ -13,6 +13,9 @@ from typing import Annotated, Literal, TypeVar
 import sentencepiece
 from annotated_types import Ge
 
+from seqtrans.data.bpe_dropout import BpeDropoutSampler
+from seqtrans.data.subword_model import SubwordModel, read_subword_model
+from seqtrans.data.unigram_sampling import NBestSampler, UnigramSampler
 from seqtrans.data.vocabulary import SPECIAL_PIECES, SPECIALS
 from seqtrans.errors import DataError, RecipeError
 from seqtrans.protocols import Specials
@@ -47,10 +50,12 @@ class BpeDropout:
 
     kind: Literal["bpe_dropout"] = "bpe_dropout"
     probability: Probability = 0.1
-    """Share of merges left out."""
+    """Share of possible merges left out, drawn anew after every merge."""
 
 
 Sampling = UnigramSampling | BpeDropout
+Sampler = Callable[[Sequence[str], int], list[list[int]]]
+"""Ids of lines: a pure function of the lines and a seed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +135,6 @@ class SubwordSegmenter:
 
     def __init__(self, model: bytes, sampling: Sampling | None = None) -> None:
         self._model = model
-        self._sampling = sampling
         try:
             self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
             size = self._processor.get_piece_size()
@@ -138,10 +142,9 @@ class SubwordSegmenter:
             raise ValueError("is no sentencepiece model, or truncated") from error
         if not size:
             raise ValueError("is no sentencepiece model: it has no pieces")
-        if sampling is not None:
-            wanted = "unigram" if self._is_unigram() else "bpe_dropout"
-            if sampling.kind != wanted:
-                raise ValueError(f"can't be sampled by {sampling.kind}; choose {wanted}")
+        self._sampler = (
+            self._build_sampler(read_subword_model(model), sampling) if sampling else None
+        )
         self._specials, added = _specials_of(self._processor)
         self._pieces = (*self._processor.id_to_piece(list(range(size))), *added)
 
@@ -161,24 +164,9 @@ class SubwordSegmenter:
 
     def sample(self, lines: Sequence[str], seed: int) -> list[list[int]]:
         """See ``Segmenter.sample``."""
-        if self._sampling is None:
+        if self._sampler is None:
             return self.encode(lines)
-        match self._sampling:
-            case UnigramSampling(alpha=alpha, nbest_size=nbest_size):
-                nbest_size = -1 if nbest_size is None else nbest_size
-            case BpeDropout(probability=alpha):
-                nbest_size = -1
-
-        def draw() -> list[list[int]]:
-            return self._processor.encode(
-                _as_bytes(lines),
-                enable_sampling=True,
-                alpha=alpha,
-                nbest_size=nbest_size,
-                num_threads=1,
-            )
-
-        return _seeded(draw, seed)
+        return self._sampler(lines, seed % (1 << 64))
 
     def decode(self, ids: Sequence[int]) -> str:
         """See ``Segmenter.decode``."""
@@ -189,11 +177,25 @@ class SubwordSegmenter:
         """Content of the model file."""
         return self._model
 
-    def _is_unigram(self) -> bool:
-        try:
-            return bool(self._processor.nbest_encode("a", nbest_size=2))
-        except RuntimeError:  # sentencepiece before 0.2.1 gives no answer instead
-            return False
+    def _normalise(self, lines: Sequence[str]) -> list[str]:
+        return [line.decode() for line in self._processor.normalize(_as_bytes(lines))]
+
+    def _nbest(self, lines: Sequence[str], size: int) -> list[list[list[int]]]:
+        return self._processor.nbest_encode(_as_bytes(lines), nbest_size=size)
+
+    def _build_sampler(self, model: SubwordModel, sampling: Sampling) -> Sampler:
+        match sampling, model.model_type:
+            case UnigramSampling(alpha=alpha, nbest_size=None), "unigram":
+                return UnigramSampler(model, alpha, self._normalise)
+            case UnigramSampling(alpha=alpha, nbest_size=int(size)), "unigram":
+                return NBestSampler(model, alpha, lambda lines: self._nbest(lines, size))
+            case BpeDropout(probability=probability), "bpe":
+                return BpeDropoutSampler(model, probability, self._normalise)
+            case _, ("unigram" | "bpe") as kind:
+                wanted = "unigram" if kind == "unigram" else "bpe_dropout"
+                raise ValueError(f"can't be sampled by {sampling.kind}; choose {wanted}")
+            case _, kind:
+                raise ValueError(f"is a {kind} model, which can't be sampled; set sampling to null")
 
 
 def train_subwords(lines: Iterable[str], config: SubwordConfig) -> bytes:

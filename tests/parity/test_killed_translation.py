@@ -1,7 +1,4 @@
-"""Both families of model, dropout on: killed at random moments, equal in every bit.
-
-Subwords are not sampled: sentencepiece 0.2 draws differently in every process, whatever the seed.
-"""
+"""Both families of model, dropout on, subwords sampled: killed at random, equal in every bit."""
 
 import random
 import signal
@@ -24,7 +21,11 @@ RECIPE = """
 data:
   train: [{source: train.src, target: train.tgt}]
   validation: [{source: dev.src, target: dev.tgt}]
-  segmentation: {kind: sentencepiece, vocab_size: 24, byte_fallback: false}
+  segmentation:
+    kind: sentencepiece
+    vocab_size: 24
+    byte_fallback: false
+    sampling: {kind: unigram, alpha: 0.2}
   batch_tokens: 150
 model: {encoder: HALF, decoder: HALF}
 training:
