@@ -70,9 +70,7 @@ def score(  # noqa: PLR0913 - typer's signature
     use_threads(threads)
     with open_output(output) as file:
         loaded = load_run(run, checkpoint)
-        config = overridden(
-            loaded.recipe.decoding, length_penalty=length_penalty, batch_tokens=batch_tokens
-        )
+        config = overridden(loaded, length_penalty=length_penalty, batch_tokens=batch_tokens)
         scorer = Scorer(loaded.model, loaded.segmenters, config, device, precision)
         lines = read_pairs(CorpusFiles(source=source, target=target))
         pairs = _with_tokens(lines, target) if tokens else lines
