@@ -13,7 +13,7 @@ from typing import Annotated, Literal, TypeVar
 import sentencepiece
 from annotated_types import Ge
 
-from seqtrans.data.vocabulary import SPECIAL_PIECES, SPECIALS
+from seqtrans.data.vocabulary import SPECIAL_PIECES, SPECIALS, check_target_size
 from seqtrans.errors import DataError, RecipeError
 from seqtrans.protocols import Specials
 from seqtrans.ranges import Fraction, Positive, PositiveFloat, Probability
@@ -62,6 +62,8 @@ class SubwordConfig:
     """How pieces are found: arXiv:1804.10959 or arXiv:1508.07909."""
     vocab_size: Positive = 8000
     """Pieces, special ones included; of each language unless ``joint``."""
+    target_vocab_size: Positive | None = None
+    """Pieces of the target language where not ``joint``; ``vocab_size`` if null."""
     joint: bool = True
     """One vocabulary for both languages."""
     byte_fallback: bool = True
@@ -86,6 +88,7 @@ class SubwordConfig:
                 f"model_type {self.model_type} can't be sampled by {self.sampling.kind}; "
                 f"choose {wanted}"
             )
+        check_target_size(self.target_vocab_size, joint=self.joint)
         _check_symbols(self.user_defined_symbols)
 
 
