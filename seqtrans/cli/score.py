@@ -57,7 +57,9 @@ def score(  # noqa: PLR0913 - typer's signature
     device: Device = "auto",
     threads: Threads = None,
 ) -> None:
-    """Score given translations, and print the perplexity of them all to the standard error.
+    """Say how likely a model finds given translations.
+
+    The perplexity of them all goes to the standard error.
 
     The score is the log-probability / length ** length penalty, EOS counted, by which translate
     ranks. Text is segmented anew, so translate may have found the same text by other tokens.
