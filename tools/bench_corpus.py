@@ -24,7 +24,7 @@ from seqtrans.data.batching import largest_batch, plan_epoch
 from seqtrans.data.cache import cached_corpus
 from seqtrans.data.parallel import CorpusFiles, FilterConfig, read_pairs
 from seqtrans.data.segmentation import SegmentationConfig, load_segmenters, train_segmenters
-from seqtrans.data.subword import SubwordConfig
+from seqtrans.data.subword_config import SubwordConfig
 from seqtrans.data.synthetic import synthetic_pairs
 from seqtrans.data.tokens import WordsConfig
 

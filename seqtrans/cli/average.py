@@ -18,7 +18,7 @@ def average(
         list[int] | None, typer.Option(help="Average the checkpoint of this step; repeat it.")
     ] = None,
 ) -> None:
-    """Write the mean weights of checkpoints as RUN/checkpoints/averaged.
+    """Write the mean of checkpoints as RUN/checkpoints/averaged.
 
     Translate with them by --checkpoint averaged. Without --best or --step, all checkpoints are
     averaged.

@@ -54,7 +54,10 @@ def evaluate(
         Literal["table", "json"], typer.Option("--format", help="How to print the scores.")
     ] = "table",
 ) -> None:
-    """Score translations with BLEU, chrF, chrF++ and TER, as sacreBLEU does."""
+    """Score translations with BLEU, chrF, chrF++ and TER.
+
+    The numbers and signatures are sacreBLEU's.
+    """
     from seqtrans.evaluation.corpus import METRICS, Measure, compare_systems, score_systems
 
     chosen: list[MetricName] = [name for name in METRICS if not metric or _Metric(name) in metric]

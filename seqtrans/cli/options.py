@@ -1,16 +1,13 @@
 """Options that commands on a trained run share."""
 
-import math
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from seqtrans.errors import SeqtransError
-
 if TYPE_CHECKING:
     from seqtrans.decoding.beam import DecodingConfig
+    from seqtrans.recipe import Run as LoadedRun
 
 Run = Annotated[Path, typer.Argument(help="Run directory that training made.")]
 Output = Annotated[
@@ -33,17 +30,11 @@ LengthPenalty = Annotated[
 ]
 
 
-def overridden(config: "DecodingConfig", **options: float | None) -> "DecodingConfig":
-    """``config`` with the options that were given.
+def overridden(run: "LoadedRun", **options: float | None) -> "DecodingConfig":
+    """How ``run`` searches, but for the options that were given.
 
     Raises:
-        SeqtransError: They contradict it.
+        RecipeError: They have values that can't be, or contradict the recipe.
     """
     given = {name: value for name, value in options.items() if value is not None}
-    for name, value in given.items():
-        if not math.isfinite(value):
-            raise SeqtransError(f"--{name.replace('_', '-')} must be a number, not {value}")
-    try:
-        return replace(config, **given)  # type: ignore[arg-type]
-    except ValueError as error:
-        raise SeqtransError(f"decoding: {error}") from error
+    return run.decoding(given, place=" ".join(f"--{name.replace('_', '-')}" for name in given))

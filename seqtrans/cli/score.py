@@ -57,7 +57,9 @@ def score(  # noqa: PLR0913 - typer's signature
     device: Device = "auto",
     threads: Threads = None,
 ) -> None:
-    """Score given translations, and print the perplexity of them all to the standard error.
+    """Say how likely a model finds given translations.
+
+    The perplexity of them all goes to the standard error.
 
     The score is the log-probability / length ** length penalty, EOS counted, by which translate
     ranks. Text is segmented anew, so translate may have found the same text by other tokens.
@@ -70,9 +72,7 @@ def score(  # noqa: PLR0913 - typer's signature
     use_threads(threads)
     with open_output(output) as file:
         loaded = load_run(run, checkpoint)
-        config = overridden(
-            loaded.recipe.decoding, length_penalty=length_penalty, batch_tokens=batch_tokens
-        )
+        config = overridden(loaded, length_penalty=length_penalty, batch_tokens=batch_tokens)
         scorer = Scorer(loaded.model, loaded.segmenters, config, device, precision)
         lines = read_pairs(CorpusFiles(source=source, target=target))
         pairs = _with_tokens(lines, target) if tokens else lines

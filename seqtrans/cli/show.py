@@ -20,7 +20,7 @@ def show(
         bool, typer.Option("--recipe", help="Print the whole resolved recipe instead.")
     ] = False,
 ) -> None:
-    """Summarise a run: its model, its checkpoints and what validation measured."""
+    """Summarise a run: its model, its checkpoints, their scores."""
     from seqtrans import config
     from seqtrans.data.segmentation import load_segmenters
     from seqtrans.recipe import TranslationRecipe, build_model

@@ -71,7 +71,7 @@ def translate(  # noqa: PLR0913 - typer's signature
     with open_output(output) as file:
         loaded = load_run(run, checkpoint)
         config = overridden(
-            loaded.recipe.decoding,
+            loaded,
             beam_size=beam_size,
             length_penalty=length_penalty,
             n_best=n_best,

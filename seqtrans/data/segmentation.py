@@ -2,19 +2,14 @@
 
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol, assert_never, runtime_checkable
 
 from seqtrans.config import dump, loads
-from seqtrans.data.subword import (
-    ExistingSubwordConfig,
-    Sampling,
-    SubwordConfig,
-    SubwordSegmenter,
-    train_subwords,
-)
+from seqtrans.data.subword import SubwordSegmenter, train_subwords
+from seqtrans.data.subword_config import ExistingSubwordConfig, Sampling, SubwordConfig
 from seqtrans.data.tokens import (
     CharactersConfig,
     TokenSegmenter,
@@ -137,9 +132,14 @@ def _sides(config: SegmentationConfig) -> tuple[str, ...]:
 
 def _made(config: SegmentationConfig, pairs_factory: PairsFactory, side: str) -> bytes:
     """Content of the vocabulary file of ``side``."""
+    if side == "target":
+        config = _of_target(config)
     match config:
         case SubwordConfig():
-            return train_subwords(_lines(pairs_factory, side), config)
+            try:
+                return train_subwords(_lines(pairs_factory, side), config)
+            except RecipeError as error:
+                raise RecipeError(f"{side} vocabulary: {error}") from error
         case ExistingSubwordConfig():
             return _existing(config, side)
         case WordsConfig() | CharactersConfig():
@@ -154,6 +154,13 @@ def _made(config: SegmentationConfig, pairs_factory: PairsFactory, side: str) ->
             return vocabulary.to_bytes()
         case _:
             assert_never(config)
+
+
+def _of_target(config: SegmentationConfig) -> SegmentationConfig:
+    """``config`` as it counts for a target vocabulary of its own."""
+    if isinstance(config, ExistingSubwordConfig) or config.target_vocab_size is None:
+        return config
+    return replace(config, vocab_size=config.target_vocab_size)
 
 
 def _lines(pairs_factory: PairsFactory, side: str) -> Iterator[str]:

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge
 
-from seqtrans.data.vocabulary import SPECIALS, Vocabulary
+from seqtrans.data.vocabulary import SPECIALS, Vocabulary, check_target_size
 from seqtrans.protocols import Specials
 from seqtrans.ranges import Positive
 
@@ -23,10 +23,15 @@ class WordsConfig:
     kind: Literal["words"] = "words"
     vocab_size: Annotated[int, Ge(5)] | None = None
     """Most words, the 4 special ones included; all if null."""
+    target_vocab_size: Annotated[int, Ge(5)] | None = None
+    """Most words of the target language where not ``joint``; ``vocab_size`` if null."""
     min_count: Positive = 1
     """How often a word must occur; rarer ones are unknown."""
     joint: bool = False
     """One vocabulary for both languages."""
+
+    def __post_init__(self) -> None:
+        check_target_size(self.target_vocab_size, joint=self.joint)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,10 +41,15 @@ class CharactersConfig:
     kind: Literal["characters"] = "characters"
     vocab_size: Annotated[int, Ge(5)] | None = None
     """Most characters, the 4 special ones included; all if null."""
+    target_vocab_size: Annotated[int, Ge(5)] | None = None
+    """Most characters of the target language where not ``joint``; ``vocab_size`` if null."""
     min_count: Positive = 1
     """How often a character must occur; rarer ones are unknown."""
     joint: bool = True
     """One vocabulary for both languages."""
+
+    def __post_init__(self) -> None:
+        check_target_size(self.target_vocab_size, joint=self.joint)
 
 
 def split_words(line: str) -> list[str]:

@@ -82,3 +82,16 @@ def build_vocabulary(
     frequent = sorted((-n, token) for token, n in counts.items() if n >= min_count)
     room = None if vocab_size is None else vocab_size - len(SPECIAL_PIECES)
     return Vocabulary(tuple(token for _, token in frequent[:room]))
+
+
+def check_target_size(target_vocab_size: int | None, *, joint: bool) -> None:
+    """Refuse a size of its own for a target vocabulary that is not one of its own.
+
+    Raises:
+        ValueError: Both are asked for.
+    """
+    if joint and target_vocab_size is not None:
+        raise ValueError(
+            f"target_vocab_size {target_vocab_size} contradicts joint: one vocabulary has one "
+            "size; set joint to false, or leave it out"
+        )

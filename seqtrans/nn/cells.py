@@ -105,9 +105,8 @@ class LSTM(nn.Module):
         hidden, cell = carry
         past = _masked(hidden, recurrent_mask)
         gates = gates + linear(past, self.kernel.weight_hh_l0, self.kernel.bias_hh_l0)
-        write, forget, new, show = gates.chunk(4, dim=-1)
-        cell = forget.sigmoid() * _wide(cell) + write.sigmoid() * new.tanh()
-        return (show.sigmoid() * cell.tanh()).to(gates.dtype), cell
+        cell, show = _lstm(gates, cell)
+        return (show * cell.tanh()).to(gates.dtype), cell
 
 
 class GRU(nn.Module):
@@ -189,10 +188,9 @@ class LayerNormLSTM(nn.Module):
         hidden, cell = carry
         recurrent = self.recurrent_projection(_masked(hidden, recurrent_mask))
         normed = self.input_norm(gates) + self.recurrent_norm(recurrent)
-        write, forget, new, show = normed.chunk(4, dim=-1)
-        cell = forget.sigmoid() * _wide(cell) + write.sigmoid() * new.tanh()
+        cell, show = _lstm(normed, cell)
         normed_cell = self.cell_norm(cell.to(normed.dtype))
-        return (show.sigmoid() * normed_cell.tanh()).to(gates.dtype), cell
+        return (show * normed_cell.tanh()).to(gates.dtype), cell
 
 
 class LayerNormGRU(nn.Module):
@@ -233,6 +231,18 @@ class LayerNormGRU(nn.Module):
         return (after.to(gates.dtype),)
 
 
+def _lstm(
+    gates: Float[Tensor, "*N G"], cell: Float[Tensor, "*N D"]
+) -> tuple[Float[Tensor, "*N D"], Float[Tensor, "*N D"]]:
+    """The memory cell after a step, and how much of it shows.
+
+    The cell is at least fp32: it is a sum over positions, which bf16 would round away.
+    """
+    write, forget, new, show = gates.chunk(4, dim=-1)
+    wide = cell.to(torch.promote_types(cell.dtype, torch.float32))
+    return forget.sigmoid() * wide + write.sigmoid() * new.tanh(), show.sigmoid()
+
+
 def _gru(
     gates: Float[Tensor, "*N G"], recurrent: Float[Tensor, "*N G"], hidden: Float[Tensor, "*N D"]
 ) -> Float[Tensor, "*N D"]:
@@ -245,11 +255,6 @@ def _gru(
 
 def _masked(hidden: Float[Tensor, "*N D"], mask: Float[Tensor, "*N D"] | None) -> Tensor:
     return hidden if mask is None else hidden * mask
-
-
-def _wide(cell: Float[Tensor, "*N D"]) -> Float[Tensor, "*N D"]:
-    """At least fp32: a memory cell is a sum over positions, which bf16 would round away."""
-    return cell.to(torch.promote_types(cell.dtype, torch.float32))
 
 
 def _initialise(input_weight: Tensor, recurrent_weight: Tensor) -> None:

@@ -1,10 +1,12 @@
 """A run that was trained: its model and all that belongs to it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from seqtrans import config
 from seqtrans.data.segmentation import Segmenters, load_segmenters
+from seqtrans.decoding.beam import DecodingConfig
 from seqtrans.errors import CheckpointError
 from seqtrans.models.encoder_decoder import EncoderDecoder
 from seqtrans.recipe.building import build_model
@@ -22,6 +24,27 @@ class Run:
     segmenters: Segmenters
     model: EncoderDecoder  # in evaluation mode, on the CPU
     checkpoint: Path  # where the weights are from
+
+    def decoding(self, changes: Mapping[str, object], place: str) -> DecodingConfig:
+        """How to search: as the recipe says, but for ``changes``.
+
+        Args:
+            changes: Settings of ``DecodingConfig`` by name.
+            place: Where they were given, for the error.
+
+        Raises:
+            RecipeError: They name what is no setting, have values that can't be, or contradict
+                the recipe; one line for each mistake.
+        """
+        settings = {"decoding": {**vars(self.recipe.decoding), **changes}}
+        return config.validate(_Settings, config.Document(settings, {(): place})).decoding
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Settings:
+    """Lets errors name ``decoding.beam_size`` as in a recipe."""
+
+    decoding: DecodingConfig
 
 
 def load_run(path: Path, checkpoint: str = "best") -> Run:

@@ -12,7 +12,7 @@ from annotated_types import MinLen
 from seqtrans import config
 from seqtrans.data.parallel import CorpusFiles, FilterConfig
 from seqtrans.data.segmentation import SegmentationConfig
-from seqtrans.data.subword import SubwordConfig
+from seqtrans.data.subword_config import SubwordConfig
 from seqtrans.decoding.beam import DecodingConfig
 from seqtrans.errors import RecipeError
 from seqtrans.evaluation.corpus import MetricName

@@ -4,12 +4,8 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-import torch
 from torch import nn
 
-from seqtrans.data.batch import collate_sources
-from seqtrans.data.batching import plan_by_length
 from seqtrans.data.segmentation import Segmenters
 from seqtrans.decoding.beam import BeamSearch, DecodingConfig, build_search
 from seqtrans.errors import CheckpointError
@@ -17,6 +13,7 @@ from seqtrans.protocols import Hypothesis, Seq2SeqModel
 from seqtrans.tasks.long_input import split_long
 from seqtrans.tasks.placement import DeviceName, place
 from seqtrans.tasks.reading_ahead import windows
+from seqtrans.tasks.searching import search_sources
 from seqtrans.training.precision import Precision
 
 _BATCHES_AHEAD = 8  # in a window; more would sort better by length and answer later
@@ -131,24 +128,20 @@ class Translator:
 
     def _search(self, sources: Sequence[list[int]]) -> Iterator[list[Hypothesis]]:
         """Hypotheses of every source, best first."""
-        found: list[list[Hypothesis]] = [[] for _ in sources]
-        lengths = np.array([len(ids) for ids in sources], np.int64)
-        for group in plan_by_length(lengths, batch_tokens=self.config.batch_tokens):
-            rows = group.tolist()
-            batch = collate_sources([sources[i] for i in rows], self.segmenters.source.specials)
-            source, mask = (x.to(self.device) for x in batch)
-            for row, hypotheses in zip(rows, self._search_batch(source, mask), strict=True):
-                found[row] = hypotheses
-        return iter(found)
-
-    def _search_batch(self, source: torch.Tensor, mask: torch.Tensor) -> list[list[Hypothesis]]:
         try:
-            found = self.search(self.model, source, mask)
+            found = search_sources(
+                self.search,
+                self.model,
+                sources,
+                specials=self.segmenters.source.specials,
+                batch_tokens=self.config.batch_tokens,
+                device=self.device,
+            )
         except FloatingPointError as error:
             raise CheckpointError(
                 f"can't translate: {error}; take another checkpoint, or --precision fp32"
             ) from error
-        return found
+        return iter(found)
 
     def _join(self, parts: Sequence[list[Hypothesis]]) -> Translation:
         """The translation of a line from those of its parts; the nth best of each go together."""

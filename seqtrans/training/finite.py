@@ -7,6 +7,7 @@ import torch
 
 from seqtrans.protocols import Batch
 from seqtrans.shapes import Float, Tensor
+from seqtrans.training.config import TrainingConfig
 
 
 def complaint(
@@ -22,3 +23,15 @@ def complaint(
             of = f"{i} of {len(values)} ({batch.num_targets} targets)"
             return f"the loss is {value} in micro-batch {of}"
     return "" if math.isfinite(size) else f"the norm of the gradient is {size}"
+
+
+def remedy(config: TrainingConfig, *, bf16: bool) -> str:
+    """What may help, of what is not done already."""
+    clipping = "lower" if config.clip_norm is not None else "set"
+    parts = [
+        "lower optimizer.learning_rate",
+        "raise schedule.warmup_steps",
+        f"{clipping} clip_norm",
+    ]
+    *most, last = [*parts, "set precision to fp32"] if bf16 else parts
+    return f"{', '.join(most)} or {last}"

@@ -206,11 +206,15 @@ def check_disk_space(run: RunDirectory, checkpoint_bytes: int, count: int) -> No
     held = sum(file.stat().st_size for file in run.checkpoints.rglob("*") if file.is_file())
     if free + held < count * checkpoint_bytes:
         raise TrainingError(
-            f"{run.path}: {count} checkpoints of {_megabytes(checkpoint_bytes)} need "
-            f"{_megabytes(count * checkpoint_bytes)}, but only {_megabytes(free + held)} are "
+            f"{run.path}: {count} checkpoints of {_size(checkpoint_bytes)} need "
+            f"{_size(count * checkpoint_bytes)}, but only {_size(free + held)} are "
             "free; free some, or lower checkpoints.keep_best or keep_last"
         )
 
 
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:,.0f} MB"
+def _size(size: float) -> str:
+    """Bytes for people: ``12 kB``, ``3.4 GB``."""
+    unit, *larger = ("bytes", "kB", "MB", "GB", "TB")
+    while size >= 999.5 and larger:
+        size, unit, larger = size / 1000, larger[0], larger[1:]
+    return f"{size:.3g} {unit}"

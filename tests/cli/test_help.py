@@ -53,6 +53,12 @@ def test_every_command_has_help(command):
     assert f"seqtrans {command}" in done.stdout
 
 
+def test_the_list_of_commands_is_not_cut_short():
+    listed = seqtrans("--help").stdout.partition("Commands:")[2]
+    assert all(f"  {name} " in listed for name in COMMANDS)
+    assert "..." not in listed
+
+
 def test_help_imports_nothing_heavy():
     code = (
         "import sys; from seqtrans.cli import main; code = main(['train', '--help']);"

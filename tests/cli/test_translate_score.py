@@ -182,11 +182,11 @@ def test_output_appears_whole_or_not_at_all(home):
         (["translate", "run", "--n-best", "2"], "--n-best 2 needs --format jsonl"),
         (
             ["translate", "run", "input", "--format", "jsonl", "--n-best", "3"],
-            "decoding: n_best (3) must not be larger than beam_size (2)",
+            "--n-best: decoding: n_best (3) must not be larger than beam_size (2)",
         ),
         (
             ["translate", "run", "input", "--length-penalty", "inf"],
-            "--length-penalty must be a number",
+            "--length-penalty: decoding.length_penalty must be a number",
         ),
         (
             ["translate", "run", "input", "-o", "no/where"],

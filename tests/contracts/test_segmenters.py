@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seqtrans.data.segmentation import fingerprint, load_segmenters, train_segmenters
-from seqtrans.data.subword import (
+from seqtrans.data.subword_config import (
     BpeDropout,
     ExistingSubwordConfig,
     SubwordConfig,

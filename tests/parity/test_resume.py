@@ -137,16 +137,18 @@ def train(folder, moment=None):
         sys.exit(128 + outcome.signal)
 
 
-def disturb(folder, signals, seed, times):
-    """Stop a run again and again, then let it end; the exit codes of the stopped processes."""
-    chance = random.Random(seed)  # noqa: S311 - not for secrets
+def disturb(train, folder, draw, times):
+    """Stop a run again and again, then let it end; the exit codes of the stopped processes.
+
+    Args:
+        train: Begins or resumes the run in a folder; called in processes of their own.
+        folder: Of the run.
+        draw: Gives the moment of the next stop.
+        times: How often it is stopped at most; it may have come to its end before.
+    """
     codes = []
     while not codes or codes[-1] != 0:
-        moment = None
-        if len(codes) < times:
-            after = chance.randrange(max(2, 40 // times))  # so that 60 steps are enough
-            delay = chance.choice([0.0005, 0.003, 0.02]) * chance.random()
-            moment = Moment(after, delay, chance.choice(signals))
+        moment = draw() if len(codes) < times else None
         process = processes.Process(target=train, args=(folder, moment))
         process.start()
         process.join(300)
@@ -154,6 +156,18 @@ def disturb(folder, signals, seed, times):
         codes.append(process.exitcode)
         process.close()
     return codes[:-1]
+
+
+def moments(signals, seed, times):
+    """Draws random moments, near enough that 60 steps are enough for so many."""
+    chance = random.Random(seed)  # noqa: S311 - not for secrets
+
+    def draw():
+        after = chance.randrange(max(2, 40 // times))
+        delay = chance.choice([0.0005, 0.003, 0.02]) * chance.random()
+        return Moment(after, delay, chance.choice(signals))
+
+    return draw
 
 
 def files_of(run):
@@ -187,7 +201,8 @@ def check_equal(run, undisturbed):
 
 @pytest.mark.parametrize("times", [5, pytest.param(50, marks=pytest.mark.slow)])
 def test_killed_at_random_moments_it_ends_the_same(tmp_path, undisturbed, times):
-    codes = disturb(tmp_path / "run", [signal.SIGKILL], 7, times)
+    draw = moments([signal.SIGKILL], 7, times)
+    codes = disturb(train, tmp_path / "run", draw, times)
     assert len(codes) >= 5
     assert set(codes) == {-signal.SIGKILL}
     run = toy_run(tmp_path / "run")
@@ -196,7 +211,8 @@ def test_killed_at_random_moments_it_ends_the_same(tmp_path, undisturbed, times)
 
 
 def test_terminated_it_ends_the_same(tmp_path, undisturbed):
-    codes = disturb(tmp_path / "run", [signal.SIGTERM, signal.SIGINT], 3, times=4)
+    draw = moments([signal.SIGTERM, signal.SIGINT], 3, times=4)
+    codes = disturb(train, tmp_path / "run", draw, times=4)
     assert len(codes) == 4
     assert set(codes) <= {128 + signal.SIGTERM, 128 + signal.SIGINT}
     check_equal(toy_run(tmp_path / "run"), undisturbed)

@@ -13,13 +13,8 @@ import sentencepiece
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqtrans.data.subword import (
-    BpeDropout,
-    SubwordConfig,
-    SubwordSegmenter,
-    UnigramSampling,
-    train_subwords,
-)
+from seqtrans.data.subword import SubwordSegmenter, train_subwords
+from seqtrans.data.subword_config import BpeDropout, SubwordConfig, UnigramSampling
 
 SYLLABLES = ["ha", "lo", "mi", "tren", "kas", "u", "vor", "gel", "ste"]
 WORDS = ["".join(part) for part in itertools.product(SYLLABLES, repeat=3)]
@@ -212,7 +207,8 @@ def test_what_is_not_made_of_subwords_is_not_sampled(model_type):
 
 DRAW = """
 import hashlib, sys
-from seqtrans.data.subword import BpeDropout, SubwordSegmenter, UnigramSampling
+from seqtrans.data.subword import SubwordSegmenter
+from seqtrans.data.subword_config import BpeDropout, UnigramSampling
 model, lines = (open(path, "rb").read() for path in sys.argv[1:3])
 for kind in (UnigramSampling(alpha=0.3), UnigramSampling(nbest_size=8), BpeDropout()):
     try:

@@ -3,16 +3,16 @@ import itertools
 import pytest
 
 from seqtrans.data.segmentation import fingerprint, load_segmenters, train_segmenters
-from seqtrans.data.subword import (
+from seqtrans.data.subword import train_subwords
+from seqtrans.data.subword_config import (
     BpeDropout,
     ExistingSubwordConfig,
     SubwordConfig,
     UnigramSampling,
-    train_subwords,
 )
 from seqtrans.data.tokens import CharactersConfig, WordsConfig
 from seqtrans.data.vocabulary import SPECIALS, build_vocabulary
-from seqtrans.errors import CheckpointError, DataError
+from seqtrans.errors import CheckpointError, DataError, RecipeError
 
 SYLLABLES = ["ha", "lo", "mi", "tren", "kas", "u", "vor", "gel", "ste"]
 WORDS = ["".join(part) for part in itertools.product(SYLLABLES, repeat=3)]
@@ -40,6 +40,32 @@ def test_each_language_has_its_own_vocabulary_unless_joint(tmp_path):
     assert upper.isupper()
     assert fingerprint(both) == fingerprint(load_segmenters(tmp_path))
     assert fingerprint(both) != fingerprint(both._replace(target=both.source))
+
+
+@pytest.mark.parametrize(
+    ("kind", "sizes", "settings"),
+    [
+        (SubwordConfig, (60, 70), {"byte_fallback": False}),
+        (WordsConfig, (60, 70), {}),
+        (CharactersConfig, (8, 12), {}),
+    ],
+)
+def test_each_language_has_a_vocabulary_of_its_own_size(tmp_path, kind, sizes, settings):
+    config = kind(vocab_size=sizes[0], target_vocab_size=sizes[1], joint=False, **settings)
+    train(config, tmp_path)
+    assert tuple(len(segmenter.pieces) for segmenter in load_segmenters(tmp_path)) == sizes
+
+
+@pytest.mark.parametrize("kind", [SubwordConfig, WordsConfig, CharactersConfig])
+def test_one_vocabulary_has_one_size(kind):
+    with pytest.raises(ValueError, match="target_vocab_size 30 contradicts joint"):
+        kind(joint=True, target_vocab_size=30)
+
+
+def test_the_language_whose_vocabulary_is_too_large_is_named(tmp_path):
+    config = SubwordConfig(vocab_size=60, target_vocab_size=9000, byte_fallback=False, joint=False)
+    with pytest.raises(RecipeError, match=r"^target vocabulary: vocab_size 9000 is more than"):
+        train(config, tmp_path)
 
 
 @pytest.mark.parametrize("config", [SMALL, WordsConfig(), CharactersConfig()])

@@ -5,13 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import sentencepiece
 
-from seqtrans.data.subword import (
-    BpeDropout,
-    SubwordConfig,
-    SubwordSegmenter,
-    UnigramSampling,
-    train_subwords,
-)
+from seqtrans.data.subword import SubwordSegmenter, train_subwords
+from seqtrans.data.subword_config import BpeDropout, SubwordConfig, UnigramSampling
 from seqtrans.errors import DataError, RecipeError
 
 SYLLABLES = ["ha", "lo", "mi", "tren", "kas", "u", "vor", "gel", "ste"]
