@@ -135,11 +135,9 @@ class EncoderDecoder(nn.Module):
         """Read whole source sentences."""
         return self.encoder(self.source_embedding(source), source_mask)
 
-    def begin(
-        self, source: Int[Tensor, "B S"], source_mask: Bool[Tensor, "B S"], hypotheses: int
-    ) -> DecoderState:
+    def begin(self, source: Int[Tensor, "B S"], source_mask: Bool[Tensor, "B S"]) -> DecoderState:
         """See ``Seq2SeqModel.begin``."""
-        return self.decoder.begin(self.encode(source, source_mask), hypotheses)
+        return self.decoder.begin(self.encode(source, source_mask))
 
     def decode_step(
         self, token: Int[Tensor, "B K"], state: DecoderState
