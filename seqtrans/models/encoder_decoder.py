@@ -3,8 +3,6 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal, assert_never
 
-import torch
-import torch.nn.functional as F
 from torch import nn
 
 from seqtrans.models.recurrent import RecurrentEncoder, RecurrentEncoderConfig
@@ -20,6 +18,7 @@ from seqtrans.nn.cross_entropy import linear_cross_entropy
 from seqtrans.nn.halves import DecoderHalf, EncoderHalf, Memory
 from seqtrans.nn.initialise import scaled_normal_embedding, xavier_linear
 from seqtrans.nn.linear import Linear
+from seqtrans.nn.log_probs import log_probabilities
 from seqtrans.protocols import DecoderState
 from seqtrans.shapes import Bool, Float, Int, Tensor
 
@@ -136,20 +135,16 @@ class EncoderDecoder(nn.Module):
         """Read whole source sentences."""
         return self.encoder(self.source_embedding(source), source_mask)
 
-    def begin(
-        self, source: Int[Tensor, "B S"], source_mask: Bool[Tensor, "B S"], hypotheses: int
-    ) -> DecoderState:
+    def begin(self, source: Int[Tensor, "B S"], source_mask: Bool[Tensor, "B S"]) -> DecoderState:
         """See ``Seq2SeqModel.begin``."""
-        return self.decoder.begin(self.encode(source, source_mask), hypotheses)
+        return self.decoder.begin(self.encode(source, source_mask))
 
     def decode_step(
         self, token: Int[Tensor, "B K"], state: DecoderState
     ) -> tuple[Float[Tensor, "B K V"], DecoderState]:
         """See ``Seq2SeqModel.decode_step``."""
         features, state = self.decoder.step(self.target_embedding(token), state)
-        logits = self.output(features)
-        wide = torch.promote_types(logits.dtype, torch.float32)
-        return F.log_softmax(logits, dim=-1, dtype=wide), state
+        return log_probabilities(self.output(features)), state
 
     def _features(
         self,

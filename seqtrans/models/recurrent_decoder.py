@@ -109,7 +109,7 @@ class RecurrentState:
     carry: tuple[tuple[Float[Tensor, "B K D"], ...], ...]  # of each layer
     feed: Float[Tensor, "B K D"] | None  # attentional output of the step before, if it is fed
 
-    def reorder(self, parent: Int[Tensor, "B K"]) -> "RecurrentState":
+    def reorder(self, parent: Int[Tensor, "B J"]) -> "RecurrentState":
         """See ``DecoderState.reorder``; memory belongs to sentences and stays as it is."""
         return replace(
             self,
@@ -185,10 +185,11 @@ class RecurrentDecoder(nn.Module):
             return self.dropout(self._look(self.stack(inputs, start), attended))
         return self.dropout(self._run_fed(inputs, start, attended, self.feed))
 
-    def begin(self, memory: Memory, hypotheses: int) -> RecurrentState:
+    def begin(self, memory: Memory) -> RecurrentState:
         """See ``DecoderHalf.begin``."""
         carry = tuple(
-            tuple(part[:, None].repeat(1, hypotheses, 1) for part in layer)
+            # Of a state with gaps torch would multiply each sentence by its own copy of weights.
+            tuple(part[:, None].contiguous() for part in layer)
             for layer in self._first_carry(memory)
         )
         feed = None if self.feed is None else torch.zeros_like(carry[0][0])

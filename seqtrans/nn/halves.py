@@ -65,8 +65,8 @@ class DecoderHalf(Protocol[StateT]):
         """Teacher forcing: position t sees target tokens 0 to t. Padding is at the right."""
         ...
 
-    def begin(self, memory: Memory, hypotheses: int) -> StateT:
-        """The state of K hypotheses per sentence before their first token."""
+    def begin(self, memory: Memory) -> StateT:
+        """The state of one hypothesis per sentence before its first token."""
         ...
 
     def step(

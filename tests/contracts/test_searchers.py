@@ -130,8 +130,8 @@ def test_settled_sentences_are_dropped_and_it_changes_nothing(model, monkeypatch
 
 def test_a_vocabulary_smaller_than_the_beam():
     class Uniform:
-        def begin(self, source, source_mask, hypotheses):
-            del source_mask, hypotheses
+        def begin(self, source, source_mask):
+            del source_mask
             return _Nothing(source.size(0))
 
         def decode_step(self, token, state):

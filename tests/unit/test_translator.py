@@ -55,8 +55,8 @@ class Copier(nn.Module):
         self.weight = nn.Parameter(torch.zeros(1))
         self.batches = []  # shapes of the sources
 
-    def begin(self, source, source_mask, hypotheses):
-        del source_mask, hypotheses
+    def begin(self, source, source_mask):
+        del source_mask
         self.batches.append(tuple(source.shape))
         return CopyState(source, 0)
 
