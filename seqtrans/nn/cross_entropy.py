@@ -5,7 +5,7 @@ from typing import Any, cast
 import torch
 from torch.autograd.function import once_differentiable
 
-from seqtrans.nn.linear import multiply
+from seqtrans.nn.linear import multiply, multiply_transposed
 from seqtrans.shapes import Float, Int, Tensor
 
 ROWS = 512
@@ -119,7 +119,7 @@ class _Gradient:
         self.to_bias += to_logits.sum(0)
         to_logits = to_logits.to(rows.dtype)
         self.to_features[start : start + rows.size(0)] = multiply(to_logits, self.weight.t())
-        self.to_weight += multiply(to_logits.t(), rows.t())
+        self.to_weight += multiply_transposed(to_logits, rows)
 
     def finish(self, smoothing: float) -> tuple[Tensor, Tensor, Tensor]:
         """Take in the smoothing and return the gradients to features, weight and bias."""

@@ -65,6 +65,19 @@ def multiply(
     return F.linear(x, weight, bias)
 
 
+def multiply_transposed(
+    a: Float[Tensor, "N before"], b: Float[Tensor, "N after"]
+) -> Float[Tensor, "before after"]:
+    """``a.T @ b`` by ``multiply``, without gradient.
+
+    oneDNN reads the second factor of a product as it lies, but the first, here transposed, must
+    be copied; so the narrower of the two comes first, and the result may lie transposed.
+    """
+    if a.size(1) <= b.size(1):
+        return multiply(a.t(), b.t())
+    return multiply(b.t(), a.t()).t()
+
+
 class _OneDnn(torch.autograd.Function):
     @staticmethod
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -81,7 +94,7 @@ class _OneDnn(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         to_x = multiply(to_output, weight.t()) if ctx.needs_input_grad[0] else None
         to_output, x = to_output.flatten(0, -2), x.flatten(0, -2)
-        to_weight = multiply(to_output.t(), x.t()) if ctx.needs_input_grad[1] else None
+        to_weight = multiply_transposed(to_output, x) if ctx.needs_input_grad[1] else None
         to_bias = to_output.sum(0) if ctx.needs_input_grad[2] else None
         return to_x, to_weight, to_bias
 
