@@ -155,6 +155,44 @@ def test_crops_of_an_epoch_are_spread_evenly():
     assert 40 < statistic < 135  # chi-squared of 80 degrees: 0.01 % below, 0.01 % above
 
 
+def changed(image, count, **config):
+    """What becomes of ``count`` copies of a grey image of zeros and ones."""
+    copies = (image * 255).to(torch.uint8).expand(count, 1, -1, -1).contiguous()
+    unchanged = Normalisation(mean=(0.0,), std=(1.0,))
+    return augment(copies, np.arange(count), Draws(1, 1), AugmentConfig(**config), unchanged)[:, 0]
+
+
+def test_crops_and_squares_reach_every_place():
+    point = torch.zeros(9, 9)
+    point[4, 4] = 1
+    places = changed(point, 600, pad_crop=2).nonzero()
+    assert len(places) == 600
+    assert set(map(tuple, places[:, 1:].tolist())) == {
+        (y, x) for y in range(2, 7) for x in range(2, 7)
+    }
+    holes = (changed(torch.ones(5, 7), 600, cutout=1) == 0).nonzero()
+    assert len(holes) == 600
+    assert set(map(tuple, holes[:, 1:].tolist())) == {(y, x) for y in range(5) for x in range(7)}
+
+
+def test_the_share_of_flipped_images_is_the_one_asked_for():
+    flipped = changed(torch.tensor([[0.0, 1.0]]), 2000, flip=0.25)[:, 0, 0]
+    assert set(flipped.tolist()) == {0.0, 1.0}
+    assert float(flipped.sum()) == pytest.approx(500, abs=4 * (2000 * 0.25 * 0.75) ** 0.5)
+    assert bool((changed(torch.tensor([[0.0, 1.0]]), 99, flip=1.0)[:, 0, 0] == 1).all())
+
+
+def test_turns_are_spread_evenly_either_way():
+    spot = torch.zeros(41, 41)
+    spot[19:22, 34:37] = 1  # 15 to the right of the centre
+    turned = changed(spot, 400, rotate=30.0)
+    y, x = torch.meshgrid(torch.arange(20.0, -21, -1), torch.arange(-20.0, 21), indexing="ij")
+    angles = torch.atan2((turned * y).sum((1, 2)), (turned * x).sum((1, 2))).rad2deg()
+    assert float(angles.min()) == pytest.approx(-30, abs=1.5)
+    assert float(angles.max()) == pytest.approx(30, abs=1.5)
+    assert float(angles.mean()) == pytest.approx(0, abs=4 * 30 / 3**0.5 / 20)
+
+
 @pytest.mark.parametrize("number", list(Draw))
 def test_draws_are_uniform_and_independent(number):
     images = np.arange(20_000)

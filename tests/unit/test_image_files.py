@@ -201,7 +201,10 @@ class Dangerous:
         (pickle.dumps({"data": PIXELS, "labels": [1]}), "3 images but 1 labels"),
         (pickle.dumps({"data": PIXELS.astype(float)}), "an array of the type 'f8'"),
         (pickle.dumps({"data": np.asfortranarray(PIXELS)}, 3), "rows of uint8 in C order"),
-        (pickle.dumps({"data": PIXELS}, 3).replace(b"K\x03M\x00\x0c", b"K\x04M\x00\x0c"), "shape"),
+        (
+            pickle.dumps({"data": PIXELS}, 3).replace(b"K\x03M\x00\x0c", b"K\x04M\x00\x0c"),
+            "whose shape does not fit",
+        ),
     ],
     ids=as_text,
 )
