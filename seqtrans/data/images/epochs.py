@@ -93,7 +93,7 @@ class ImageEpochs:
 
     def _make(self, numbers: Integer[np.ndarray, " B"], draws: Draws) -> ImageBatch:
         chosen = torch.from_numpy(numbers)
-        labels = self.image_set.labels[chosen]
+        labels = self.image_set.labels.index_select(0, chosen)
         pixels = select(self.image_set.images, chosen)
         images = augment(pixels, numbers, draws, self.augmentation, self.normalisation)
         if not self.augmentation.mixup:

@@ -1,6 +1,7 @@
 """Pixels to numbers around zero, with the mean and deviation of the training images."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 
@@ -57,17 +58,27 @@ def normalise(
         images: Pixels from 0 to 255, uint8 or fp32; fp32 is overwritten.
         normalisation: Mean and deviation of as many channels, or of one for all.
     """
-    mean = torch.tensor(normalisation.mean, dtype=torch.float64)
-    std = torch.tensor(normalisation.std, dtype=torch.float64)
-    scale = (1 / (255 * std)).float().expand(images.shape[1])
-    shift = (-mean / std).float().expand(images.shape[1])
     numbers = images.float()
     # Multiplying and adding apart rounds twice, and so the same in any batch: the processor's
     # instruction that does both would not round in between, and is not used at every end.
-    if has_channels_last(numbers):
-        rows = numbers.permute(0, 2, 3, 1).flatten(2)
-        width = images.shape[3]
-        rows.mul_(scale.repeat(width)).add_(shift.repeat(width))  # a short last axis is slow
+    channels, width = images.shape[1], images.shape[3]
+    if channels > 1 and has_channels_last(numbers):
+        # A short last axis is slow: take columns and channels as one.
+        scale, shift = _factors(normalisation, channels, width)
+        numbers.permute(0, 2, 3, 1).flatten(2).mul_(scale).add_(shift)
     else:
+        scale, shift = _factors(normalisation, channels, 1)
         numbers.mul_(scale[:, None, None]).add_(shift[:, None, None])
     return numbers
+
+
+@lru_cache(maxsize=8)
+def _factors(
+    normalisation: Normalisation, channels: int, repeats: int
+) -> tuple[Float[Tensor, " _"], Float[Tensor, " _"]]:
+    """What pixels are multiplied by, and what is added then, for every channel, so many times."""
+    mean = torch.tensor(normalisation.mean, dtype=torch.float64)
+    std = torch.tensor(normalisation.std, dtype=torch.float64)
+    both = (1 / (255 * std), -mean / std)
+    scale, shift = (factor.float().expand(channels).repeat(repeats) for factor in both)
+    return scale, shift
