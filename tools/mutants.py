@@ -36,6 +36,8 @@ MODELS = ("tests/contracts/test_translation_models.py",)
 SEARCH = ("tests/parity/test_beam.py", "tests/contracts/test_searchers.py")
 UPDATES = ("tests/parity/test_gradient_sums.py", "tests/unit/test_training.py")
 TASKS = ("tests/contracts/test_tasks.py",)
+AUGMENTING = ("tests/unit/test_image_augmentation.py",)
+IMAGE_FILES = ("tests/unit/test_image_files.py",)
 
 MUTANTS = (
     Mutant(
@@ -128,6 +130,27 @@ MUTANTS = (
         "share = smoothing / ",
         "share = 0.0 / ",
         ("tests/parity/test_cross_entropy.py",),
+    ),
+    Mutant(
+        "augmentation by place in the batch, not by image",
+        "seqtrans/data/images/augment.py",
+        "draws.uniform(numbers, Draw.FLIP)",
+        "draws.uniform(np.arange(len(numbers)), Draw.FLIP)",
+        AUGMENTING,
+    ),
+    Mutant(
+        "the same augmentation in every epoch",
+        "seqtrans/data/images/draws.py",
+        "(seed, epoch, 1)",
+        "(seed, 0, 1)",
+        AUGMENTING,
+    ),
+    Mutant(
+        "a pickle may name any function",
+        "seqtrans/data/images/pickled.py",
+        "if full not in _KNOWN:",
+        "if False:",
+        IMAGE_FILES,
     ),
 )
 

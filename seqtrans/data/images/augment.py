@@ -1,0 +1,66 @@
+"""Augmentation: a pure function of seed, epoch and image."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+from annotated_types import Ge, Le
+from jaxtyping import Integer
+
+from seqtrans.data.images.draws import Draw, Draws
+from seqtrans.data.images.normalisation import Normalisation, normalise
+from seqtrans.data.images.transforms import crop_padded, cut_out, flip, rotate
+from seqtrans.ranges import Fraction, NonNegative, NonNegativeFloat
+from seqtrans.shapes import Float, Shaped, Tensor, UInt8
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentConfig:
+    """How training images are changed at random, in this order. Everything is off at first."""
+
+    pad_crop: NonNegative = 0
+    """Black pixels added on every side, before the old size is cut out anywhere."""
+    flip: Fraction = 0.0
+    """Share of images whose left and right are swapped."""
+    rotate: Annotated[float, Ge(0.0), Le(180.0)] = 0.0
+    """Most degrees an image is turned either way; any angle is as likely."""
+    cutout: NonNegative = 0
+    """Side in pixels of a square anywhere in the image that becomes the mean (arXiv:1708.04552)."""
+    mixup: NonNegativeFloat = 0.0
+    """Images are mixed with another's by a share drawn from Beta(mixup, mixup), if not 0
+    (arXiv:1710.09412)."""
+
+
+def augment(
+    images: UInt8[Tensor, "B channels height width"],
+    numbers: Integer[np.ndarray, " B"],
+    draws: Draws,
+    config: AugmentConfig,
+    normalisation: Normalisation,
+) -> Float[Tensor, "B channels height width"]:
+    """Change and normalise the images of a batch, each by itself: all but ``mixup``.
+
+    Args:
+        images: Pixels; may be overwritten.
+        numbers: Number of each image in its set.
+        draws: Random numbers of the epoch.
+        config: What to do.
+        normalisation: Mean and deviation of the channels.
+    """
+    height, width = images.shape[2:]
+    if config.pad_crop:
+        places = 2 * config.pad_crop + 1
+        top, left = (draws.below(numbers, draw, places) for draw in (Draw.TOP, Draw.LEFT))
+        images = crop_padded(images, config.pad_crop, top, left)
+    if config.flip:
+        images = flip(images, draws.uniform(numbers, Draw.FLIP) < config.flip)
+    changed: Shaped[Tensor, "B channels height width"] = images
+    if config.rotate:
+        degrees = (2 * draws.uniform(numbers, Draw.ANGLE) - 1) * config.rotate
+        changed = rotate(images, degrees)
+    result = normalise(changed, normalisation)
+    if config.cutout:
+        row = draws.below(numbers, Draw.ROW, height)
+        column = draws.below(numbers, Draw.COLUMN, width)
+        result = cut_out(result, config.cutout, row, column)
+    return result

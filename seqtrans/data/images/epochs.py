@@ -1,0 +1,111 @@
+"""Batches of images: of an epoch, as a pure function of seed and epoch; and for evaluation."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+
+import numpy as np
+import torch
+from jaxtyping import Integer
+
+from seqtrans.data.batch import copy_to
+from seqtrans.data.images.augment import AugmentConfig, augment
+from seqtrans.data.images.draws import Draws
+from seqtrans.data.images.image_set import ImageSet, select
+from seqtrans.data.images.normalisation import Normalisation, normalise
+from seqtrans.data.images.transforms import mix
+from seqtrans.shapes import Float, Int, Tensor
+
+
+@dataclass(frozen=True)
+class ImageBatch:
+    """Normalised images and their classes; mixed images have two.
+
+    Attributes:
+        images: Normalised pixels.
+        labels: Class of each image.
+        partners: Class of the image mixed into each; None where nothing is mixed.
+        weights: Share of each image itself, from 0 to 1; its partner has the rest. None where
+            ``partners`` is.
+    """
+
+    images: Float[Tensor, "B channels height width"]
+    labels: Int[Tensor, " B"]
+    partners: Int[Tensor, " B"] | None = None
+    weights: Float[Tensor, " B"] | None = None
+
+    @property
+    def num_targets(self) -> int:
+        """Images; see ``Batch.num_targets``."""
+        return len(self.labels)
+
+    @property
+    def num_padded(self) -> int:
+        """See ``Batch.num_padded``."""
+        return 0
+
+    def to(self, device: torch.device) -> "ImageBatch":
+        """Copy every tensor to ``device``, without waiting for a GPU's queued work."""
+        return ImageBatch(
+            images=copy_to(self.images, device),
+            labels=copy_to(self.labels, device),
+            partners=None if self.partners is None else copy_to(self.partners, device),
+            weights=None if self.weights is None else copy_to(self.weights, device),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class ImageEpochs:
+    """Batches of training images in random order, each image once an epoch.
+
+    The order in memory is that of the set (see ``ImageSet.channels_last``).
+
+    Args:
+        image_set: Images to learn from.
+        batch_size: Images a batch; the last has what is left, but one image is never alone: batch
+            normalisation could not learn from it.
+        seed: Decides the order and all that augmentation draws, not negative.
+        normalisation: Mean and deviation of the channels.
+        augmentation: How images are changed.
+    """
+
+    image_set: ImageSet
+    batch_size: int
+    seed: int
+    normalisation: Normalisation
+    augmentation: AugmentConfig
+
+    def batches(self, epoch: int) -> Iterator[Callable[[], ImageBatch]]:
+        """Functions that make the batches of an epoch; one not called costs next to nothing."""
+        key = np.random.SeedSequence((self.seed, epoch))
+        order = np.random.Generator(np.random.PCG64(key)).permutation(len(self.image_set))
+        draws = Draws(self.seed, epoch)
+        bounds = [*range(0, len(order), self.batch_size), len(order)]
+        if len(bounds) > 2 and bounds[-1] - bounds[-2] == 1 and self.batch_size > 2:
+            bounds[-2] -= 1
+        for start, end in pairwise(bounds):
+            yield partial(self._make, order[start:end], draws)
+
+    def largest(self) -> ImageBatch:
+        """The first batch of the first epoch: none has more images."""
+        return next(self.batches(epoch=0))()
+
+    def _make(self, numbers: Integer[np.ndarray, " B"], draws: Draws) -> ImageBatch:
+        chosen = torch.from_numpy(numbers)
+        labels = self.image_set.labels.index_select(0, chosen)
+        pixels = select(self.image_set.images, chosen)
+        images = augment(pixels, numbers, draws, self.augmentation, self.normalisation)
+        if not self.augmentation.mixup:
+            return ImageBatch(images, labels)
+        weights = draws.beta(numbers, self.augmentation.mixup)
+        return ImageBatch(mix(images, weights), labels, labels.roll(-1), weights)
+
+
+def evaluation_batches(
+    image_set: ImageSet, batch_size: int, normalisation: Normalisation
+) -> Iterator[ImageBatch]:
+    """All images in their order, unchanged but for normalisation."""
+    parts = image_set.images.split(batch_size), image_set.labels.split(batch_size)
+    for images, labels in zip(*parts, strict=True):
+        yield ImageBatch(normalise(images, normalisation), labels)

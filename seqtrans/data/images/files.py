@@ -1,0 +1,37 @@
+"""Labelled images from files of any kind."""
+
+from seqtrans.data.images.cifar import CifarFiles, read_cifar
+from seqtrans.data.images.folder import FolderFiles, read_folder
+from seqtrans.data.images.idx import IdxFiles, read_idx
+from seqtrans.data.images.image_set import ImageSet
+from seqtrans.data.images.npz import NpzFiles, read_npz
+from seqtrans.data.images.sources import Names, ReadReport
+
+ImageFiles = IdxFiles | CifarFiles | FolderFiles | NpzFiles
+
+
+def read_images(files: ImageFiles, known: Names = None) -> tuple[ImageSet, ReadReport]:
+    """Read all images into memory; and say how many, and what was left out.
+
+    Args:
+        files: Where they are.
+        known: Names of classes that ``files`` need not give; those of the training images, when
+            reading others. A class that is none of them is an error.
+
+    Raises:
+        DataError: A file can't be read or is not what it should be, or the images do not fit in
+            memory.
+        RecipeError: Pillow is needed and not installed.
+    """
+    match files:
+        case FolderFiles():
+            return read_folder(files, known)
+        case IdxFiles():
+            image_set = read_idx(files, known)
+        case CifarFiles():
+            image_set = read_cifar(files, known)
+        case NpzFiles():
+            image_set = read_npz(files, known)
+    channels, height, width = image_set.images.shape[1:]
+    size = (channels, height, width)
+    return image_set, ReadReport(size, len(image_set), len(image_set.classes))

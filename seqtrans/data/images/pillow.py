@@ -1,0 +1,122 @@
+"""Image files to pixels: the only module that knows Pillow, which is the extra ``images``."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from annotated_types import Gt, Le
+from jaxtyping import UInt8
+
+from seqtrans.errors import DataError, RecipeError
+from seqtrans.ranges import Positive
+
+_FORMATS = ("PNG", "JPEG")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitting:
+    """How an image file of any size becomes pixels of one size."""
+
+    channels: Literal[1, 3] = 3
+    """1 for grey, 3 for red, green and blue; images that are neither are converted."""
+    height: Positive | None = None
+    """Height in pixels, with ``width``; if null images must have one size and keep it."""
+    width: Positive | None = None
+    """Width in pixels."""
+    fit: Literal["crop", "stretch"] = "crop"
+    """Cut what sticks out around the centre, or change the proportions."""
+    crop: Annotated[float, Gt(0.0), Le(1.0)] = 1.0
+    """Share of the shorter side that is kept: 0.875 leaves a border out on all sides."""
+    resample: Literal["bilinear", "bicubic"] = "bilinear"
+    """How pixels are made of others."""
+
+    def __post_init__(self) -> None:
+        if (self.height is None) != (self.width is None):
+            missing = "height" if self.height is None else "width"
+            raise ValueError(f"{missing} is missing: give height and width, or neither")
+        if self.height is None and (self.fit, self.crop, self.resample) != Fitting.UNSIZED:
+            raise ValueError("fit, crop and resample need height and width")
+
+    UNSIZED = ("crop", 1.0, "bilinear")
+
+
+class UnreadableImageError(Exception):
+    """A file is no image that can be read; the message is one line and names no file."""
+
+
+def require_pillow() -> Any:
+    """The module ``PIL.Image``.
+
+    Raises:
+        RecipeError: Pillow is not installed.
+    """
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise RecipeError(
+            "image files need Pillow: install it with pip install 'seqtrans[images]'"
+        ) from error
+    return Image
+
+
+def decode(path: Path, fitting: Fitting) -> UInt8[np.ndarray, "channels height width"]:
+    """The pixels of a PNG or JPEG file, turned upright as a camera noted, and made to fit.
+
+    What is transparent shows the colour that the file has there.
+
+    Raises:
+        UnreadableImageError: The file is damaged, of another format, far too large, or has more
+            than 8 bits a channel.
+        DataError: The file can't be opened.
+        RecipeError: Pillow is not installed.
+    """
+    library = require_pillow()
+    try:
+        with path.open("rb") as file:
+            return _decode(library, file, fitting)
+    except OSError as error:
+        if error.filename is not None:  # else it is Pillow that complains of the content
+            raise DataError(f"{path}: can't be read: {error.strerror or error}") from error
+        raise UnreadableImageError(_line(error)) from error
+    except UnreadableImageError:
+        raise
+    except Exception as error:  # decoders of damaged files raise nearly anything
+        raise UnreadableImageError(_line(error)) from error
+
+
+def _decode(library: Any, file: Any, fitting: Fitting) -> np.ndarray:
+    from PIL import ImageOps
+
+    with library.open(file, formats=_FORMATS) as image:
+        if image.mode.startswith(("I", "F")):
+            raise UnreadableImageError("more than 8 bits a channel; convert it to 8")
+        upright = ImageOps.exif_transpose(image)
+        if "transparency" in upright.info:
+            upright = upright.convert("RGBA")
+        pixels = np.array(_sized(library, _coloured(upright, fitting.channels), fitting))
+    return np.ascontiguousarray(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1))
+
+
+def _coloured(image: Any, channels: int) -> Any:
+    return image.convert("L" if channels == 1 else "RGB")
+
+
+def _sized(library: Any, image: Any, fitting: Fitting) -> Any:
+    if fitting.height is None or fitting.width is None:
+        return image
+    width, height = image.size
+    if fitting.fit == "crop":  # the largest part of the wanted proportions
+        scale = min(width / fitting.width, height / fitting.height)
+        width, height = fitting.width * scale, fitting.height * scale
+    width, height = width * fitting.crop, height * fitting.crop
+    left, top = (image.size[0] - width) / 2, (image.size[1] - height) / 2
+    return image.resize(
+        (fitting.width, fitting.height),
+        resample=library.Resampling[fitting.resample.upper()],
+        box=(left, top, left + width, top + height),
+    )
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
