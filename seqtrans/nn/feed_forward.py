@@ -2,9 +2,9 @@
 
 from typing import Literal
 
-import torch.nn.functional as F
 from torch import nn
 
+from seqtrans.nn.activations import activation as build_activation
 from seqtrans.nn.dropout import Dropout
 from seqtrans.nn.linear import Linear
 from seqtrans.shapes import Float, Tensor
@@ -27,8 +27,9 @@ class FeedForward(nn.Module):
         self, model_dim: int, ffn_dim: int, activation: Activation = "relu", dropout: float = 0.0
     ) -> None:
         super().__init__()
-        self.activation: Activation = activation
-        self.input = Linear(model_dim, 2 * ffn_dim if activation == "gated" else ffn_dim)
+        self.is_gated = activation == "gated"
+        self.activation = build_activation("silu" if activation == "gated" else activation)
+        self.input = Linear(model_dim, 2 * ffn_dim if self.is_gated else ffn_dim)
         self.output = Linear(ffn_dim, model_dim)
         self.dropout = Dropout(dropout)
 
@@ -37,13 +38,7 @@ class FeedForward(nn.Module):
         return self.output(self.dropout(self._activate(self.input(x))))
 
     def _activate(self, x: Float[Tensor, "B P inner"]) -> Float[Tensor, "B P F"]:
-        match self.activation:
-            case "relu":
-                return F.relu(x)
-            case "gelu":
-                return F.gelu(x)
-            case "silu":
-                return F.silu(x)
-            case "gated":
-                gate, value = x.chunk(2, dim=-1)
-                return F.silu(gate) * value
+        if not self.is_gated:
+            return self.activation(x)
+        gate, value = x.chunk(2, dim=-1)
+        return self.activation(gate) * value

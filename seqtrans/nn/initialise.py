@@ -16,6 +16,19 @@ def xavier_linear(module: nn.Module) -> None:
                 nn.init.zeros_(part.bias)
 
 
+def he_normal(module: nn.Module) -> None:
+    """Normal weights of variance 2 / inputs and zero biases, for what feeds rectifiers.
+
+    Every convolution and every linear map inside (arXiv:1502.01852, 2.2); values keep their size
+    through layers whose activation passes about half of them.
+    """
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(part.weight, nonlinearity="relu")
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+
+
 def scaled_normal_embedding(embedding: nn.Embedding) -> None:
     """Normal weights of variance 1 / size: rows have length 1 on average (arXiv:1706.03762)."""
     nn.init.normal_(embedding.weight, std=embedding.embedding_dim**-0.5)
