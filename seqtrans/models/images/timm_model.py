@@ -1,8 +1,10 @@
 """Any network of timm by its name: the one wrapper of timm, by the extra ``timm``."""
 
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Literal
 
+import torch
 from torch import nn
 
 from seqtrans.errors import RecipeError
@@ -21,36 +23,42 @@ class TimmConfig:
 
 
 def timm_model(config: TimmConfig, image: ImageShape, num_classes: int) -> nn.Module:
-    """Build the network: images to logits.
+    """Build the network, images to logits, and try it on one image.
 
     Raises:
         RecipeError: timm is not installed, has no such network, or can't build it so.
     """
     try:
         import timm  # pyright: ignore[reportMissingImports]
-    except (ImportError, RuntimeError) as error:  # a torchvision of another torch: RuntimeError
+    except (ImportError, RuntimeError) as error:
         raise RecipeError(
-            f"model.kind 'timm' needs pip install 'seqtrans[timm]': {_line(error)}"
+            "model.kind 'timm' needs pip install 'seqtrans[timm]' and a torchvision made for "
+            f"torch {torch.__version__}: {_line(error)}"
         ) from error
-    if not timm.is_model(config.name):
-        near = ", ".join(timm.list_models(f"*{config.name.split('.')[0]}*")[:5])
-        raise RecipeError(
-            f"model.name: timm has no '{config.name}'" + (f"; near are {near}" if near else "")
-        )
-    if config.pretrained and not timm.is_model_pretrained(config.name):
-        raise RecipeError(f"model.pretrained: timm has no weights for '{config.name}'")
-    stated = timm.get_pretrained_cfg(config.name)
-    size = {"img_size": (image.height, image.width)} if stated and stated.fixed_input_size else {}
+    name = config.name
+    if not timm.is_model(name):
+        near = get_close_matches(name, timm.list_models(), n=1)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        raise RecipeError(f"model.name: timm has no '{name}'{hint}")
+    if config.pretrained and not timm.is_model_pretrained(name):
+        raise RecipeError(f"model.pretrained: timm has no weights for '{name}'")
     try:
-        return timm.create_model(
-            config.name,
+        stated = timm.get_pretrained_cfg(name)
+        fixed = stated is not None and stated.fixed_input_size
+        model: nn.Module = timm.create_model(
+            name,
             pretrained=config.pretrained,
             num_classes=num_classes,
             in_chans=image.channels,
-            **size,
+            **({"img_size": (image.height, image.width)} if fixed else {}),
         )
+        with torch.no_grad():  # only so are sizes found that the network can't see
+            model.eval()(torch.zeros(1, *image))
     except (RuntimeError, TypeError, ValueError, AssertionError, OSError) as error:
-        raise RecipeError(f"model: timm can't build '{config.name}': {_line(error)}") from error
+        raise RecipeError(
+            f"model: timm can't build '{name}' for these images: {_line(error)}"
+        ) from error
+    return model.train()
 
 
 def _line(error: Exception) -> str:
