@@ -127,3 +127,19 @@ def test_cardinality_divides_the_weights_of_the_middle():
         for c in (1, 32)
     )
     assert one.numel() == 32 * many.numel()
+
+
+@pytest.mark.parametrize(
+    ("name", "epsilon", "momentum"),
+    [
+        ("resnet18", 1e-5, 0.1),
+        ("vgg11_bn", 1e-5, 0.1),
+        ("inception_v3", 1e-3, 0.1),
+        ("tf_efficientnet_lite0", 1e-3, 0.01),
+    ],
+)
+def test_constants_of_normalisation_are_those_of_the_original(name, epsilon, momentum):
+    """They are not in the weights but change what those give."""
+    parts = skeleton(PUBLISHED[name].config).modules()
+    norms = [part for part in parts if isinstance(part, nn.BatchNorm2d)]
+    assert {(norm.eps, norm.momentum) for norm in norms} == {(epsilon, momentum)}
