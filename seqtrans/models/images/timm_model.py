@@ -1,0 +1,65 @@
+"""Any network of timm by its name: the one wrapper of timm, by the extra ``timm``."""
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Literal
+
+import torch
+from torch import nn
+
+from seqtrans.errors import RecipeError
+from seqtrans.models.images.shape import ImageShape
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimmConfig:
+    """A network of the library timm; needs ``pip install 'seqtrans[timm]'``."""
+
+    kind: Literal["timm"] = "timm"
+    name: str
+    """As ``timm.list_models()`` has it, such as ``resnet50d`` or ``resnet50.a1_in1k``."""
+    pretrained: bool = False
+    """Start from timm's weights for this name, which it downloads the first time."""
+
+
+def timm_model(config: TimmConfig, image: ImageShape, num_classes: int) -> nn.Module:
+    """Build the network, images to logits, and try it on one image.
+
+    Raises:
+        RecipeError: timm is not installed, has no such network, or can't build it so.
+    """
+    try:
+        import timm  # pyright: ignore[reportMissingImports]
+    except (ImportError, RuntimeError) as error:
+        raise RecipeError(
+            "model.kind 'timm' needs pip install 'seqtrans[timm]' and a torchvision made for "
+            f"torch {torch.__version__}: {_line(error)}"
+        ) from error
+    name = config.name
+    if not timm.is_model(name):
+        near = get_close_matches(name, timm.list_models(), n=1)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        raise RecipeError(f"model.name: timm has no '{name}'{hint}")
+    if config.pretrained and not timm.is_model_pretrained(name):
+        raise RecipeError(f"model.pretrained: timm has no weights for '{name}'")
+    try:
+        stated = timm.get_pretrained_cfg(name)
+        fixed = stated is not None and stated.fixed_input_size
+        model: nn.Module = timm.create_model(
+            name,
+            pretrained=config.pretrained,
+            num_classes=num_classes,
+            in_chans=image.channels,
+            **({"img_size": (image.height, image.width)} if fixed else {}),
+        )
+        with torch.no_grad():  # only so are sizes found that the network can't see
+            model.eval()(torch.zeros(1, *image))
+    except (RuntimeError, TypeError, ValueError, AssertionError, OSError) as error:
+        raise RecipeError(
+            f"model: timm can't build '{name}' for these images: {_line(error)}"
+        ) from error
+    return model.train()
+
+
+def _line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
