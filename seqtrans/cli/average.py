@@ -20,11 +20,10 @@ def average(
 ) -> None:
     """Write the mean of checkpoints as RUN/checkpoints/averaged.
 
-    Translate with them by --checkpoint averaged. Without --best or --step, all checkpoints are
+    Use them by --checkpoint averaged. Without --best or --step, all checkpoints are
     averaged.
     """
-    from seqtrans import config
-    from seqtrans.recipe import TranslationRecipe
+    from seqtrans.recipe import stored_recipe
     from seqtrans.training.averaging import average as mean_weights
     from seqtrans.training.run_directory import open_run
     from seqtrans.training.store import CheckpointStore
@@ -32,7 +31,7 @@ def average(
     if best and step:
         raise CheckpointError("give --best or --step, not both")
     directory = open_run(run)
-    store = CheckpointStore.of(directory, config.load(TranslationRecipe, directory.recipe).training)
+    store = CheckpointStore.of(directory, stored_recipe(directory).training)
     steps = store.best_steps(best) if best else step or directory.steps()
     if best and len(steps) < best:
         raise CheckpointError(f"{run} keeps {len(steps)} validated checkpoints, not {best}")

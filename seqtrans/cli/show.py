@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from seqtrans.models.encoder_decoder import EncoderDecoder
+    from torch import nn
+
+    from seqtrans.recipe import ClassificationRecipe, TranslationRecipe
     from seqtrans.training.run_directory import RunDirectory
 
-SHOWN = ("loss", "perplexity", "bleu", "chrf", "chrf++", "ter")
+SHOWN_CLASSES = 10
+SHOWN = ("loss", "accuracy", "perplexity", "bleu", "chrf", "chrf++", "ter")
 
 
 def show(
@@ -22,33 +25,55 @@ def show(
 ) -> None:
     """Summarise a run: its model, its checkpoints, their scores."""
     from seqtrans import config
-    from seqtrans.data.segmentation import load_segmenters
-    from seqtrans.recipe import TranslationRecipe, build_model
+    from seqtrans.recipe import TranslationRecipe, stored_recipe
     from seqtrans.training.run_directory import open_run
 
     directory = open_run(run)
-    settings = config.load(TranslationRecipe, directory.recipe)
+    settings = stored_recipe(directory)
     if recipe:
         sys.stdout.write(config.dump(settings))
         return
+    if isinstance(settings, TranslationRecipe):
+        about = _translation(settings, directory)
+    else:
+        about = _classification(settings, directory)
+    lines = [f"run          {run}", *about, *_checkpoints(directory)]
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+def _translation(settings: "TranslationRecipe", directory: "RunDirectory") -> list[str]:
+    from seqtrans.data.segmentation import load_segmenters
+    from seqtrans.recipe import build_model
+
     segmenters = load_segmenters(directory.vocabulary)
-    model = build_model(settings.model, segmenters)
     source, target = (len(segmenter.pieces) for segmenter in segmenters)
     halves = settings.model.encoder.kind, settings.model.decoder.kind
     sizes = (
         f"{source:,} (joint)" if segmenters.is_joint else f"{source:,} source, {target:,} target"
     )
-    lines = [
-        f"run          {run}",
+    return [
         f"vocabulary   {sizes}",
         f"model        {halves[0]} encoder, {halves[1]} decoder",
-        *_parameters(model),
-        *_checkpoints(directory),
+        *_parameters(build_model(settings.model, segmenters)),
     ]
-    sys.stdout.write("\n".join(lines) + "\n")
 
 
-def _parameters(model: "EncoderDecoder") -> list[str]:
+def _classification(settings: "ClassificationRecipe", directory: "RunDirectory") -> list[str]:
+    from seqtrans.recipe.classification import build_untrained, known_facts
+
+    facts = known_facts(directory)
+    channels, height, width = facts.shape
+    named = ", ".join(facts.classes[:SHOWN_CLASSES])
+    more = ", ..." if len(facts.classes) > SHOWN_CLASSES else ""
+    return [
+        f"classes      {len(facts.classes):,}: {named}{more}",
+        f"images       {height} x {width} pixels, {channels} channel{'s'[: channels - 1]}",
+        f"model        {settings.model.kind}",
+        *_parameters(build_untrained(settings.model, facts)),
+    ]
+
+
+def _parameters(model: "nn.Module") -> list[str]:
     """Number of parameters, of the whole and of each part; tied ones count once."""
     total = sum(parameter.numel() for parameter in model.parameters())
     seen: set[int] = set()

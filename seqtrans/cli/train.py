@@ -12,7 +12,7 @@ from seqtrans.errors import RecipeError, SeqtransError
 
 if TYPE_CHECKING:
     from seqtrans.protocols import MetricsLogger, Shard
-    from seqtrans.recipe import TranslationRecipe
+    from seqtrans.recipe import Recipe
     from seqtrans.training.run_directory import RunDirectory
     from seqtrans.training.trainer import Outcome
 
@@ -56,7 +56,7 @@ def train(
 
 def _new_run(
     recipe: Path, settings: list[str], path: Path, shard: "Shard"
-) -> "tuple[TranslationRecipe, RunDirectory]":
+) -> "tuple[Recipe, RunDirectory]":
     from seqtrans import config
     from seqtrans.recipe import load_recipe
     from seqtrans.training.run_directory import create, open_run
@@ -70,7 +70,7 @@ def _new_run(
 
 def _resume_run(
     recipe: Path, settings: list[str], path: Path, shard: "Shard"
-) -> "tuple[TranslationRecipe, RunDirectory]":
+) -> "tuple[Recipe, RunDirectory]":
     from seqtrans.recipe import load_recipe
     from seqtrans.training.run_directory import open_run
 
@@ -92,7 +92,7 @@ def _resume_run(
 
 
 def _train(
-    recipe: "TranslationRecipe",
+    recipe: "Recipe",
     directory: "RunDirectory",
     shard: "Shard",
     *,
@@ -122,7 +122,7 @@ def _train(
         trainer.resume()
         outcome = trainer.fit()
         if shard.rank == 0:
-            _conclude(outcome, directory)
+            _conclude(outcome, recipe, directory)
     return outcome
 
 
@@ -137,7 +137,7 @@ def _loggers(directory: "RunDirectory", *, tensorboard: bool) -> "list[MetricsLo
     return loggers
 
 
-def _conclude(outcome: "Outcome", directory: "RunDirectory") -> None:
+def _conclude(outcome: "Outcome", recipe: "Recipe", directory: "RunDirectory") -> None:
     """Say how the run ended, draw its curves, and say what to do with it."""
     from seqtrans.training.curves import draw_curves, read_curves
 
@@ -149,4 +149,12 @@ def _conclude(outcome: "Outcome", directory: "RunDirectory") -> None:
     except OSError as error:
         talk.warning("no curves.png: %s", error.strerror or error)
     if outcome.signal is None:
-        talk.info("translate with: seqtrans translate %s < INPUT > OUTPUT", directory.path)
+        talk.info("%s", _next_step(recipe, directory))
+
+
+def _next_step(recipe: "Recipe", directory: "RunDirectory") -> str:
+    if recipe.task == "translation":
+        return f"translate with: seqtrans translate {directory.path} < INPUT > OUTPUT"
+    if recipe.data.test is None:
+        return f"classify with: seqtrans classify {directory.path} IMAGE..."
+    return f"evaluate with: seqtrans evaluate {directory.path}"

@@ -6,15 +6,21 @@ import shutil
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from torch import nn
 
-from seqtrans.models.encoder_decoder import EncoderDecoder
-from seqtrans.protocols import Shard
+from seqtrans.models.images.config import build_image_model
+from seqtrans.protocols import Shard, Task
 from seqtrans.recipe.building import build_model, build_task, prepare_segmenters
+from seqtrans.recipe.classification import build_classification
 from seqtrans.recipe.corpora import check_vocabulary, load_corpora
+from seqtrans.recipe.image_sets import load_image_sets, store_facts, stored_facts
+from seqtrans.recipe.images import ClassificationRecipe
+from seqtrans.recipe.loading import Recipe
 from seqtrans.recipe.settings import TranslationRecipe
-from seqtrans.recipe.starting import copy_vocabulary, start_from
+from seqtrans.recipe.starting import copy_vocabulary, start_classifier_from, start_from
 from seqtrans.tasks.translation import TranslationTask
 from seqtrans.training.checks import check_room, try_largest_batch
 from seqtrans.training.run_directory import RunDirectory
@@ -28,18 +34,24 @@ REHEARSED_SENTENCES = 8
 class Prepared:
     """What a trainer needs."""
 
-    task: TranslationTask
-    model: EncoderDecoder  # on the device where it shall learn
+    task: Task[Any]
+    model: nn.Module  # on the device where it shall learn
 
 
-def prepare(recipe: TranslationRecipe, run: RunDirectory, shard: Shard) -> Prepared:
+def prepare(recipe: Recipe, run: RunDirectory, shard: Shard) -> Prepared:
     """Make or load everything that a recipe describes, saying what was found.
 
-    Of several processes the first makes the vocabulary; all map the same encoded text.
+    Of several processes the first makes what a run keeps of its data.
 
     Raises:
         SeqtransError: Anything that the user can mend.
     """
+    if isinstance(recipe, TranslationRecipe):
+        return _prepare_translation(recipe, run, shard)
+    return _prepare_classification(recipe, run, shard)
+
+
+def _prepare_translation(recipe: TranslationRecipe, run: RunDirectory, shard: Shard) -> Prepared:
     if shard.rank == 0:
         _make_vocabulary(recipe, run)
     shard.sum([0.0])  # the others wait for the vocabulary
@@ -51,15 +63,29 @@ def prepare(recipe: TranslationRecipe, run: RunDirectory, shard: Shard) -> Prepa
     check_vocabulary(corpora, segmenters)
     torch.manual_seed(recipe.training.seed)
     model = build_model(recipe.model, segmenters)
-    count = sum(parameter.numel() for parameter in model.parameters())
-    device = _device()
-    talk.info("model: %s parameters, on %s", f"{count:,}", device)
+    device = _say_model(model)
     if recipe.origin:
         talk.info("%s", start_from(recipe.origin, model, segmenters))
     return Prepared(build_task(recipe, segmenters, corpora), model.to(device))
 
 
-def check(prepared: Prepared, recipe: TranslationRecipe, run: RunDirectory) -> None:
+def _prepare_classification(
+    recipe: ClassificationRecipe, run: RunDirectory, shard: Shard
+) -> Prepared:
+    stored = stored_facts(run)
+    shard.sum([0.0])  # all have looked before the first writes
+    sets = load_image_sets(recipe.data, stored)
+    if stored is None and shard.rank == 0:
+        store_facts(run, sets.facts)
+    torch.manual_seed(recipe.training.seed)
+    model = build_image_model(recipe.model, sets.facts.image, len(sets.facts.classes))
+    device = _say_model(model)
+    if recipe.init_from:
+        talk.info("%s", start_classifier_from(recipe.init_from, model, sets.facts))
+    return Prepared(build_classification(recipe, sets, model), model.to(device))
+
+
+def check(prepared: Prepared, recipe: Recipe, run: RunDirectory) -> None:
     """Try once what training will do for hours: its largest batch, decoding, saving.
 
     Raises:
@@ -69,16 +95,24 @@ def check(prepared: Prepared, recipe: TranslationRecipe, run: RunDirectory) -> N
     check_room(run, model, recipe.training)
     largest = try_largest_batch(task, model, recipe.training)
     talk.info(
-        "largest batch: %s target tokens in %.2f s, %s MB",
+        "largest batch: %s %s in %.2f s, %s MB",
         f"{largest.targets:,}",
+        "target tokens" if isinstance(recipe, TranslationRecipe) else "images",
         largest.seconds,
         f"{largest.memory / 1e6:,.0f}",
     )
-    if recipe.validation.metrics:
-        sentences = range(min(REHEARSED_SENTENCES, len(task.validation.corpus)))
-        with torch.inference_mode():
-            task.decode(model.eval(), sentences)
-        model.train()
+    if isinstance(recipe, TranslationRecipe) and isinstance(task, TranslationTask):
+        _rehearse(task, model, recipe)
+
+
+def _rehearse(task: TranslationTask, model: nn.Module, recipe: TranslationRecipe) -> None:
+    """Decode some sentences where validation will."""
+    if not recipe.validation.metrics:
+        return
+    sentences = range(min(REHEARSED_SENTENCES, len(task.validation.corpus)))
+    with torch.inference_mode():
+        task.decode(model.eval(), sentences)
+    model.train()
 
 
 @contextmanager
@@ -89,6 +123,13 @@ def removed_on_failure(run: RunDirectory) -> Generator[None]:
     except BaseException:
         shutil.rmtree(run.path, ignore_errors=True)
         raise
+
+
+def _say_model(model: nn.Module) -> torch.device:
+    """Say how large a model is; where it shall learn."""
+    count, device = sum(parameter.numel() for parameter in model.parameters()), _device()
+    talk.info("model: %s parameters, on %s", f"{count:,}", device)
+    return device
 
 
 def _device() -> torch.device:

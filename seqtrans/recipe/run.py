@@ -10,6 +10,7 @@ from seqtrans.decoding.beam import DecodingConfig
 from seqtrans.errors import CheckpointError
 from seqtrans.models.encoder_decoder import EncoderDecoder
 from seqtrans.recipe.building import build_model
+from seqtrans.recipe.loading import stored_recipe_of
 from seqtrans.recipe.settings import TranslationRecipe
 from seqtrans.training.checkpoint import read_inference_weights
 from seqtrans.training.run_directory import RunDirectory, open_run
@@ -56,11 +57,12 @@ def load_run(path: Path, checkpoint: str = "best") -> Run:
             a best one yet, ``best`` is the last.
 
     Raises:
-        CheckpointError: The run, its vocabulary or the checkpoint is missing or damaged.
+        CheckpointError: The run, its vocabulary or the checkpoint is missing or damaged, or the run
+            is none of translation.
         RecipeError: The run's recipe was altered into something invalid.
     """
     directory = open_run(path)
-    recipe = config.load(TranslationRecipe, directory.recipe)
+    recipe = stored_recipe_of(TranslationRecipe, directory)
     chosen = find_checkpoint(directory, checkpoint)
     weights = read_inference_weights(chosen)
     segmenters = load_segmenters(directory.vocabulary)

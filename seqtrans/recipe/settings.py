@@ -1,27 +1,20 @@
-"""What a recipe may say, and reading it from its file."""
+"""What a recipe of a translation run may say."""
 
-import dataclasses
-import os
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, cast
+from typing import Annotated, Literal
 
 from annotated_types import MinLen
 
-from seqtrans import config
 from seqtrans.data.parallel import CorpusFiles, FilterConfig
 from seqtrans.data.segmentation import SegmentationConfig
 from seqtrans.data.subword_config import SubwordConfig
 from seqtrans.decoding.beam import DecodingConfig
-from seqtrans.errors import RecipeError
 from seqtrans.evaluation.corpus import MetricName
 from seqtrans.models.encoder_decoder import ModelConfig
 from seqtrans.models.transformer import TransformerConfig
 from seqtrans.ranges import Positive, Probability
 from seqtrans.training.config import TrainingConfig
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,56 +97,3 @@ class TranslationRecipe:
         """``init_from``, said in full."""
         start = self.init_from
         return InitFrom(run=start) if isinstance(start, Path) else start
-
-
-def load_recipe(path: Path, overrides: Sequence[str] = ()) -> TranslationRecipe:
-    """Read a recipe, make its paths absolute, and see that its files exist.
-
-    Args:
-        path: A YAML file.
-        overrides: Settings such as ``training.seed=2`` that replace those of the file.
-
-    Raises:
-        RecipeError: The file can't be read, does not describe a run, or names files that are
-            missing; one line for each mistake.
-    """
-    document = config.override(config.read(path), overrides)
-    written = config.validate(TranslationRecipe, document)
-    recipe = _with_absolute_paths(written, path.absolute().parent)
-    problems = [
-        f"{document.place(key)}: {'.'.join(map(str, key))}: there is no such file: {file}"
-        for key, file in _paths(recipe, ())
-        if key[-1] != "cache" and not file.exists()
-    ]
-    if problems:
-        raise RecipeError("\n".join(problems))
-    return recipe
-
-
-def _paths(value: Any, key: config.PathKey) -> Iterator[tuple[config.PathKey, Path]]:
-    """Every path in a tree of dataclasses, and the keys that lead to it."""
-    if isinstance(value, Path):
-        yield key, value
-    elif dataclasses.is_dataclass(value):
-        for item in dataclasses.fields(value):
-            yield from _paths(getattr(value, item.name), (*key, item.name))
-    elif isinstance(value, tuple):
-        for i, item in enumerate(cast("tuple[Any, ...]", value)):
-            yield from _paths(item, (*key, i))
-
-
-def _with_absolute_paths(value: T, folder: Path) -> T:
-    """The same tree of dataclasses, its relative paths taken from ``folder``."""
-    changed: Any = value
-    if isinstance(value, Path):
-        changed = Path(os.path.abspath(folder / value.expanduser()))  # noqa: PTH100 - keeps links
-    elif isinstance(value, tuple):
-        changed = tuple(_with_absolute_paths(v, folder) for v in cast("tuple[Any, ...]", value))
-    elif dataclasses.is_dataclass(value):
-        parts = {
-            f.name: _with_absolute_paths(getattr(value, f.name), folder)
-            for f in dataclasses.fields(value)
-            if f.init
-        }
-        changed = dataclasses.replace(cast("Any", value), **parts)
-    return changed

@@ -1,11 +1,16 @@
 """Starting a run from the weights of another one."""
 
+from pathlib import Path
+
 import torch
+from torch import nn
 
 from seqtrans.data.segmentation import Segmenters, load_segmenters
 from seqtrans.files import write_atomically
 from seqtrans.models.encoder_decoder import EncoderDecoder
+from seqtrans.models.images.pretrained import weights_for
 from seqtrans.protocols import Segmenter
+from seqtrans.recipe.image_sets import ImageFacts, stored_facts
 from seqtrans.recipe.run import find_checkpoint
 from seqtrans.recipe.settings import InitFrom
 from seqtrans.training.checkpoint import read_inference_weights
@@ -63,6 +68,47 @@ def start_from(origin: InitFrom, model: EncoderDecoder, segmenters: Segmenters) 
         f"and {len(segmenters.target.pieces):,} target tokens, {len(source.new):,} and "
         f"{len(target.new):,} bring their vectors along"
     )
+
+
+def start_classifier_from(origin: Path, model: nn.Module, facts: ImageFacts) -> str:
+    """Fill a fresh image model with the weights of another; a last layer of other classes stays.
+
+    Args:
+        origin: A run of an image classifier, or weights as ``weights_for`` reads them.
+        model: What to fill.
+        facts: What ``model`` is for.
+
+    Returns:
+        What was done, in words.
+
+    Raises:
+        CheckpointError: There are no such weights, or the models differ in more than the classes.
+    """
+    classes = None
+    if (origin / "recipe.yaml").is_file():
+        run = open_run(origin)
+        origin = find_checkpoint(run, "best")
+        weights, stored = read_inference_weights(origin), stored_facts(run)
+        classes = stored.classes if stored else None
+    else:
+        weights = weights_for(model, origin)
+    own = named_weights(model)
+    last = {name: own[name] for name in _last_layers(model, len(facts.classes))}
+    same = all(name not in weights or weights[name].shape == last[name].shape for name in last)
+    if same and classes in (None, facts.classes):
+        fill(model, weights, str(origin))
+        return f"starting from the weights of {origin}"
+    fill(model, {**weights, **last}, str(origin))
+    return f"starting from the weights of {origin}; new for these classes: {', '.join(last)}"
+
+
+def _last_layers(model: nn.Module, num_classes: int) -> list[str]:
+    """Names of the tensors with a row for every class."""
+    linear = [n for n, part in model.named_modules() if isinstance(part, nn.Linear)]
+    known = getattr(model, "heads", None) or linear[-1:]
+    names = [f"{name}.{kind}" for name in known for kind in ("weight", "bias")]
+    tensors = named_weights(model)
+    return [name for name in names if name in tensors and len(tensors[name]) == num_classes]
 
 
 def shared_rows(stored: Segmenter, new: Segmenter) -> RowMap:

@@ -13,7 +13,14 @@ _LOSSES = {
     "train/nll": "training",
     "valid/loss": "validation",
 }
-_SCORES = {"valid/bleu": "BLEU", "valid/chrf": "chrF", "valid/chrf++": "chrF++", "valid/ter": "TER"}
+_SCORES = {
+    "train/accuracy": "accuracy in training",
+    "valid/accuracy": "accuracy",
+    "valid/bleu": "BLEU",
+    "valid/chrf": "chrF",
+    "valid/chrf++": "chrF++",
+    "valid/ter": "TER",
+}
 
 
 def read_curves(metrics: Path) -> dict[str, list[tuple[int, float]]]:
@@ -50,7 +57,7 @@ def draw_curves(curves: Mapping[str, Curve], path: Path) -> None:
 
     losses = {title: curves[name] for name, title in _LOSSES.items() if curves.get(name)}
     scores = {title: curves[name] for name, title in _SCORES.items() if curves.get(name)}
-    panels = [p for p in ((losses, "loss, nats per token"), (scores, "score")) if p[0]]
+    panels = [p for p in ((losses, "loss, nats"), (scores, "score")) if p[0]]
     figure = Figure(figsize=(6.4 * max(1, len(panels)), 4.8), layout="constrained")
     FigureCanvasAgg(figure)
     for column, (named, label) in enumerate(panels, start=1):

@@ -79,7 +79,7 @@ def test_the_auxiliary_classifier_learns_beside_the_last():
     torch.manual_seed(0)
     model = InceptionV3(InceptionV3Config(auxiliary=True), ImageShape(3, 299, 299), 4).eval()
     images = torch.randn(1, 3, 299, 299)
-    logits, auxiliary = model.with_auxiliary(images)
+    logits, auxiliary = model(images, with_auxiliary=True)
     assert auxiliary.shape == logits.shape == (1, 4)
     auxiliary.sum().backward()
     reached = {n for n, p in model.named_parameters() if p.grad is not None}
@@ -92,7 +92,7 @@ def test_the_auxiliary_classifier_learns_beside_the_last():
 def test_without_one_there_is_no_auxiliary_classifier():
     with torch.device("meta"):
         model = InceptionV3(InceptionV3Config(), ImageShape(3, 75, 75), 4)
-        assert model.with_auxiliary(torch.empty(2, 3, 75, 75))[1] is None
+        assert model(torch.empty(2, 3, 75, 75)).shape == (2, 4)
     assert not any("Aux" in name for name in model.state_dict())
 
 

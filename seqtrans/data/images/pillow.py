@@ -1,8 +1,9 @@
 """Image files to pixels: the only module that knows Pillow, which is the extra ``images``."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, BinaryIO, Literal
 
 import numpy as np
 from annotated_types import Gt, Le
@@ -11,6 +12,7 @@ from jaxtyping import UInt8
 from seqtrans.errors import DataError, RecipeError
 from seqtrans.ranges import Positive
 
+Resample = Literal["bilinear", "bicubic"]
 _FORMATS = ("PNG", "JPEG")
 
 
@@ -28,7 +30,7 @@ class Fitting:
     """Cut what sticks out around the centre, or change the proportions."""
     crop: Annotated[float, Gt(0.0), Le(1.0)] = 1.0
     """Share of the shorter side that is kept: 0.875 leaves a border out on all sides."""
-    resample: Literal["bilinear", "bicubic"] = "bilinear"
+    resample: Resample = "bilinear"
     """How pixels are made of others."""
 
     def __post_init__(self) -> None:
@@ -71,10 +73,54 @@ def decode(path: Path, fitting: Fitting) -> UInt8[np.ndarray, "channels height w
         DataError: The file can't be opened.
         RecipeError: Pillow is not installed.
     """
+    return _decode(path, fitting.channels, lambda image: _sized(image, fitting), _FORMATS)
+
+
+def decode_middle(
+    path: Path, size: int, crop: float, resample: Resample
+) -> UInt8[np.ndarray, "3 size size"]:
+    """The middle of a picture in any format that Pillow reads, turned upright and scaled.
+
+    Args:
+        path: The file.
+        size: Height and width to return.
+        crop: Fraction of the shorter side to return; the side is first scaled to whole pixels,
+            ``size / crop``, which is how published networks see their images.
+        resample: How to scale.
+
+    Raises:
+        UnreadableImageError, DataError, RecipeError: As ``decode``.
+    """
+    shorter = int(size / crop + 1e-6)  # a fraction of pixels may be the error of crop
+
+    def middle(image: Any) -> Any:
+        scaled = image.resize(_scaled(image.size, shorter), _method(resample))
+        left, top = (round((side - size) / 2) for side in scaled.size)
+        return scaled.crop((left, top, left + size, top + size))
+
+    return _decode(path, 3, middle, None)
+
+
+def save_png(pixels: UInt8[np.ndarray, "height width 3"], file: BinaryIO) -> None:
+    """Write red, green and blue as PNG.
+
+    Raises:
+        RecipeError: Pillow is not installed.
+    """
+    require_pillow().fromarray(pixels).save(file, format="PNG")
+
+
+def _decode(
+    path: Path,
+    channels: Literal[1, 3],
+    shape: Callable[[Any], Any],
+    formats: Sequence[str] | None,
+) -> np.ndarray:
+    """Open, turn upright, convert and ``shape`` an image; see ``decode``."""
     library = require_pillow()
     try:
-        with path.open("rb") as file:
-            return _decode(library, file, fitting)
+        with path.open("rb") as file, library.open(file, formats=formats) as image:
+            return _pixels(image, channels, shape)
     except OSError as error:
         if error.filename is not None:  # else it is Pillow that complains of the content
             raise DataError(f"{path}: can't be read: {error.strerror or error}") from error
@@ -85,16 +131,15 @@ def decode(path: Path, fitting: Fitting) -> UInt8[np.ndarray, "channels height w
         raise UnreadableImageError(_line(error)) from error
 
 
-def _decode(library: Any, file: Any, fitting: Fitting) -> np.ndarray:
+def _pixels(image: Any, channels: int, shape: Callable[[Any], Any]) -> np.ndarray:
     from PIL import ImageOps
 
-    with library.open(file, formats=_FORMATS) as image:
-        if image.mode.startswith(("I", "F")):
-            raise UnreadableImageError("more than 8 bits a channel; convert it to 8")
-        upright = ImageOps.exif_transpose(image)
-        if "transparency" in upright.info:
-            upright = upright.convert("RGBA")
-        pixels = np.array(_sized(library, _coloured(upright, fitting.channels), fitting))
+    if image.mode.startswith(("I", "F")):
+        raise UnreadableImageError("more than 8 bits a channel; convert it to 8")
+    upright = ImageOps.exif_transpose(image)
+    if "transparency" in upright.info:
+        upright = upright.convert("RGBA")
+    pixels = np.array(shape(_coloured(upright, channels)))
     return np.ascontiguousarray(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1))
 
 
@@ -102,7 +147,7 @@ def _coloured(image: Any, channels: int) -> Any:
     return image.convert("L" if channels == 1 else "RGB")
 
 
-def _sized(library: Any, image: Any, fitting: Fitting) -> Any:
+def _sized(image: Any, fitting: Fitting) -> Any:
     if fitting.height is None or fitting.width is None:
         return image
     width, height = image.size
@@ -113,9 +158,20 @@ def _sized(library: Any, image: Any, fitting: Fitting) -> Any:
     left, top = (image.size[0] - width) / 2, (image.size[1] - height) / 2
     return image.resize(
         (fitting.width, fitting.height),
-        resample=library.Resampling[fitting.resample.upper()],
+        resample=_method(fitting.resample),
         box=(left, top, left + width, top + height),
     )
+
+
+def _method(resample: Resample) -> Any:
+    return require_pillow().Resampling[resample.upper()]
+
+
+def _scaled(size: tuple[int, int], shorter: int) -> tuple[int, int]:
+    width, height = size
+    if width < height:
+        return shorter, int(shorter * height / width)
+    return int(shorter * width / height), shorter
 
 
 def _line(error: BaseException) -> str:

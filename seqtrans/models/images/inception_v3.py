@@ -74,17 +74,18 @@ class InceptionV3(nn.Module):
     """Linear maps with one row for every class, by name; the second only with ``auxiliary``."""
 
     def forward(
-        self, images: Float[Tensor, "B channels height width"]
-    ) -> Float[Tensor, "B classes"]:
-        """Logits of the last classifier."""
-        return self._last(self._middle(images))
+        self, images: Float[Tensor, "B channels height width"], *, with_auxiliary: bool = False
+    ) -> Float[Tensor, "B classes"] | tuple[Float[Tensor, "B classes"], Float[Tensor, "B classes"]]:
+        """Logits of the last classifier, or those and the ones of the classifier in the middle.
 
-    def with_auxiliary(
-        self, images: Float[Tensor, "B channels height width"]
-    ) -> tuple[Float[Tensor, "B classes"], Float[Tensor, "B classes"] | None]:
-        """Logits of the last classifier, and of the one in the middle where there is one."""
+        Args:
+            images: Normalised images.
+            with_auxiliary: Whether to return both; only where ``auxiliary`` was configured.
+        """
         middle = self._middle(images)
-        return self._last(middle), None if self.AuxLogits is None else self.AuxLogits(middle)
+        if with_auxiliary and self.AuxLogits is not None:
+            return self._last(middle), self.AuxLogits(middle)
+        return self._last(middle)
 
     def _middle(
         self, images: Float[Tensor, "B channels height width"]

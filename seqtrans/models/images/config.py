@@ -1,0 +1,40 @@
+"""Every image model that a recipe can name, and building it."""
+
+from torch import nn
+
+from seqtrans.errors import RecipeError
+from seqtrans.models.images.cnn import Cnn, CnnConfig
+from seqtrans.models.images.lenet import LeNet, LeNetConfig
+from seqtrans.models.images.mlp import Mlp, MlpConfig
+from seqtrans.models.images.perceptron import Perceptron, PerceptronConfig
+from seqtrans.models.images.published import NetworkConfig, build_network
+from seqtrans.models.images.shape import ImageShape
+from seqtrans.models.images.timm_model import TimmConfig, timm_model
+
+ImageModelConfig = (
+    PerceptronConfig | MlpConfig | LeNetConfig | CnnConfig | NetworkConfig | TimmConfig
+)
+
+
+def build_image_model(config: ImageModelConfig, image: ImageShape, num_classes: int) -> nn.Module:
+    """A model with fresh weights, drawn from torch's global generator.
+
+    Raises:
+        RecipeError: The images are too small for it, or timm can't build it.
+    """
+    match config:
+        case PerceptronConfig():
+            return Perceptron(config, image, num_classes)
+        case MlpConfig():
+            return Mlp(config, image, num_classes)
+        case LeNetConfig():
+            return LeNet(config, image, num_classes)
+        case CnnConfig():
+            return Cnn(config, image, num_classes)
+        case TimmConfig():
+            return timm_model(config, image, num_classes)
+        case _:
+            try:
+                return build_network(config, image, num_classes)
+            except ValueError as error:
+                raise RecipeError(f"model: {error}") from error

@@ -1,0 +1,96 @@
+"""The composition root of image classifiers: what a recipe describes, put together; and loaded."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import nn
+
+from seqtrans.data.images.epochs import ImageEpochs
+from seqtrans.errors import CheckpointError
+from seqtrans.models.images.config import ImageModelConfig, build_image_model
+from seqtrans.models.images.timm_model import TimmConfig
+from seqtrans.recipe.image_sets import ImageFacts, ImageSets, stored_facts
+from seqtrans.recipe.images import ClassificationRecipe
+from seqtrans.recipe.loading import stored_recipe_of
+from seqtrans.recipe.run import find_checkpoint
+from seqtrans.tasks.classification import ClassificationTask
+from seqtrans.training.checkpoint import read_inference_weights
+from seqtrans.training.run_directory import RunDirectory, open_run
+from seqtrans.training.weights import fill
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A classifier that was trained, with all that belongs to it."""
+
+    recipe: ClassificationRecipe
+    facts: ImageFacts
+    model: nn.Module  # in evaluation mode, on the CPU
+    checkpoint: Path  # where the weights are from
+
+
+def build_classification(
+    recipe: ClassificationRecipe, sets: ImageSets, model: nn.Module
+) -> ClassificationTask:
+    """The learning problem of a recipe, with images in the memory order that ``model`` likes."""
+    train, validation = sets.train, sets.validation
+    if any(isinstance(part, nn.Conv2d) for part in model.modules()):
+        train, validation = train.channels_last(), validation.channels_last()
+    return ClassificationTask(
+        train=ImageEpochs(
+            train,
+            recipe.data.batch_size,
+            recipe.training.seed,
+            sets.facts.normalisation,
+            recipe.data.augmentation,
+        ),
+        validation=validation,
+        accumulate=recipe.training.accumulate,
+        label_smoothing=recipe.label_smoothing,
+        auxiliary=recipe.auxiliary,
+        has_probabilities=recipe.has_probabilities,
+    )
+
+
+def load_classifier(path: Path, checkpoint: str = "best") -> Classifier:
+    """Load the model of a run directory; nothing outside the directory is read.
+
+    Args:
+        path: The run directory.
+        checkpoint: See ``load_run``.
+
+    Raises:
+        CheckpointError: The run or the checkpoint is missing or damaged, or is no classifier.
+        RecipeError: The run's recipe was altered into something invalid.
+    """
+    run = open_run(path)
+    recipe = stored_recipe_of(ClassificationRecipe, run)
+    facts = known_facts(run)
+    chosen = find_checkpoint(run, checkpoint)
+    weights = read_inference_weights(chosen)
+    model = build_untrained(recipe.model, facts)
+    fill(model, weights, str(chosen))
+    return Classifier(recipe, facts, model.eval(), chosen)
+
+
+def known_facts(run: RunDirectory) -> ImageFacts:
+    """What a run has kept of its images.
+
+    Raises:
+        CheckpointError: It has kept nothing yet, or that is damaged.
+    """
+    facts = stored_facts(run)
+    if facts is None:
+        raise CheckpointError(f"{run.path} has not seen its images yet: train it first")
+    return facts
+
+
+def build_untrained(config: ImageModelConfig, facts: ImageFacts) -> nn.Module:
+    """A model to be filled with weights; none are downloaded.
+
+    Raises:
+        RecipeError: It can't be built.
+    """
+    if isinstance(config, TimmConfig):
+        config = replace(config, pretrained=False)
+    return build_image_model(config, facts.image, len(facts.classes))

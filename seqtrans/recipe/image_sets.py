@@ -1,0 +1,139 @@
+"""The images of a recipe in memory, and what a run keeps of them."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from seqtrans import config
+from seqtrans.data.images.files import ImageFiles, read_images
+from seqtrans.data.images.image_set import ImageSet, split
+from seqtrans.data.images.normalisation import Normalisation, measure
+from seqtrans.errors import CheckpointError, DataError, RecipeError
+from seqtrans.files import write_atomically
+from seqtrans.models.images.shape import ImageShape
+from seqtrans.recipe.images import ImageDataConfig
+from seqtrans.training.run_directory import RunDirectory
+
+talk = logging.getLogger(__name__)
+
+SPLIT_SEED = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageFacts:
+    """What a model was made for: with the recipe, all that using it needs."""
+
+    classes: tuple[str, ...]
+    """Names of the classes in the order of the logits."""
+    shape: tuple[int, int, int]
+    """Channels, height and width."""
+    normalisation: Normalisation
+    """Mean and deviation of every channel of the training images."""
+
+    @property
+    def image(self) -> ImageShape:
+        """``shape`` as models take it."""
+        return ImageShape(*self.shape)
+
+
+@dataclass(frozen=True)
+class ImageSets:
+    """What a run learns from and is judged by."""
+
+    train: ImageSet
+    validation: ImageSet
+    facts: ImageFacts
+
+
+def load_image_sets(data: ImageDataConfig, stored: ImageFacts | None) -> ImageSets:
+    """Read the images of a recipe but those of the test, saying how many there are.
+
+    Args:
+        data: Where they are.
+        stored: What a run that goes on has kept; None: found out here.
+
+    Raises:
+        DataError: Images can't be read, or those of one set are unlike those of another.
+        RecipeError: ``data`` contradicts the images.
+    """
+    train, report = read_images(data.train, stored.classes if stored else None)
+    talk.info("training: %s", report)
+    facts = stored or _facts(data, train)
+    _check_shape(train, facts, "training")
+    if not isinstance(data.validation, float | int):
+        return ImageSets(train, read_like(data.validation, facts, "validation"), facts)
+    try:
+        train, validation = split(train, data.validation, SPLIT_SEED)
+    except ValueError as error:
+        raise RecipeError(f"data.validation: {error}") from error
+    talk.info("validation: %s of these", f"{len(validation):,}")
+    return ImageSets(train, validation, facts)
+
+
+def read_like(files: ImageFiles, facts: ImageFacts, name: str) -> ImageSet:
+    """Read images of the classes and the shape of those that a model learnt from.
+
+    Raises:
+        DataError: They can't be read, or have others.
+    """
+    images, report = read_images(files, facts.classes)
+    talk.info("%s: %s", name, report)
+    if images.classes != facts.classes:
+        raise DataError(
+            f"the {name} images have the classes {_listed(images.classes)}; "
+            f"those of training are {_listed(facts.classes)}"
+        )
+    _check_shape(images, facts, name)
+    return images
+
+
+def facts_file(run: RunDirectory) -> Path:
+    """Where a run keeps its ``ImageFacts``."""
+    return run.vocabulary / "images.yaml"
+
+
+def stored_facts(run: RunDirectory) -> ImageFacts | None:
+    """What a run has kept; None where nothing was kept yet.
+
+    Raises:
+        CheckpointError: It is damaged.
+    """
+    file = facts_file(run)
+    if not file.exists():
+        return None
+    try:
+        return config.load(ImageFacts, file)
+    except RecipeError as error:
+        raise CheckpointError(str(error)) from error
+
+
+def store_facts(run: RunDirectory, facts: ImageFacts) -> None:
+    """Keep what using a model needs."""
+    write_atomically(facts_file(run), config.dump(facts))
+
+
+def _facts(data: ImageDataConfig, train: ImageSet) -> ImageFacts:
+    channels, height, width = train.images.shape[1:]
+    given = data.normalisation
+    if isinstance(given, Normalisation) and len(given.mean) not in (1, channels):
+        raise RecipeError(
+            f"data.normalisation has {len(given.mean)} channels, but the images have {channels}"
+        )
+    normalisation = given if isinstance(given, Normalisation) else measure(train.images)
+    return ImageFacts(
+        classes=train.classes, shape=(channels, height, width), normalisation=normalisation
+    )
+
+
+def _check_shape(images: ImageSet, facts: ImageFacts, name: str) -> None:
+    shape = tuple(images.images.shape[1:])
+    if shape != facts.shape:
+        found, wanted = (" x ".join(map(str, sizes)) for sizes in (shape, facts.shape))
+        raise DataError(
+            f"the {name} images are {found} (channels, height, width), but the model is for "
+            f"{wanted}"
+        )
+
+
+def _listed(classes: tuple[str, ...]) -> str:
+    return ", ".join(classes[:5]) + (f" and {len(classes) - 5} more" if len(classes) > 5 else "")

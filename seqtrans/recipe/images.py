@@ -1,0 +1,73 @@
+"""What a recipe of an image classifier may say."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+from annotated_types import Gt, Lt
+
+from seqtrans.data.images.augment import AugmentConfig
+from seqtrans.data.images.files import ImageFiles
+from seqtrans.data.images.normalisation import Normalisation
+from seqtrans.models.images.config import ImageModelConfig
+from seqtrans.models.images.inception_v3 import InceptionV3Config
+from seqtrans.models.images.perceptron import PerceptronConfig
+from seqtrans.ranges import NonNegativeFloat, Positive, Probability
+from seqtrans.training.config import TrainingConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageDataConfig:
+    """The images to learn from, and how they become batches."""
+
+    train: ImageFiles
+    """Images to learn from."""
+    validation: ImageFiles | Annotated[float, Gt(0.0), Lt(1.0)]
+    """Images to judge by while training; or the share of ``train``, of each class, that is set
+    aside for it: always the same images, whatever the seed."""
+    test: ImageFiles | None = None
+    """Images to judge by at the end, by ``seqtrans evaluate``."""
+    normalisation: Literal["measured"] | Normalisation = "measured"
+    """Mean and deviation of every channel: measured on all training images, or given."""
+    augmentation: AugmentConfig = field(default_factory=AugmentConfig)
+    """How training images are changed at random."""
+    batch_size: Positive = 128
+    """Images a micro-batch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassificationRecipe:
+    """Everything about one run of an image classifier. Paths are relative to the recipe's file."""
+
+    task: Literal["classification"] = "classification"
+    data: ImageDataConfig
+    model: ImageModelConfig
+    training: TrainingConfig
+    label_smoothing: Probability = 0.0
+    """Share of the target distribution spread over all classes (arXiv:1512.00567, 7)."""
+    auxiliary_weight: NonNegativeFloat = 0.3
+    """Weight of the loss of the second classifier, where the model has one: ``inception_v3`` with
+    ``auxiliary`` (arXiv:1409.4842, 5)."""
+    init_from: Path | None = None
+    """Weights to start from: a run of an image classifier (its best checkpoint), a file or a
+    folder of weights of others. The last layer starts anew where there are other classes."""
+
+    def __post_init__(self) -> None:
+        """Refuse to judge by what is not measured."""
+        measured = ("loss", "accuracy") if self.has_probabilities else ("accuracy",)
+        if self.training.stopping.metric not in measured:
+            raise ValueError(
+                f"training.stopping.metric '{self.training.stopping.metric}' is not measured: "
+                f"validation gives {', '.join(measured)}"
+            )
+
+    @property
+    def has_probabilities(self) -> bool:
+        """Whether the model gives logits when it is used, or but the class."""
+        return not (isinstance(self.model, PerceptronConfig) and self.model.output == "step")
+
+    @property
+    def auxiliary(self) -> float:
+        """``auxiliary_weight`` where the model has a second classifier; else 0."""
+        has_one = isinstance(self.model, InceptionV3Config) and self.model.auxiliary
+        return self.auxiliary_weight if has_one else 0.0

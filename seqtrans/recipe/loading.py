@@ -1,0 +1,109 @@
+"""Reading recipes, of any task, from their files."""
+
+import dataclasses
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from seqtrans import config
+from seqtrans.errors import CheckpointError, RecipeError
+from seqtrans.recipe.images import ClassificationRecipe
+from seqtrans.recipe.settings import TranslationRecipe
+from seqtrans.training.run_directory import RunDirectory
+
+T = TypeVar("T")
+Recipe = TranslationRecipe | ClassificationRecipe
+RecipeT = TypeVar("RecipeT", TranslationRecipe, ClassificationRecipe)
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe, make its paths absolute, and see that its files exist.
+
+    Args:
+        path: A YAML file.
+        overrides: Settings such as ``training.seed=2`` that replace those of the file.
+
+    Raises:
+        RecipeError: The file can't be read, does not describe a run, or names files that are
+            missing; one line for each mistake.
+    """
+    document = config.override(config.read(path), overrides)
+    written = _validate(document)
+    recipe = _with_absolute_paths(written, path.absolute().parent)
+    problems = [
+        f"{document.place(key)}: {'.'.join(map(str, key))}: there is no such file: {file}"
+        for key, file in _paths(recipe, ())
+        if key[-1] != "cache" and not file.exists()
+    ]
+    if problems:
+        raise RecipeError("\n".join(problems))
+    return recipe
+
+
+def stored_recipe(run: RunDirectory) -> Recipe:
+    """The recipe of a run, whose files may be gone.
+
+    Raises:
+        RecipeError: It was altered into something invalid.
+    """
+    return _validate(config.read(run.recipe))
+
+
+def stored_recipe_of(cls: type[RecipeT], run: RunDirectory) -> RecipeT:
+    """The recipe of a run of one task.
+
+    Raises:
+        CheckpointError: The run is one of another task.
+        RecipeError: It was altered into something invalid.
+    """
+    recipe = stored_recipe(run)
+    if not isinstance(recipe, cls):
+        raise CheckpointError(f"{run.path} is a run of task '{recipe.task}', not '{_task(cls)}'")
+    return recipe
+
+
+def _validate(document: config.Document) -> Recipe:
+    """The recipe that a document describes; of translation unless it says otherwise."""
+    value = document.value
+    task = cast("dict[str, Any]", value).get("task") if isinstance(value, dict) else None
+    if isinstance(task, str) and task != _task(TranslationRecipe):
+        known = {_task(cls): cls for cls in (TranslationRecipe, ClassificationRecipe)}
+        if task not in known:
+            names = " or ".join(map(repr, known))
+            raise RecipeError(f"{document.place(('task',))}: task must be {names}, not {task!r}")
+        return config.validate(ClassificationRecipe, document)
+    return config.validate(TranslationRecipe, document)
+
+
+def _task(cls: type[TranslationRecipe] | type[ClassificationRecipe]) -> str:
+    return cls.task
+
+
+def _paths(value: Any, key: config.PathKey) -> Iterator[tuple[config.PathKey, Path]]:
+    """Every path in a tree of dataclasses, and the keys that lead to it."""
+    if isinstance(value, Path):
+        yield key, value
+    elif dataclasses.is_dataclass(value):
+        for item in dataclasses.fields(value):
+            yield from _paths(getattr(value, item.name), (*key, item.name))
+    elif isinstance(value, tuple):
+        for i, item in enumerate(cast("tuple[Any, ...]", value)):
+            yield from _paths(item, (*key, i))
+
+
+def _with_absolute_paths(value: T, folder: Path) -> T:
+    """The same tree of dataclasses, its relative paths taken from ``folder``."""
+    changed: Any = value
+    if isinstance(value, Path):
+        changed = Path(os.path.abspath(folder / value.expanduser()))  # noqa: PTH100 - keeps links
+    elif isinstance(value, tuple):
+        changed = tuple(_with_absolute_paths(v, folder) for v in cast("tuple[Any, ...]", value))
+    elif dataclasses.is_dataclass(value):
+        parts = {
+            f.name: _with_absolute_paths(getattr(value, f.name), folder)
+            for f in dataclasses.fields(value)
+            if f.init
+        }
+        changed = dataclasses.replace(cast("Any", value), **parts)
+    return changed

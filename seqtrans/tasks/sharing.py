@@ -1,0 +1,33 @@
+"""How the batches of an epoch become updates, and how processes share those."""
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+
+from seqtrans.errors import TrainingError
+from seqtrans.protocols import BatchT, Shard
+
+
+def shared_updates(
+    batches: Iterator[Callable[[], BatchT]], accumulate: int, shard: Shard, start: int
+) -> Iterator[Sequence[BatchT]]:
+    """See ``Task.updates``; of an update's micro-batches, N processes take every Nth.
+
+    Args:
+        batches: Functions that make the batches of the epoch.
+        accumulate: Micro-batches an update; the same whatever the number of processes.
+        shard: This process.
+        start: Updates to leave out.
+
+    Raises:
+        TrainingError: There are more processes than micro-batches.
+    """
+    if shard.world > accumulate:
+        raise TrainingError(
+            f"{shard.world} processes can't share {accumulate} micro-batches an update; "
+            f"set training.accumulate to {shard.world} or a multiple"
+        )
+    skipped = islice(batches, start * accumulate, None)
+    while update := list(islice(skipped, accumulate)):
+        if shard.world > 1 and len(update) < accumulate:
+            return  # they don't go round: a process would be left without one
+        yield [make() for make in update[shard.rank :: shard.world]]
