@@ -1,4 +1,4 @@
-"""``seqtrans evaluate``: score translations against references."""
+"""``seqtrans evaluate``: score translations against references, or a classifier by its test."""
 
 import json
 import sys
@@ -23,18 +23,21 @@ class _Metric(StrEnum):
     TER = "ter"
 
 
-def evaluate(
+def evaluate(  # noqa: PLR0913 - typer's signature
     hypothesis: Annotated[
         list[Path],
-        typer.Argument(help="Translations, one file a system; - is the standard input."),
+        typer.Argument(
+            help="Translations, one file a system; - is the standard input. Or one run directory "
+            "of an image classifier, without --reference."
+        ),
     ],
     *,
     reference: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Option(
             "--reference", "-r", metavar="FILE", help="Right translations; repeat it for several."
         ),
-    ],
+    ] = None,
     metric: Annotated[
         list[_Metric] | None,
         typer.Option("--metric", "-m", help="What to measure; repeat it for several. [all four]"),
@@ -53,11 +56,27 @@ def evaluate(
     output_format: Annotated[
         Literal["table", "json"], typer.Option("--format", help="How to print the scores.")
     ] = "table",
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(help="Of a run: best, last, averaged, or the number of a step. [best]"),
+    ] = None,
 ) -> None:
-    """Score translations with BLEU, chrF, chrF++ and TER.
+    """Score translations, or a classifier of images.
 
-    The numbers and signatures are sacreBLEU's.
+    BLEU, chrF, chrF++ and TER and their signatures are sacreBLEU's. Of a classifier: accuracy,
+    precision, recall and what is taken for what; its run keeps them, with the mistakes it was
+    surest of.
     """
+    if not reference:
+        is_plain = not (metric or confidence or paired or lowercase or tokenize != "13a")
+        if len(hypothesis) > 1 or not hypothesis[0].is_dir() or not is_plain:
+            raise typer.BadParameter("give --reference, or nothing but a run of a classifier")
+        from seqtrans.cli.evaluate_run import evaluate_run
+
+        evaluate_run(hypothesis[0], checkpoint or "best", output_format)
+        return
+    if checkpoint:
+        raise typer.BadParameter("--checkpoint is for a run, not for translations")
     from seqtrans.evaluation.corpus import METRICS, Measure, compare_systems, score_systems
 
     chosen: list[MetricName] = [name for name in METRICS if not metric or _Metric(name) in metric]

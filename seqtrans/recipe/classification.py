@@ -8,12 +8,13 @@ from torch import nn
 from seqtrans.data.images.epochs import ImageEpochs
 from seqtrans.errors import CheckpointError
 from seqtrans.models.images.config import ImageModelConfig, build_image_model
+from seqtrans.models.images.perceptron import PerceptronConfig
 from seqtrans.models.images.timm_model import TimmConfig
 from seqtrans.recipe.image_sets import ImageFacts, ImageSets, stored_facts
 from seqtrans.recipe.images import ClassificationRecipe
 from seqtrans.recipe.loading import stored_recipe_of
 from seqtrans.recipe.run import find_checkpoint
-from seqtrans.tasks.classification import ClassificationTask
+from seqtrans.tasks.classification import ClassificationTask, suited
 from seqtrans.training.checkpoint import read_inference_weights
 from seqtrans.training.run_directory import RunDirectory, open_run
 from seqtrans.training.weights import fill
@@ -33,9 +34,7 @@ def build_classification(
     recipe: ClassificationRecipe, sets: ImageSets, model: nn.Module
 ) -> ClassificationTask:
     """The learning problem of a recipe, with images in the memory order that ``model`` likes."""
-    train, validation = sets.train, sets.validation
-    if any(isinstance(part, nn.Conv2d) for part in model.modules()):
-        train, validation = train.channels_last(), validation.channels_last()
+    train, validation = (suited(images, model) for images in (sets.train, sets.validation))
     return ClassificationTask(
         train=ImageEpochs(
             train,
@@ -55,6 +54,8 @@ def build_classification(
 def load_classifier(path: Path, checkpoint: str = "best") -> Classifier:
     """Load the model of a run directory; nothing outside the directory is read.
 
+    A perceptron, which answers by a step, gives its logits here: their largest is the same class.
+
     Args:
         path: The run directory.
         checkpoint: See ``load_run``.
@@ -68,7 +69,10 @@ def load_classifier(path: Path, checkpoint: str = "best") -> Classifier:
     facts = known_facts(run)
     chosen = find_checkpoint(run, checkpoint)
     weights = read_inference_weights(chosen)
-    model = build_untrained(recipe.model, facts)
+    config = recipe.model
+    if isinstance(config, PerceptronConfig):
+        config = replace(config, output="logits")
+    model = build_untrained(config, facts)
     fill(model, weights, str(chosen))
     return Classifier(recipe, facts, model.eval(), chosen)
 

@@ -11,7 +11,7 @@ from seqtrans.data.images.normalisation import Normalisation, measure
 from seqtrans.errors import CheckpointError, DataError, RecipeError
 from seqtrans.files import write_atomically
 from seqtrans.models.images.shape import ImageShape
-from seqtrans.recipe.images import ImageDataConfig
+from seqtrans.recipe.images import FractionConfig, ImageDataConfig
 from seqtrans.training.run_directory import RunDirectory
 
 talk = logging.getLogger(__name__)
@@ -60,10 +60,10 @@ def load_image_sets(data: ImageDataConfig, stored: ImageFacts | None) -> ImageSe
     talk.info("training: %s", report)
     facts = stored or _facts(data, train)
     _check_shape(train, facts, "training")
-    if not isinstance(data.validation, float | int):
+    if not isinstance(data.validation, FractionConfig):
         return ImageSets(train, read_like(data.validation, facts, "validation"), facts)
     try:
-        train, validation = split(train, data.validation, SPLIT_SEED)
+        train, validation = split(train, data.validation.fraction, SPLIT_SEED)
     except ValueError as error:
         raise RecipeError(f"data.validation: {error}") from error
     talk.info("validation: %s of these", f"{len(validation):,}")
@@ -115,11 +115,11 @@ def store_facts(run: RunDirectory, facts: ImageFacts) -> None:
 def _facts(data: ImageDataConfig, train: ImageSet) -> ImageFacts:
     channels, height, width = train.images.shape[1:]
     given = data.normalisation
-    if isinstance(given, Normalisation) and len(given.mean) not in (1, channels):
+    if given and len(given.mean) not in (1, channels):
         raise RecipeError(
             f"data.normalisation has {len(given.mean)} channels, but the images have {channels}"
         )
-    normalisation = given if isinstance(given, Normalisation) else measure(train.images)
+    normalisation = given or measure(train.images)
     return ImageFacts(
         classes=train.classes, shape=(channels, height, width), normalisation=normalisation
     )

@@ -17,18 +17,26 @@ from seqtrans.training.config import TrainingConfig
 
 
 @dataclass(frozen=True, kw_only=True)
+class FractionConfig:
+    """Training images set aside, of each class alike: the same ones whatever the seed."""
+
+    kind: Literal["fraction"] = "fraction"
+    fraction: Annotated[float, Gt(0.0), Lt(1.0)]
+    """Their share of all."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ImageDataConfig:
     """The images to learn from, and how they become batches."""
 
     train: ImageFiles
     """Images to learn from."""
-    validation: ImageFiles | Annotated[float, Gt(0.0), Lt(1.0)]
-    """Images to judge by while training; or the share of ``train``, of each class, that is set
-    aside for it: always the same images, whatever the seed."""
+    validation: ImageFiles | FractionConfig
+    """Images to judge by while training, of their own or set aside from ``train``."""
     test: ImageFiles | None = None
     """Images to judge by at the end, by ``seqtrans evaluate``."""
-    normalisation: Literal["measured"] | Normalisation = "measured"
-    """Mean and deviation of every channel: measured on all training images, or given."""
+    normalisation: Normalisation | None = None
+    """Mean and deviation of every channel; null: measured on all of ``train``."""
     augmentation: AugmentConfig = field(default_factory=AugmentConfig)
     """How training images are changed at random."""
     batch_size: Positive = 128

@@ -4,6 +4,7 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from seqtrans.errors import DataError
 
@@ -69,6 +70,43 @@ def draw_curves(curves: Mapping[str, Curve], path: Path) -> None:
         axes.set_ylabel(label)
         axes.grid(visible=True, alpha=0.3)
         axes.legend()
+    _save(figure, path)
+
+
+def draw_confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], path: Path) -> None:
+    """Draw what is taken for what into a PNG file; shades are shares of a row.
+
+    Args:
+        counts: Row i, column j: how many of class i were called class j.
+        classes: Names of the classes.
+        path: File to write.
+
+    Raises:
+        ImportError: The extra ``plots`` is not installed.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    shares = [[count / max(1, sum(row)) for count in row] for row in counts]
+    side = min(40.0, 2.0 + 0.5 * len(classes))
+    figure = Figure(figsize=(side, side), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    places = range(len(classes))
+    axes.set_xticks(places, classes, rotation=90)
+    axes.set_yticks(places, classes)
+    axes.set_xlabel("called")
+    axes.set_ylabel("is")
+    for row, (numbers, parts) in enumerate(zip(counts, shares, strict=True)):
+        for column, count in enumerate(numbers):
+            if count:
+                colour = "white" if parts[column] > 0.5 else "black"
+                axes.text(column, row, str(count), ha="center", va="center", color=colour)
+    _save(figure, path)
+
+
+def _save(figure: Any, path: Path) -> None:
     partial = path.with_name(f".{path.name}.partial")
     figure.savefig(partial, format="png", dpi=120)
     partial.replace(path)

@@ -12,8 +12,8 @@ import typer
 from seqtrans.cli import app
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "options.txt"
-COMMANDS = ["train", "translate", "evaluate", "score", "average", "show"]
-HEAVY = ["torch", "numpy", "sacrebleu", "sentencepiece", "yaml", "matplotlib"]
+COMMANDS = ["train", "translate", "classify", "evaluate", "score", "average", "show"]
+HEAVY = ["torch", "numpy", "PIL", "sacrebleu", "sentencepiece", "yaml", "matplotlib"]
 
 
 def seqtrans(*arguments, **options):

@@ -2,15 +2,23 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from seqtrans.data.encoded import encode_corpus, open_corpus
+from seqtrans.data.images.augment import AugmentConfig
+from seqtrans.data.images.epochs import ImageEpochs
+from seqtrans.data.images.image_set import ImageSet
+from seqtrans.data.images.normalisation import measure, normalise
 from seqtrans.data.segmentation import train_segmenters
 from seqtrans.data.subword import SubwordConfig, UnigramSampling
 from seqtrans.decoding.beam import DecodingConfig, build_search
 from seqtrans.models.encoder_decoder import EncoderDecoder, ModelConfig
+from seqtrans.models.images.mlp import Mlp, MlpConfig
+from seqtrans.models.images.shape import ImageShape
 from seqtrans.models.transformer import TransformerDecoderConfig, TransformerEncoderConfig
+from seqtrans.tasks.classification import ClassificationTask
 from seqtrans.tasks.translation import TranslationTask, Validation
 from seqtrans.training.distributed import ALONE
 
@@ -36,10 +44,32 @@ def sentences():
         yield line, line[::-1]
 
 
-@pytest.fixture(scope="module", params=["plain", "sampled"])
+@pytest.fixture(scope="module", params=["plain", "sampled", "images", "augmented"])
 def task(request, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("task")
-    sampling = UnigramSampling(alpha=0.1) if request.param == "sampled" else None
+    if request.param in ("images", "augmented"):
+        return classification(augmented=request.param == "augmented")
+    return translation_task(tmp_path_factory.mktemp("task"), sampled=request.param == "sampled")
+
+
+@pytest.fixture(scope="module", params=["plain", "sampled"])
+def translation(request, tmp_path_factory):
+    return translation_task(tmp_path_factory.mktemp("task"), sampled=request.param == "sampled")
+
+
+def classification(*, augmented=False):
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (90, 3, 6, 5), generator=generator).to(torch.uint8)
+    labels = torch.randint(4, (90,), generator=generator)
+    whole = ImageSet(images, labels, tuple("abcd"))
+    learnt, held_out = whole.take(np.arange(67)), whole.take(np.arange(67, 90))
+    changes = AugmentConfig(pad_crop=1, flip=0.5, rotate=20.0, cutout=2, mixup=0.3)
+    augmentation = changes if augmented else AugmentConfig()
+    epochs = ImageEpochs(learnt, 8, 3, measure(images), augmentation)
+    return ClassificationTask(epochs, held_out, accumulate=2, label_smoothing=0.1)
+
+
+def translation_task(folder, *, sampled):
+    sampling = UnigramSampling(alpha=0.1) if sampled else None
     config = SubwordConfig(vocab_size=50, byte_fallback=False, sampling=sampling)
     segmenters = train_segmenters(config, sentences, folder / "vocabulary")
     corpora = {}
@@ -61,8 +91,11 @@ def task(request, tmp_path_factory):
 
 def fingerprints(updates):
     """Every tensor of every batch, so that equal means equal in all."""
-    names = ("source", "source_mask", "target_input", "target_output", "target_mask")
-    return [[[getattr(b, n).tolist() for n in names] for b in update] for update in updates]
+    return [[[t.tolist() for t in tensors(b).values()] for b in update] for update in updates]
+
+
+def tensors(batch):
+    return {name: value for name, value in vars(batch).items() if isinstance(value, torch.Tensor)}
 
 
 def test_updates_are_a_pure_function_of_the_epoch(task):
@@ -86,76 +119,123 @@ def test_processes_share_the_micro_batches_of_every_update(task):
     assert [[*a, *b] for a, b in zip(*shared, strict=True)] == whole
 
 
-def test_an_epoch_holds_every_pair_once(task):
-    decode = task.segmenters.target.decode
+def test_an_epoch_holds_every_pair_once(translation):
+    decode = translation.segmenters.target.decode
     seen = sorted(
         decode(row[mask].tolist())
-        for update in task.updates(0, ALONE)
+        for update in translation.updates(0, ALONE)
         for batch in update
         for row, mask in zip(batch.target_output, batch.target_mask, strict=True)
     )
     assert seen == sorted(target for _, target in sentences())
 
 
-def test_batches_keep_the_budget_and_pad_little(task):
-    batches = [batch for update in task.updates(0, ALONE) for batch in update]
+def test_batches_keep_the_budget_and_pad_little(translation):
+    batches = [batch for update in translation.updates(0, ALONE) for batch in update]
     assert all(max(b.source.numel(), b.target_output.numel()) <= 200 for b in batches)
     padded, targets = sum(b.num_padded for b in batches), sum(b.num_targets for b in batches)
     assert padded / (padded + targets) < 0.15
 
 
-def test_loss_sums_add_up(task):
+def model_of(task):
     torch.manual_seed(0)
+    if isinstance(task, ClassificationTask):
+        return Mlp(MlpConfig(widths=(9,), dropout=0.5), ImageShape(3, 6, 5), 4).eval()
     config = ModelConfig(
         encoder=TransformerEncoderConfig(**SIZES), decoder=TransformerDecoderConfig(**SIZES)
     )
     size = len(task.segmenters.source.pieces)
-    model = EncoderDecoder(config, size, size).eval().double()
+    return EncoderDecoder(config, size, size).eval()
+
+
+def test_loss_sums_add_up(task):
+    model = model_of(task).double()
     batch = next(task.updates(0, ALONE))[0]
+    exact = {n: t.double() if t.is_floating_point() else t for n, t in tensors(batch).items()}
     halves = [
-        replace(
-            batch,
-            **{
-                name: getattr(batch, name)[rows]
-                for name in (
-                    "source",
-                    "source_mask",
-                    "target_input",
-                    "target_output",
-                    "target_mask",
-                )
-            },
-        )
+        replace(batch, **{name: tensor[rows] for name, tensor in exact.items()})
         for rows in (slice(0, 3), slice(3, None))
     ]
-    whole, parts = task.loss_sums(model, batch), [task.loss_sums(model, h) for h in halves]
+    whole = task.loss_sums(model, replace(batch, **exact))
+    parts = [task.loss_sums(model, half) for half in halves]
     torch.testing.assert_close(whole.loss, parts[0].loss + parts[1].loss)
-    torch.testing.assert_close(whole.shown["nll"], parts[0].shown["nll"] + parts[1].shown["nll"])
+    assert whole.shown
+    for name, value in whole.shown.items():
+        torch.testing.assert_close(value, parts[0].shown[name] + parts[1].shown[name])
+        assert not value.requires_grad
 
 
-def test_decoding_keeps_the_order(task):
+class Summing(Rank):
+    """Notes what its process adds to the sums, and adds the others' as told."""
+
+    def __init__(self, rank, world, others=()):
+        super().__init__(rank, world)
+        self.others, self.noted = others, ()
+
+    def sum(self, values):
+        self.noted = tuple(values)
+        return tuple(sum(column) for column in zip(values, *self.others, strict=True))
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_processes_that_share_images_find_what_one_finds(world):
+    task = classification()
+    model = model_of(task)
+    with torch.inference_mode():
+        alone = task.validate(model, ALONE)
+        parts = [Summing(rank, world) for rank in range(world)]
+        for part in parts:
+            task.validate(model, part)
+        found = task.validate(model, Summing(0, world, [p.noted for p in parts[1:]]))
+        logits = model(normalise(task.validation.images, task.train.normalisation))
+    assert found == pytest.approx(alone)
+    right = (logits.argmax(dim=1) == task.validation.labels).double().mean()
+    assert alone["accuracy"] == float(right)
+    loss = torch.nn.functional.cross_entropy(logits, task.validation.labels)
+    assert alone["loss"] == pytest.approx(float(loss), rel=1e-5)
+
+
+def test_the_loss_of_mixed_images_is_that_of_mixed_targets():
+    """Cross-entropy is linear in the target, so shares of two losses are one of shares."""
+    task = classification(augmented=True)
+    model = model_of(task)
+    batch = next(task.updates(0, ALONE))[0]
+    one_hot = torch.eye(4)
+    share = batch.weights[:, None]
+    target = share * one_hot[batch.labels] + (1 - share) * one_hot[batch.partners]
+    logits = model(batch.images)
+    expected = torch.nn.functional.cross_entropy(
+        logits, target, reduction="sum", label_smoothing=0.1
+    )
+    found = task.loss_sums(model, batch)
+    torch.testing.assert_close(found.loss, expected)
+    right = target.gather(1, logits.argmax(dim=1, keepdim=True)).sum()
+    torch.testing.assert_close(found.shown["accuracy"], right)
+
+
+def test_decoding_keeps_the_order(translation):
     torch.manual_seed(0)
     config = ModelConfig(
         encoder=TransformerEncoderConfig(**SIZES), decoder=TransformerDecoderConfig(**SIZES)
     )
-    size = len(task.segmenters.source.pieces)
+    size = len(translation.segmenters.source.pieces)
     model = EncoderDecoder(config, size, size).eval()
     order = [7, 3, 250, 0]
     with torch.inference_mode():
-        together = task.decode(model, order)
-        assert together == [task.decode(model, [i])[0] for i in order]
+        together = translation.decode(model, order)
+        assert together == [translation.decode(model, [i])[0] for i in order]
 
 
-def test_only_a_sampled_corpus_is_cut_anew_in_every_epoch(task):
-    target = task.segmenters.target
+def test_only_a_sampled_corpus_is_cut_anew_in_every_epoch(translation):
+    target = translation.segmenters.target
 
     def cuts(epoch):
         rows = (
             row[mask].tolist()
-            for update in task.updates(epoch, ALONE)
+            for update in translation.updates(epoch, ALONE)
             for batch in update
             for row, mask in zip(batch.target_output, batch.target_mask, strict=True)
         )
         return sorted((target.decode(ids), ids) for ids in rows)
 
-    assert (cuts(0) != cuts(1)) == (task.train.source_text is not None)
+    assert (cuts(0) != cuts(1)) == (translation.train.source_text is not None)

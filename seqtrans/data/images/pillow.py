@@ -101,13 +101,28 @@ def decode_middle(
     return _decode(path, 3, middle, None)
 
 
-def save_png(pixels: UInt8[np.ndarray, "height width 3"], file: BinaryIO) -> None:
+def save_png(
+    pixels: UInt8[np.ndarray, "height width 3"],
+    words: Sequence[tuple[int, int, str]],
+    file: BinaryIO,
+) -> None:
     """Write red, green and blue as PNG.
+
+    Args:
+        pixels: The image.
+        words: What to write onto it in black: left and upper edge in pixels, and the text.
+        file: Where to write.
 
     Raises:
         RecipeError: Pillow is not installed.
     """
-    require_pillow().fromarray(pixels).save(file, format="PNG")
+    image = require_pillow().fromarray(pixels)
+    from PIL import ImageDraw
+
+    draw = ImageDraw.Draw(image)
+    for left, top, text in words:  # the font that is always there may know no other letters
+        draw.text((left, top), text.encode("ascii", "replace").decode(), fill=(0, 0, 0))
+    image.save(file, format="PNG")
 
 
 def _decode(

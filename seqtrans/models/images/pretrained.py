@@ -105,6 +105,33 @@ def imagenet_classes() -> tuple[str, ...]:
     return tuple(_IMAGENET_CLASSES.read_text(encoding="utf-8").splitlines())
 
 
+def class_names(count: int) -> tuple[str, ...]:
+    """Names of classes that nobody names: those of ImageNet if there are as many."""
+    names = imagenet_classes()
+    return names if count == len(names) else tuple(f"class {n}" for n in range(count))
+
+
+def timm_input(about: Mapping[str, Any], usual: InputSpec | None = None) -> InputSpec:
+    """What timm says of the images that a network expects.
+
+    Args:
+        about: A ``pretrained_cfg`` of timm.
+        usual: For what it does not say; if None that of timm.
+
+    Raises:
+        KeyError, TypeError, ValueError: It says what is not known here.
+    """
+    half = (0.5, 0.5, 0.5)
+    usual = usual or InputSpec(224, 0.875, "bilinear", half, half)
+    return InputSpec(
+        size=int(about.get("input_size", (3, usual.size))[-1]),
+        crop=float(about.get("crop_pct", usual.crop)),
+        interpolation=_interpolation(about.get("interpolation", usual.interpolation)),
+        mean=_rgb(about.get("mean", usual.mean)),
+        std=_rgb(about.get("std", usual.std)),
+    )
+
+
 def _file_in(folder: Path) -> Path:
     for name in _FILES:
         if (folder / name).is_file():
@@ -164,8 +191,7 @@ def _classes(about: Mapping[str, Any], count: int, folder: Path) -> tuple[str, .
                 f"{folder / 'config.json'} does not name the {count} classes that the weights have"
             )
         return tuple(cast("Sequence[str]", labels))
-    names = imagenet_classes()
-    return names if count == len(names) else tuple(f"class {n}" for n in range(count))
+    return class_names(count)
 
 
 def _input_spec(about: Mapping[str, Any], usual: InputSpec, folder: Path) -> InputSpec:
@@ -173,7 +199,7 @@ def _input_spec(about: Mapping[str, Any], usual: InputSpec, folder: Path) -> Inp
     stated = folder / "preprocessor_config.json"
     try:
         if "pretrained_cfg" in about:
-            return _timm_input(about["pretrained_cfg"], usual)
+            return timm_input(about["pretrained_cfg"], usual)
         if stated.is_file():
             return _hugging_face_input(_read_json(stated), usual)
     except (KeyError, TypeError, ValueError) as error:
@@ -181,16 +207,6 @@ def _input_spec(about: Mapping[str, Any], usual: InputSpec, folder: Path) -> Inp
             f"{folder} says in no known way how images are prepared: {error!r}"
         ) from error
     return usual
-
-
-def _timm_input(about: Mapping[str, Any], usual: InputSpec) -> InputSpec:
-    return InputSpec(
-        size=int(about.get("input_size", (3, usual.size))[-1]),
-        crop=float(about.get("crop_pct", usual.crop)),
-        interpolation=_interpolation(about.get("interpolation", usual.interpolation)),
-        mean=_rgb(about.get("mean", usual.mean)),
-        std=_rgb(about.get("std", usual.std)),
-    )
 
 
 def _hugging_face_input(about: Mapping[str, Any], usual: InputSpec) -> InputSpec:

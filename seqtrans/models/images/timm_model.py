@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import nn
@@ -28,18 +28,8 @@ def timm_model(config: TimmConfig, image: ImageShape, num_classes: int) -> nn.Mo
     Raises:
         RecipeError: timm is not installed, has no such network, or can't build it so.
     """
-    try:
-        import timm  # pyright: ignore[reportMissingImports]
-    except (ImportError, RuntimeError) as error:
-        raise RecipeError(
-            "model.kind 'timm' needs pip install 'seqtrans[timm]' and a torchvision made for "
-            f"torch {torch.__version__}: {_line(error)}"
-        ) from error
-    name = config.name
-    if not timm.is_model(name):
-        near = get_close_matches(name, timm.list_models(), n=1)
-        hint = f"; did you mean '{near[0]}'?" if near else ""
-        raise RecipeError(f"model.name: timm has no '{name}'{hint}")
+    timm, name = _timm(), config.name
+    _check_name(timm, name, "model.name: ")
     if config.pretrained and not timm.is_model_pretrained(name):
         raise RecipeError(f"model.pretrained: timm has no weights for '{name}'")
     try:
@@ -59,6 +49,41 @@ def timm_model(config: TimmConfig, image: ImageShape, num_classes: int) -> nn.Mo
             f"model: timm can't build '{name}' for these images: {_line(error)}"
         ) from error
     return model.train()
+
+
+def timm_pretrained(name: str) -> tuple[nn.Module, dict[str, Any]]:
+    """A network with timm's weights, which it downloads the first time, and what timm says of it.
+
+    Raises:
+        RecipeError: timm is not installed, has no such network, or no weights for it.
+    """
+    timm = _timm()
+    _check_name(timm, name, "")
+    if not timm.is_model_pretrained(name):
+        raise RecipeError(f"timm has no weights for '{name}'")
+    try:
+        model: nn.Module = timm.create_model(name, pretrained=True)
+    except (RuntimeError, ValueError, OSError) as error:
+        raise RecipeError(f"timm can't load '{name}': {_line(error)}") from error
+    return model, dict(cast("Any", model).pretrained_cfg)
+
+
+def _timm() -> Any:
+    try:
+        import timm  # pyright: ignore[reportMissingImports]
+    except (ImportError, RuntimeError) as error:
+        raise RecipeError(
+            "models of timm need pip install 'seqtrans[timm]' and a torchvision made for "
+            f"torch {torch.__version__}: {_line(error)}"
+        ) from error
+    return timm
+
+
+def _check_name(timm: Any, name: str, place: str) -> None:
+    if not timm.is_model(name):
+        near = get_close_matches(name, timm.list_models(), n=1)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        raise RecipeError(f"{place}timm has no '{name}'{hint}")
 
 
 def _line(error: Exception) -> str:

@@ -1,0 +1,62 @@
+"""``seqtrans classify``: what is on images."""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from seqtrans.cli.options import Checkpoint
+from seqtrans.cli.streams import write_lines
+
+if TYPE_CHECKING:
+    from seqtrans.recipe.classifying import ReadyClassifier
+
+
+def classify(
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="Run directory, weights (.safetensors, .pth), folder as on Hugging Face, or a "
+            "name of timm."
+        ),
+    ],
+    images: Annotated[list[Path], typer.Argument(help="Image files.")],
+    *,
+    top: Annotated[int, typer.Option(min=1, help="Classes to show, the likeliest.")] = 5,
+    checkpoint: Checkpoint = "best",
+    output_format: Annotated[
+        Literal["table", "jsonl"], typer.Option("--format", help="Table, or JSON, a line each.")
+    ] = "table",
+) -> None:
+    """Say what is on images, with probabilities.
+
+    Weights of others are recognised by their names and shapes; they must be those of a published
+    network. Nothing is unpickled.
+    """
+    from seqtrans.recipe.classifying import open_classifier
+
+    found = open_classifier(model, checkpoint)
+    write = _as_json if output_format == "jsonl" else _as_table
+    lines = (line for path in images for line in write(path, _likeliest(found, path, top)))
+    write_lines(lines, sys.stdout.buffer)
+
+
+def _likeliest(found: "ReadyClassifier", path: Path, top: int) -> list[tuple[str, float]]:
+    probabilities = found.probabilities(path)
+    values, numbers = probabilities.topk(min(top, len(probabilities)))
+    named = (found.classes[number] for number in numbers.tolist())
+    return list(zip(named, values.tolist(), strict=True))
+
+
+def _as_table(path: Path, likeliest: list[tuple[str, float]]) -> Iterator[str]:
+    yield str(path)
+    for name, probability in likeliest:
+        yield f"  {probability:7.2%}  {name}"
+
+
+def _as_json(path: Path, likeliest: list[tuple[str, float]]) -> Iterator[str]:
+    classes = [{"class": name, "probability": value} for name, value in likeliest]
+    yield json.dumps({"image": str(path), "classes": classes}, ensure_ascii=False)
