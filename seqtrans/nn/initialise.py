@@ -1,5 +1,7 @@
 """One function per initialisation scheme; models apply them, blocks don't."""
 
+import math
+
 from torch import nn
 
 
@@ -14,6 +16,13 @@ def xavier_linear(module: nn.Module) -> None:
             nn.init.xavier_uniform_(part.weight)
             if part.bias is not None:  # pyright: ignore[reportUnnecessaryComparison]
                 nn.init.zeros_(part.bias)
+
+
+def xavier_joint(*parts: nn.Linear) -> None:
+    """Weights of maps whose outputs are added, as if they were one map of all their inputs."""
+    size = sum(part.in_features for part in parts) + parts[0].out_features
+    for part in parts:
+        nn.init.uniform_(part.weight, -math.sqrt(6 / size), math.sqrt(6 / size))
 
 
 def scaled_normal_embedding(embedding: nn.Embedding) -> None:
