@@ -10,7 +10,7 @@ from torch import nn
 from seqtrans.nn.dropout import Dropout
 from seqtrans.nn.gather import gather_hypotheses
 from seqtrans.nn.halves import Memory
-from seqtrans.nn.initialise import xavier_linear
+from seqtrans.nn.initialise import xavier_joint, xavier_linear
 from seqtrans.nn.linear import Linear
 from seqtrans.nn.recurrent import Recurrence, mean_states
 from seqtrans.nn.recurrent_stack import RecurrentStack, StackCarry
@@ -132,7 +132,8 @@ class RecurrentDecoder(nn.Module):
     """Stacked recurrent layers over the target, which look at memory through one attention.
 
     The top layer's state h asks; what the output layer reads is tanh(W [c; h]) with the context
-    c (arXiv:1508.04025, equation 5). Embeddings are scaled as in ``RecurrentEncoder``.
+    c (arXiv:1508.04025, equation 5); the attention applies the half of W that belongs to c.
+    Embeddings are scaled as in ``RecurrentEncoder``.
 
     Args:
         config: Sizes and choices.
@@ -171,10 +172,11 @@ class RecurrentDecoder(nn.Module):
         )
         self.feed = Linear(dim, self.stack.gates_dim, bias=False) if config.input_feeding else None
         self.attention = _build_attention(config, memory_dim)
-        self.combination = Linear(self.attention.context_dim + dim, dim)
+        self.combination = Linear(dim, dim)
         for part in (self.start, self.feed, self.attention, self.combination):
             if part is not None:
                 xavier_linear(part)
+        xavier_joint(self.attention.output_projection, self.combination)
 
     def forward(self, embedded: Float[Tensor, "B T E"], memory: Memory) -> Float[Tensor, "B T D"]:
         """See ``DecoderHalf``; all positions at once unless outputs are fed back."""
@@ -219,8 +221,7 @@ class RecurrentDecoder(nn.Module):
 
     def _look(self, query: Float[Tensor, "B Q D"], memory: Attended) -> Float[Tensor, "B Q D"]:
         """Attend from each query; join query and context."""
-        context = self.attention(query, memory)
-        return self.combination(torch.cat((context, query), dim=-1)).tanh()
+        return (self.attention(query, memory) + self.combination(query)).tanh()
 
     def _run_fed(
         self,

@@ -31,6 +31,13 @@ def he_normal(module: nn.Module) -> None:
                 nn.init.zeros_(part.bias)
 
 
+def xavier_joint(*parts: nn.Linear) -> None:
+    """Weights of maps whose outputs are added, as if they were one map of all their inputs."""
+    size = sum(part.in_features for part in parts) + parts[0].out_features
+    for part in parts:
+        nn.init.uniform_(part.weight, -math.sqrt(6 / size), math.sqrt(6 / size))
+
+
 def scaled_normal_embedding(embedding: nn.Embedding) -> None:
     """Normal weights of variance 1 / size: rows have length 1 on average (arXiv:1706.03762)."""
     nn.init.normal_(embedding.weight, std=embedding.embedding_dim**-0.5)

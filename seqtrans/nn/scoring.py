@@ -1,7 +1,8 @@
 """Attention of recurrent decoders: several ways to score a query against every memory position.
 
 An attention first turns memory into an ``Attended`` (``project``, once a sentence), then gives
-the context of any number of queries (``forward``).
+the context of any number of queries (``forward``), mapped to the size of a query. The mapped mean
+of memory is the mean of mapped memory, so a single head maps memory once and not every context.
 """
 
 import math
@@ -33,16 +34,16 @@ class Attention(Protocol):
     """What recurrent decoders ask of an attention."""
 
     @property
-    def context_dim(self) -> int:
-        """Features of the context."""
+    def output_projection(self) -> Linear:
+        """Maps the context."""
         ...
 
     def project(self, states: Float[Tensor, "B M I"], mask: Bool[Tensor, "B M"]) -> Attended:
         """Prepare memory for many queries."""
         ...
 
-    def __call__(self, query: Float[Tensor, "B Q D"], memory: Attended) -> Float[Tensor, "B Q C"]:
-        """Context of each query: the mean of memory weighted by the softmax of the scores."""
+    def __call__(self, query: Float[Tensor, "B Q D"], memory: Attended) -> Float[Tensor, "B Q D"]:
+        """A map of each query's context: memory's mean, weighted by the softmax of the scores."""
         ...
 
 
@@ -64,13 +65,13 @@ class DotAttention(nn.Module):
                 f"dot attention needs the decoder's hidden_dim ({query_dim}) to equal the "
                 f"encoder's memory_dim ({memory_dim}); use general attention"
             )
-        self.context_dim = memory_dim
+        self.output_projection = Linear(memory_dim, query_dim, bias=False)
 
     def project(self, states: Float[Tensor, "B M I"], mask: Bool[Tensor, "B M"]) -> Attended:
         """See ``Attention.project``."""
-        return Attended(states, states, mask)
+        return Attended(states, self.output_projection(states), mask)
 
-    def forward(self, query: Float[Tensor, "B Q D"], memory: Attended) -> Float[Tensor, "B Q C"]:
+    def forward(self, query: Float[Tensor, "B Q D"], memory: Attended) -> Float[Tensor, "B Q D"]:
         """See ``Attention``."""
         return _context(query @ memory.key.mT, memory)
 
@@ -85,14 +86,14 @@ class GeneralAttention(nn.Module):
 
     def __init__(self, query_dim: int, memory_dim: int) -> None:
         super().__init__()
-        self.context_dim = memory_dim
+        self.output_projection = Linear(memory_dim, query_dim, bias=False)
         self.key_projection = Linear(memory_dim, query_dim, bias=False)
 
     def project(self, states: Float[Tensor, "B M I"], mask: Bool[Tensor, "B M"]) -> Attended:
         """See ``Attention.project``."""
-        return Attended(self.key_projection(states), states, mask)
+        return Attended(self.key_projection(states), self.output_projection(states), mask)
 
-    def forward(self, query: Float[Tensor, "B Q D"], memory: Attended) -> Float[Tensor, "B Q C"]:
+    def forward(self, query: Float[Tensor, "B Q D"], memory: Attended) -> Float[Tensor, "B Q D"]:
         """See ``Attention``."""
         return _context(query @ memory.key.mT, memory)
 
@@ -107,7 +108,7 @@ class AdditiveAttention(nn.Module):
 
     def __init__(self, query_dim: int, memory_dim: int) -> None:
         super().__init__()
-        self.context_dim = memory_dim
+        self.output_projection = Linear(memory_dim, query_dim, bias=False)
         self.query_projection = Linear(query_dim, query_dim, bias=False)
         self.key_projection = Linear(memory_dim, query_dim)
         self.energy = nn.Parameter(torch.empty(query_dim))
@@ -116,9 +117,10 @@ class AdditiveAttention(nn.Module):
 
     def project(self, states: Float[Tensor, "B M I"], mask: Bool[Tensor, "B M"]) -> Attended:
         """See ``Attention.project``."""
-        return Attended(exponential(self.key_projection(states)), states, mask)
+        key = exponential(self.key_projection(states))
+        return Attended(key, self.output_projection(states), mask)
 
-    def forward(self, query: Float[Tensor, "B Q D"], memory: Attended) -> Float[Tensor, "B Q C"]:
+    def forward(self, query: Float[Tensor, "B Q D"], memory: Attended) -> Float[Tensor, "B Q D"]:
         """See ``Attention``."""
         query = exponential(self.query_projection(query))
         return _context(tanh_scores(query, memory.key, self.energy), memory)
@@ -127,8 +129,7 @@ class AdditiveAttention(nn.Module):
 class MultiHeadDotAttention(nn.Module):
     """Scaled dot products in several subspaces (arXiv:1706.03762, 3.2.2).
 
-    There is no output projection, for the decoder projects the context itself, and no bias of
-    keys, which the softmax would cancel.
+    There is no bias of keys, which the softmax would cancel.
 
     Args:
         query_dim: Features of a query and of the context.
@@ -143,18 +144,18 @@ class MultiHeadDotAttention(nn.Module):
         super().__init__()
         if query_dim % num_heads:
             raise ValueError(f"num_heads ({num_heads}) must divide hidden_dim ({query_dim})")
-        self.context_dim = query_dim
         self.num_heads = num_heads
         self.query_projection = Linear(query_dim, query_dim)
         self.key_projection = Linear(memory_dim, query_dim, bias=False)
         self.value_projection = Linear(memory_dim, query_dim)
+        self.output_projection = Linear(query_dim, query_dim, bias=False)
 
     def project(self, states: Float[Tensor, "B M I"], mask: Bool[Tensor, "B M"]) -> Attended:
         """See ``Attention.project``."""
         key, value = self.key_projection(states), self.value_projection(states)
         return Attended(self._split(key), self._split(value), mask)
 
-    def forward(self, query: Float[Tensor, "B Q D"], memory: Attended) -> Float[Tensor, "B Q C"]:
+    def forward(self, query: Float[Tensor, "B Q D"], memory: Attended) -> Float[Tensor, "B Q D"]:
         """See ``Attention``."""
         heads = F.scaled_dot_product_attention(
             self._split(self.query_projection(query)),
@@ -162,12 +163,12 @@ class MultiHeadDotAttention(nn.Module):
             memory.value,
             attn_mask=memory.mask[:, None, None],  # (B, 1, 1, M)
         )  # (B, H, Q, E)
-        return heads.transpose(1, 2).flatten(2)
+        return self.output_projection(heads.transpose(1, 2).flatten(2))
 
     def _split(self, x: Float[Tensor, "B P D"]) -> Float[Tensor, "B H P E"]:
         return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
 
 
-def _context(scores: Float[Tensor, "B Q M"], memory: Attended) -> Float[Tensor, "B Q C"]:
+def _context(scores: Float[Tensor, "B Q M"], memory: Attended) -> Float[Tensor, "B Q D"]:
     hidden = scores.masked_fill(~memory.mask[:, None], float("-inf"))
     return hidden.softmax(dim=-1).to(memory.value.dtype) @ memory.value

@@ -164,6 +164,8 @@ def test_fed_decoder_is_luongs(initial_state):
     values = (weight_ih, kernel.weight_hh_l0, kernel.bias_ih_l0, kernel.bias_hh_l0)
     names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     cell.load_state_dict(dict(zip(names, values, strict=True)))
+    maps = (decoder.attention.output_projection, decoder.combination)
+    combination = torch.cat([part.weight for part in maps], dim=1)
     memory, embedded = memory_of(7), sequences(4, length=3)
     found = decoder(embedded, memory)
     for row in range(4):
@@ -176,7 +178,8 @@ def test_fed_decoder_is_luongs(initial_state):
         for t in range(3):
             hidden, c = cell(torch.cat((embedded[row, t] * 2.0, feed)), (hidden, c))
             weights = (real @ decoder.attention.key_projection.weight.T @ hidden).softmax(0)
-            feed = torch.tanh(decoder.combination(torch.cat((weights @ real, hidden))))
+            joined = torch.cat((weights @ real, hidden))
+            feed = torch.tanh(combination @ joined + decoder.combination.bias)
             torch.testing.assert_close(found[row, t], feed)
 
 

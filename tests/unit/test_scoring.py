@@ -40,7 +40,7 @@ def queries(attention, number=4):
 
 
 def one_context(attention, query, states):
-    """The context of one query over the real positions of one sentence, without any batching."""
+    """The mapped context of one query, over the real positions of one sentence: no batching."""
     match attention:
         case DotAttention():
             scores = [query @ m for m in states]
@@ -51,8 +51,9 @@ def one_context(attention, query, states):
             keys = states @ attention.key_projection.weight.T + attention.key_projection.bias
             scores = [attention.energy @ torch.tanh(asked + key) for key in keys]
         case MultiHeadDotAttention():
-            return torch.cat(tuple(heads(attention, query, states)))
-    return torch.stack(scores).softmax(0) @ states
+            joined = torch.cat(tuple(heads(attention, query, states)))
+            return attention.output_projection.weight @ joined
+    return attention.output_projection.weight @ (torch.stack(scores).softmax(0) @ states)
 
 
 def heads(attention, query, states):
@@ -78,7 +79,7 @@ def test_gradients_are_those_of_the_formula(attention, memory):
     query = queries(attention, number=2).requires_grad_()
     states = states.requires_grad_()
     inputs = [query, states, *attention.parameters()]
-    weight = torch.randn(3, 2, attention.context_dim, dtype=torch.float64)
+    weight = torch.randn_like(query)
     found = torch.autograd.grad(
         (attention(query, attention.project(states, mask)) * weight).sum(), inputs
     )

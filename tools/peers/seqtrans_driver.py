@@ -16,7 +16,7 @@ from safetensors.torch import load_model, save_model  # noqa: E402
 from seqtrans.data.batch import TranslationBatch  # noqa: E402
 from seqtrans.data.parallel import CorpusFiles, FilterConfig  # noqa: E402
 from seqtrans.data.segmentation import Segmenters, train_segmenters  # noqa: E402
-from seqtrans.data.subword import ExistingSubwordConfig  # noqa: E402
+from seqtrans.data.subword_config import ExistingSubwordConfig  # noqa: E402
 from seqtrans.decoding.beam import DecodingConfig  # noqa: E402
 from seqtrans.models.encoder_decoder import EncoderDecoder, ModelConfig  # noqa: E402
 from seqtrans.models.recurrent import RecurrentEncoderConfig  # noqa: E402
