@@ -18,6 +18,7 @@ def search_sources(
     specials: Specials,
     batch_tokens: int,
     device: torch.device,
+    part: slice = slice(None),
 ) -> list[list[Hypothesis]]:
     """Hypotheses of every source, best first, in the order of ``sources``.
 
@@ -28,10 +29,12 @@ def search_sources(
         specials: Special ids of the source vocabulary.
         batch_tokens: Source positions searched at once, padding and EOS counted.
         device: Where to search.
+        part: Which of the batches to search, of those made of all sources, so that N processes
+            can take every Nth; the sources of others get no hypotheses.
     """
     found: list[list[Hypothesis]] = [[] for _ in sources]
     lengths = np.fromiter(map(len, sources), np.int64, count=len(sources))
-    for group in plan_by_length(lengths, batch_tokens=batch_tokens):
+    for group in plan_by_length(lengths, batch_tokens=batch_tokens)[part]:
         rows = group.tolist()
         source, mask = collate_sources([sources[i] for i in rows], specials)
         of_rows = search(model, source.to(device), mask.to(device))

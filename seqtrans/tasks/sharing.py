@@ -12,6 +12,9 @@ def shared_updates(
 ) -> Iterator[Sequence[BatchT]]:
     """See ``Task.updates``; of an update's micro-batches, N processes take every Nth.
 
+    The last update of an epoch may be short: then some get none, and an update is still the same
+    whatever the number of processes.
+
     Args:
         batches: Functions that make the batches of the epoch.
         accumulate: Micro-batches an update; the same whatever the number of processes.
@@ -28,6 +31,4 @@ def shared_updates(
         )
     skipped = islice(batches, start * accumulate, None)
     while update := list(islice(skipped, accumulate)):
-        if shard.world > 1 and len(update) < accumulate:
-            return  # they don't go round: a process would be left without one
         yield [make() for make in update[shard.rank :: shard.world]]

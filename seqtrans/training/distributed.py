@@ -2,10 +2,15 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
+
+PATIENCE = timedelta(days=7)
+"""How long processes wait while one of them prepares the data; training waits for less."""
 
 
 @dataclass(frozen=True)
@@ -14,14 +19,31 @@ class ProcessShard:
 
     rank: int = 0
     world: int = 1
+    group: Any = field(default=None, compare=False, repr=False)
+    """The ``torch.distributed`` group to talk in; None: that of all processes."""
 
     def sum(self, values: Sequence[float]) -> tuple[float, ...]:
         """See ``Shard.sum``; in fp64 and on the CPU, so that counts stay exact."""
         if self.world == 1:
             return tuple(values)
         totals = torch.tensor(values, dtype=torch.float64)
-        dist.all_reduce(totals)
+        dist.all_reduce(totals, group=self.group)
         return tuple(totals.tolist())
+
+    def gather(self, text: str) -> list[str]:
+        """See ``Shard.gather``; as bytes, because torch would pickle objects."""
+        if self.world == 1:
+            return [text]
+        own = torch.frombuffer(bytearray(text.encode() or b"\0"), dtype=torch.uint8)
+        sizes = torch.zeros(self.world, dtype=torch.int64)
+        sizes[self.rank] = len(text.encode())
+        dist.all_reduce(sizes, group=self.group)
+        padded = torch.zeros(max(1, int(sizes.max())), dtype=torch.uint8)
+        padded[: len(own)] = own
+        found = [torch.empty_like(padded) for _ in range(self.world)]
+        dist.all_gather(found, padded, group=self.group)
+        sized = zip(found, sizes.tolist(), strict=True)
+        return [row[:size].numpy().tobytes().decode() for row, size in sized]
 
 
 ALONE = ProcessShard()
@@ -37,9 +59,23 @@ def join(init_method: str = "env://") -> ProcessShard:
     if world == 1:
         return ALONE
     rank = int(os.environ["RANK"])
-    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    dist.init_process_group(backend, init_method=init_method, rank=rank, world_size=world)
+    backend = "gloo"
+    if torch.cuda.is_available():
+        backend = "cpu:gloo,cuda:nccl"
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    store, _, _ = next(iter(dist.rendezvous(init_method, rank, world)))
+    dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=PATIENCE)
     return ProcessShard(rank, world)
+
+
+def impatient(shard: ProcessShard, seconds: float) -> ProcessShard:
+    """The same processes, which from now on wait for each other no longer than ``seconds``.
+
+    A wait that takes longer is an error in the process that waits; see ``contact.lost``.
+    """
+    if shard.world == 1:
+        return shard
+    return replace(shard, group=dist.new_group(timeout=timedelta(seconds=seconds)))
 
 
 def leave() -> None:

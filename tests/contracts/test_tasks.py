@@ -1,10 +1,12 @@
 """What every task must satisfy: updates are pure, resumable and shared out; losses add up."""
 
+import zlib
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from together import together
 
 from seqtrans.data.encoded import encode_corpus, open_corpus
 from seqtrans.data.images.augment import AugmentConfig
@@ -113,10 +115,14 @@ def test_starting_late_is_skipping(task, start):
 
 
 def test_processes_share_the_micro_batches_of_every_update(task):
+    batches = sum(len(update) for update in task.updates(0, ALONE))
+    task = replace(task, accumulate=next(n for n in range(2, batches) if batches % n))
     alone = fingerprints(task.updates(0, ALONE))
     shared = [fingerprints(task.updates(0, Rank(rank, 2))) for rank in (0, 1)]
-    whole = [update for update in alone if len(update) == task.accumulate]
-    assert [[*a, *b] for a, b in zip(*shared, strict=True)] == whole
+    assert len(shared[0]) == len(shared[1]) == len(alone)
+    for whole, *parts in zip(alone, *shared, strict=True):
+        assert [whole[rank::2] for rank in (0, 1)] == parts
+    assert len(alone[-1]) < task.accumulate
 
 
 def test_an_epoch_holds_every_pair_once(translation):
@@ -213,17 +219,41 @@ def test_the_loss_of_mixed_images_is_that_of_mixed_targets():
     torch.testing.assert_close(found.shown["accuracy"], right)
 
 
-def test_decoding_keeps_the_order(translation):
+def small_model(task):
     torch.manual_seed(0)
     config = ModelConfig(
         encoder=TransformerEncoderConfig(**SIZES), decoder=TransformerDecoderConfig(**SIZES)
     )
-    size = len(translation.segmenters.source.pieces)
-    model = EncoderDecoder(config, size, size).eval()
+    size = len(task.segmenters.source.pieces)
+    return EncoderDecoder(config, size, size)
+
+
+def test_decoding_keeps_the_order(translation):
+    model = small_model(translation).eval()
     order = [7, 3, 250, 0]
     with torch.inference_mode():
         together = translation.decode(model, order)
         assert together == [translation.decode(model, [i])[0] for i in order]
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_processes_that_share_decoding_find_exactly_what_one_finds(translation, world):
+    """They search the very batches that one process would."""
+
+    def scores(hypotheses, references):
+        assert len(hypotheses) == len(references)
+        return {"text": float(zlib.crc32("\n".join(hypotheses).encode()))}
+
+    task = replace(translation, validation=replace(translation.validation, scorer=scores))
+    model = small_model(task).eval()
+
+    def validate(shard):
+        with torch.inference_mode():
+            return task.validate(model, shard)
+
+    alone = validate(ALONE)
+    assert alone["perplexity"] > 1.0
+    assert together(world, validate) == [alone] * world
 
 
 def test_only_a_sampled_corpus_is_cut_anew_in_every_epoch(translation):
