@@ -4,7 +4,7 @@ import logging
 import sys
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from seqtrans.training.trainer import Outcome
 
 talk = logging.getLogger(__name__)
+FAILED_ELSEWHERE = 2  # as where an error was said
 
 
 def train(
@@ -36,22 +37,52 @@ def train(
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Also log for TensorBoard, into the run.")
     ] = False,
+    devices: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes that share the work, each with its own GPU if any."),
+    ] = None,
 ) -> None:
-    """Train the model that a recipe describes."""
-    from seqtrans.training.distributed import join, leave
+    """Train the model that a recipe describes.
 
-    shard = join()
+    On several machines, start it on each by torchrun --nnodes ... -m seqtrans train RECIPE.
+    """
+    from seqtrans.training.contact import speaks_first
+    from seqtrans.training.distributed import join, leave, was_restarted
+    from seqtrans.training.launching import follow_launcher
+
     path = run or Path("runs") / recipe.stem
+    if devices is not None and devices > 1:
+        _launch(devices, recipe, path, settings or [], resume=resume, tensorboard=tensorboard)
+    follow_launcher()
+    shard = join()
+    resume = resume or (was_restarted() and (path / "recipe.yaml").is_file())
     try:
         opened = _resume_run if resume else _new_run
         chosen, directory = opened(recipe, settings or [], path, shard)
         outcome = _train(chosen, directory, shard, is_new=not resume, tensorboard=tensorboard)
+    except SeqtransError as error:
+        if not speaks_first(error):
+            raise typer.Exit(FAILED_ELSEWHERE) from error
+        raise
     finally:
         leave()
     if outcome.signal is not None:
         again = f"seqtrans train {recipe} --run {directory.path} --resume"
         sys.stderr.write(f"go on with: {again}\n" if shard.rank == 0 else "")
         raise typer.Exit(128 + outcome.signal)
+
+
+def _launch(
+    devices: int, recipe: Path, run: Path, settings: list[str], *, resume: bool, tensorboard: bool
+) -> NoReturn:
+    """Start the same command in several processes and leave as they do."""
+    from seqtrans.training.launching import launch
+
+    flags = {"--resume": resume, "--tensorboard": tensorboard}
+    arguments = ["train", str(recipe), "--run", str(run)]
+    arguments += [part for setting in settings for part in ("--set", setting)]
+    arguments += [flag for flag, is_on in flags.items() if is_on]
+    raise typer.Exit(launch(arguments, devices))
 
 
 def _new_run(
@@ -100,6 +131,7 @@ def _train(
     tensorboard: bool,
 ) -> "Outcome":
     from seqtrans.recipe.preparing import check, prepare, removed_on_failure
+    from seqtrans.training.distributed import impatient
     from seqtrans.training.loggers import ConsoleLogger, speaking
     from seqtrans.training.trainer import Trainer
 
@@ -111,13 +143,14 @@ def _train(
             prepared = prepare(recipe, directory, shard)
             check(prepared, recipe, directory)
             console = stack.enter_context(ConsoleLogger())
+            patience = recipe.training.processes.timeout_seconds
             trainer = Trainer(
                 prepared.task,
                 prepared.model,
                 recipe.training,
                 run=directory,
                 loggers=[*loggers, console],
-                shard=shard,
+                shard=impatient(shard, patience),
             )
         trainer.resume()
         outcome = trainer.fit()

@@ -8,6 +8,7 @@ from annotated_types import Ge, Gt, Lt
 from seqtrans.ranges import NonNegative, Positive, PositiveFloat
 from seqtrans.training.early_stopping import StoppingConfig
 from seqtrans.training.optimizer import AdamConfig, OptimizerConfig
+from seqtrans.training.parallel import ProcessesConfig
 from seqtrans.training.precision import Precision
 from seqtrans.training.schedule import InverseSquareRootConfig, ScheduleConfig, build_schedule
 
@@ -51,6 +52,7 @@ class TrainingConfig:
     schedule: ScheduleConfig = field(default_factory=InverseSquareRootConfig)
     validate_every_steps: Positive | None = None  # None: after every epoch
     log_every_steps: Positive = 50
+    processes: ProcessesConfig = field(default_factory=ProcessesConfig)
     stopping: StoppingConfig = field(default_factory=StoppingConfig)
     checkpoints: CheckpointsConfig = field(default_factory=CheckpointsConfig)
 

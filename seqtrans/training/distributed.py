@@ -68,6 +68,11 @@ def join(init_method: str = "env://") -> ProcessShard:
     return ProcessShard(rank, world)
 
 
+def was_restarted() -> bool:
+    """Whether ``torchrun --max-restarts`` started this process in place of one that failed."""
+    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
+
+
 def impatient(shard: ProcessShard, seconds: float) -> ProcessShard:
     """The same processes, which from now on wait for each other no longer than ``seconds``.
 

@@ -1,0 +1,89 @@
+"""Real processes over gloo: what they tell each other, and who speaks when one is gone."""
+
+import os
+import signal
+import time
+
+import pytest
+import torch
+import torch.distributed as dist
+from toy import processes
+
+from seqtrans.errors import TrainingError
+from seqtrans.training import contact
+from seqtrans.training.distributed import impatient, join, leave
+
+TEXTS = ["", "Grüße\n", "x" * 1000]
+
+
+def meet(work, folder, world, *arguments):
+    """Run ``work(shard, ...)`` in processes that have joined; their exit codes."""
+    workers = [
+        processes.Process(target=_join_and, args=(work, folder, rank, world, arguments))
+        for rank in range(world)
+    ]
+    for worker in workers:
+        worker.start()
+    deadline = time.monotonic() + 100
+    for worker in workers:
+        worker.join(max(0.0, deadline - time.monotonic()))
+        worker.kill()
+        worker.join()
+    return [worker.exitcode for worker in workers]
+
+
+def _join_and(work, folder, rank, world, arguments):
+    os.environ.update(RANK=str(rank), WORLD_SIZE=str(world))
+    torch.set_num_threads(1)
+    work(join(f"file://{folder}/rendezvous"), folder, *arguments)
+    dist.barrier()
+    leave()
+
+
+def _gather(shard, folder):
+    found = impatient(shard, 60).gather(TEXTS[shard.rank])
+    assert found == TEXTS == shard.gather(TEXTS[shard.rank])
+    assert shard.sum([shard.rank, 0.5]) == (3.0, 1.5)
+
+
+def test_texts_of_all_processes_are_gathered_by_rank(tmp_path):
+    assert meet(_gather, tmp_path, 3) == [0, 0, 0]
+
+
+def _lose(shard, folder, how):
+    hasty = impatient(shard, 3 if how == "hangs" else 60)
+    hasty.sum([1.0])
+    if shard.rank == 1:
+        _fail(how)
+    try:
+        hasty.sum([1.0])
+    except RuntimeError as error:
+        assert contact.is_lost_contact(error)
+        complaint = contact.lost(error, shard, "step 3, while it counted")
+        if contact.speaks_first(complaint):
+            (folder / f"{shard.rank}").write_text(str(complaint))
+        os._exit(2)  # none is left to meet
+
+
+def _fail(how):
+    if how == "is killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif how == "hangs":
+        time.sleep(100)
+    else:
+        assert contact.speaks_first(TrainingError("its own"))
+        os._exit(3)
+
+
+@pytest.mark.parametrize("how", ["is killed", "hangs"])
+def test_of_those_that_wait_one_says_for_whom_and_where(tmp_path, how):
+    codes = meet(_lose, tmp_path, 3, how)
+    assert [codes[0], codes[2]] == [2, 2]
+    (said,) = [file.read_text() for file in tmp_path.iterdir() if file.name.isdecimal()]
+    assert "step 3, while it counted: process" in said
+    assert f"waited {'too long' if how == 'hangs' else 'in vain'} for process 1 of 3;" in said
+
+
+def test_when_one_fails_and_says_why_the_others_are_silent(tmp_path):
+    assert meet(_lose, tmp_path, 3, "fails") == [2, 3, 2]
+    assert not [file for file in tmp_path.iterdir() if file.name.isdecimal()]
