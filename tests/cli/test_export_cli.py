@@ -125,7 +125,7 @@ def test_a_file_that_would_answer_otherwise_is_refused(home, monkeypatch):
         (["run", "-o", "run.pt"], "run.pt is not a file that can be replaced"),
         (["run", "-o", "x.pt", "--checkpoint", "7"], "run has no checkpoint '7'; it has best, last, "),
         (["translation", "-o", "x.pt"], "translation is a run of task 'translation': only image classifiers can be exported"),
-        (["none", "-o", "x.pt"], "none is not a run directory"),
+        (["none", "-o", "x.pt"], "there is no run directory none"),
     ],
 )  # fmt: skip
 def test_what_can_not_be_exported_is_one_line(home, arguments, message):
