@@ -40,6 +40,8 @@ class BinaryStep(nn.Module):
 
     def forward(self, x: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
         """Apply to every value."""
+        if not torch.is_grad_enabled():  # what is exported can't hold a Python function
+            return _step(x)
         return cast("Tensor", _Step.apply(x))
 
 
@@ -57,7 +59,7 @@ class _Step(torch.autograd.Function):
         ctx: Any,  # noqa: ARG004
         x: Tensor,
     ) -> Tensor:
-        return (x >= 0).to(x.dtype)
+        return _step(x)
 
     @staticmethod
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -65,6 +67,10 @@ class _Step(torch.autograd.Function):
         to_output: Tensor,
     ) -> Tensor:
         return to_output
+
+
+def _step(x: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
+    return (x >= 0).to(x.dtype)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,7 +34,8 @@ class SamePaddedConv(nn.Conv2d):
         self, input: Float[Tensor, "B in_channels height width"]
     ) -> Float[Tensor, "B out_channels rows columns"]:
         if self.stride[0] > 1:
-            height, width = (self._zeros(size) for size in input.shape[2:])
+            # Numbers even where the layer is traced, which makes tensors of sizes.
+            height, width = (self._zeros(int(size)) for size in input.shape[2:])
             before, after = (height // 2, width // 2), (height - height // 2, width - width // 2)
             input = F.pad(input, (before[1], after[1], before[0], after[0]))
         return super().forward(input)

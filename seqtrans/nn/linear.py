@@ -100,8 +100,10 @@ class _OneDnn(torch.autograd.Function):
 
 
 def _suits_onednn(x: Tensor) -> bool:
+    # Not where x is traced, for what is exported must run where there is no oneDNN.
     return (
         x.is_cpu
+        and not torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
         and x.dim() > 1
         and x.numel() > 0
         and x.dtype == torch.float32

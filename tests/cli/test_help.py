@@ -12,7 +12,7 @@ import typer
 from seqtrans.cli import app
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "options.txt"
-COMMANDS = ["train", "translate", "classify", "evaluate", "score", "average", "show"]
+COMMANDS = ["train", "translate", "classify", "evaluate", "export", "score", "average", "show"]
 HEAVY = ["torch", "numpy", "PIL", "sacrebleu", "sentencepiece", "yaml", "matplotlib"]
 
 

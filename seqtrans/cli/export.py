@@ -1,0 +1,57 @@
+"""``seqtrans export``: an image classifier as a file that runs without seqtrans."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from seqtrans.cli.options import Checkpoint, Run
+from seqtrans.errors import ExportError
+
+if TYPE_CHECKING:
+    from seqtrans.export.writing import FormatName
+
+
+def export(
+    run: Run,
+    *,
+    output_format: Annotated[
+        Literal["onnx", "torchscript", "pt2"] | None,
+        typer.Option("--format", help="Kind of file; pt2 is torch.export's. [as --output ends]"),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="File that appears once it was checked. [RUN/model.onnx, .ts.pt or .pt2]",
+        ),
+    ] = None,
+    checkpoint: Checkpoint = "best",
+) -> None:
+    """Write an image classifier for use without seqtrans.
+
+    The file is ONNX, TorchScript or what torch.export writes (pt2). Into it go images as float32
+    (batch, channels, height, width) with pixels from 0 to 255, any number at once; it normalises
+    them itself. Out come logits in fp32 (softmax makes probabilities of them). Names of the
+    classes, size, mean and deviation are stored in it: as metadata of ONNX, each value as JSON;
+    as the extra file metadata.json of the others.
+
+    The file is loaded again and must give the model's logits, within 0.0001 of the largest, and
+    classes, for random images and up to 64 of the run's own, or it is not kept.
+    """
+    from seqtrans.recipe.exporting import export_run
+    from seqtrans.training.loggers import speaking
+
+    with speaking():
+        export_run(run, output_format or _as_named(output), output, checkpoint)
+
+
+def _as_named(output: Path | None) -> "FormatName":
+    kinds: dict[str, FormatName] = {
+        ".onnx": "onnx", ".pt": "torchscript", ".ts": "torchscript", ".pt2": "pt2",
+    }  # fmt: skip
+    kind = kinds.get(output.suffix) if output else None
+    if kind is None:
+        raise ExportError("say --format onnx, torchscript or pt2, or -o with a name that ends so")
+    return kind

@@ -1,0 +1,1 @@
+"""Image classifiers as files that run without seqtrans: ONNX, TorchScript, ``torch.export``."""
