@@ -9,7 +9,6 @@ from annotated_types import Ge, Gt, Lt
 from seqtrans.ranges import NonNegative, Positive, PositiveFloat
 from seqtrans.training.early_stopping import StoppingConfig
 from seqtrans.training.optimizer import AdamConfig, OptimizerConfig
-from seqtrans.training.parallel import ProcessesConfig
 from seqtrans.training.precision import Precision
 from seqtrans.training.schedule import InverseSquareRootConfig, ScheduleConfig, build_schedule
 
@@ -30,6 +29,23 @@ class CheckpointsConfig:
             raise ValueError(
                 f"average_best {self.average_best} needs keep_best of as many, not {self.keep_best}"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessesConfig:
+    """How several processes train together; one alone needs none of it."""
+
+    sharding: Literal["none", "full"] = "none"
+    """none: every process holds all weights (DDP, arXiv:2006.15704). full: each keeps an Nth of
+    weights, gradients and moments, and fetches the others layer by layer (FSDP,
+    arXiv:2304.11277): for what is too large for one device. Validation needs all weights."""
+    communication: Literal["fp32", "bf16"] = "fp32"
+    """Precision in which gradients travel; bf16 halves the traffic and rounds."""
+    batch: Literal["shared", "each"] = "shared"
+    """shared: processes divide the micro-batches of ``accumulate`` among them, so that an update
+    is the same whatever their number. each: every process takes so many of its own."""
+    timeout_seconds: PositiveFloat = 600.0
+    """The longest wait for another process while training; then all stop with one message."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,133 +4,143 @@ Either way the gradient is the mean over the processes of what each computed.
 """
 
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
+import torch.distributed as dist
 from torch import nn
 
-from seqtrans.ranges import PositiveFloat
 from seqtrans.shapes import Tensor
+from seqtrans.training.compilation import Compiled
+from seqtrans.training.config import ProcessesConfig, TrainingConfig
 from seqtrans.training.distributed import ProcessShard
 
 
-@dataclass(frozen=True, kw_only=True)
-class ProcessesConfig:
-    """How several processes train together; one alone needs none of it."""
-
-    sharding: Literal["none", "full"] = "none"
-    """none: every process holds all weights (DDP, arXiv:2006.15704). full: each keeps an Nth of
-    weights, gradients and moments, and fetches the others layer by layer (FSDP,
-    arXiv:2304.11277): for what is too large for one device. Validation needs all weights."""
-    communication: Literal["fp32", "bf16"] = "fp32"
-    """Precision in which gradients travel; bf16 halves the traffic and rounds."""
-    batch: Literal["shared", "each"] = "shared"
-    """shared: processes divide the micro-batches of ``accumulate`` among them, so that an update
-    is the same whatever their number. each: every process takes so many of its own."""
-    timeout_seconds: PositiveFloat = 600.0
-    """The longest wait for another process while training; then all stop with one message."""
-
-
-class Parallel(Protocol):
-    """A model as several processes train it."""
+class Replica(Protocol):
+    """A model as training calls it."""
 
     @property
     def module(self) -> nn.Module:
-        """What to call while training."""
+        """What to call for a loss to learn from."""
         ...
 
-    def syncing(self, *, if_: bool) -> Any:
-        """A context for a backward pass; gradients are averaged over processes only if so."""
+    def sharing(self, *, only_if: bool) -> AbstractContextManager[None]:
+        """Within, a backward pass averages gradients over all processes; or not yet."""
         ...
 
-    def whole(self) -> Any:
-        """A context within which every process holds all weights, for any use but training."""
+    def whole(self) -> AbstractContextManager[None]:
+        """Within, every process holds the same whole model, for any use but training."""
         ...
 
 
-def parallelise(model: nn.Module, config: ProcessesConfig, shard: ProcessShard) -> Parallel:
-    """Prepare ``model`` for training by all processes; before its optimizer is made."""
+def shard_weights(model: nn.Module, config: ProcessesConfig, shard: ProcessShard) -> None:
+    """Leave each process its part of each weight, where ``config`` wants it; else nothing.
+
+    The parameters of ``model`` become others, ``DTensor``: do it before anything refers to them.
+    Layers are fetched one after the other, the rest of the model at once.
+    """
+    if shard.world == 1 or config.sharding == "none":
+        return
+    from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+
+    kind = next(model.parameters()).device.type
+    mesh = (
+        DeviceMesh.from_group(shard.group, kind)
+        if shard.group is not None
+        else init_device_mesh(kind, (shard.world,))
+    )
+    reduced = torch.bfloat16 if config.communication == "bf16" else None
+    policy = MixedPrecisionPolicy(reduce_dtype=reduced)
+    for part in (*_layers(model), model):
+        fully_shard(part, mesh=mesh, mp_policy=policy)
+
+
+def replicate(model: nn.Module, config: TrainingConfig, shard: ProcessShard) -> Replica:
+    """The model for training by all processes, compiled where that is wanted.
+
+    What it returns holds on to which parameters learn; after a change of that make it anew.
+    """
     if shard.world == 1:
-        return Alone(model)
-    return (Sharded if config.sharding == "full" else Replicated)(model, config, shard)
+        return Alone(_compiled(model, config))
+    if config.processes.sharding == "full":
+        return Sharded(model, _compiled(model, config))
+    parallel = nn.parallel.DistributedDataParallel(
+        model, process_group=shard.group, gradient_as_bucket_view=True
+    )
+    if config.processes.communication == "bf16":
+        from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
+
+        parallel.register_comm_hook(shard.group, bf16_compress_hook)
+    return Replicated(parallel, _compiled(parallel, config), shard)
 
 
+@dataclass(frozen=True)
 class Alone:
-    """One process: nothing to do."""
+    """One process has nothing to share; see ``Replica``."""
 
-    def __init__(self, model: nn.Module) -> None:
-        self.module = model
+    module: nn.Module
 
     @contextmanager
-    def syncing(self, *, if_: bool) -> Generator[None]:
-        """See ``Parallel.syncing``."""
-        del if_
+    def sharing(self, *, only_if: bool) -> Generator[None]:
+        """See ``Replica.sharing``."""
+        del only_if
         yield
 
     @contextmanager
     def whole(self) -> Generator[None]:
-        """See ``Parallel.whole``."""
+        """See ``Replica.whole``."""
         yield
 
 
-class Replicated(Alone):
-    """Every process holds all of the model: ``DistributedDataParallel``."""
+@dataclass(frozen=True)
+class Replicated:
+    """Every process holds all of the model; see ``Replica``.
 
-    def __init__(self, model: nn.Module, config: ProcessesConfig, shard: ProcessShard) -> None:
-        self.module = nn.parallel.DistributedDataParallel(
-            model, process_group=shard.group, gradient_as_bucket_view=True
-        )
-        if config.communication == "bf16":
-            from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
-
-            self.module.register_comm_hook(shard.group, bf16_compress_hook)
-
-    @contextmanager
-    def syncing(self, *, if_: bool) -> Generator[None]:
-        """See ``Parallel.syncing``."""
-        if if_:
-            yield
-            return
-        with self.module.no_sync():
-            yield
-
-
-class Sharded(Alone):
-    """Every process keeps a part of each weight: ``fully_shard``, by layer and for the rest.
-
-    The model itself is changed: its parameters become ``DTensor``.
+    Batch normalisation normalises every micro-batch by itself, in whichever process, so that the
+    gradient is that of one process. The running statistics are those of the first process: it
+    saves them, and all judge by them.
     """
 
-    def __init__(self, model: nn.Module, config: ProcessesConfig, shard: ProcessShard) -> None:
-        from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
-        from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
-
-        kind = next(model.parameters()).device.type
-        mesh = (
-            DeviceMesh.from_group(shard.group, kind)
-            if shard.group is not None
-            else init_device_mesh(kind, (shard.world,))
-        )
-        reduced = torch.bfloat16 if config.communication == "bf16" else None
-        policy = MixedPrecisionPolicy(reduce_dtype=reduced)
-        for layer in _layers(model):
-            fully_shard(layer, mesh=mesh, mp_policy=policy)
-        self.module = fully_shard(model, mesh=mesh, mp_policy=policy)
+    parallel: nn.parallel.DistributedDataParallel
+    module: nn.Module
+    shard: ProcessShard
 
     @contextmanager
-    def syncing(self, *, if_: bool) -> Generator[None]:
-        """See ``Parallel.syncing``."""
-        self.module.set_requires_gradient_sync(if_)
+    def sharing(self, *, only_if: bool) -> Generator[None]:
+        """See ``Replica.sharing``."""
+        with nullcontext() if only_if else self.parallel.no_sync():
+            yield
+
+    @contextmanager
+    def whole(self) -> Generator[None]:
+        """See ``Replica.whole``: with the buffers of the first process."""
+        for buffer in self.parallel.module.buffers():
+            dist.broadcast(buffer, src=0, group=self.shard.group)
+        yield
+
+
+@dataclass(frozen=True)
+class Sharded:
+    """Every process keeps a part of each weight; see ``Replica``."""
+
+    parallel: Any  # an FSDPModule
+    module: nn.Module
+
+    @contextmanager
+    def sharing(self, *, only_if: bool) -> Generator[None]:
+        """See ``Replica.sharing``."""
+        self.parallel.set_requires_gradient_sync(only_if)
         yield
 
     @contextmanager
     def whole(self) -> Generator[None]:
-        """See ``Parallel.whole``; processes may then call the model unequally often."""
+        """See ``Replica.whole``; processes may then call the model unequally often."""
         from torch.distributed.fsdp import FSDPModule
 
-        parts = [part for part in self.module.modules() if isinstance(part, FSDPModule)]
+        parts = [part for part in self.parallel.modules() if isinstance(part, FSDPModule)]
         for part in parts:
             part.set_reshard_after_forward(False, recurse=False)
             part.unshard()
@@ -139,7 +149,7 @@ class Sharded(Alone):
         finally:
             for part in parts:
                 part.reshard()
-                part.set_reshard_after_forward(part is not self.module, recurse=False)
+                part.set_reshard_after_forward(part is not self.parallel, recurse=False)
 
 
 def gathered(tensor: Tensor) -> Tensor:
@@ -157,6 +167,10 @@ def assign(target: Tensor, source: Tensor) -> None:
         source = source.to(target.device, target.dtype)
         source = distribute_tensor(source, mesh, placements, src_data_rank=None)
     target.copy_(source)
+
+
+def _compiled(model: nn.Module, config: TrainingConfig) -> nn.Module:
+    return Compiled(model) if config.compile else model
 
 
 def _layers(model: nn.Module) -> Iterator[nn.Module]:
