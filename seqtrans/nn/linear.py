@@ -70,10 +70,11 @@ def multiply_transposed(
 ) -> Float[Tensor, "before after"]:
     """``a.T @ b`` by ``multiply``, without gradient.
 
-    oneDNN reads the second factor of a product as it lies, but the first, here transposed, must
-    be copied; so the narrower of the two comes first, and the result may lie transposed.
+    In fp32 oneDNN reads the second factor of a product as it lies, but the first, here
+    transposed, must be copied; so the narrower of the two comes first, and the result may lie
+    transposed.
     """
-    if a.size(1) <= b.size(1):
+    if a.size(1) <= b.size(1) or not _suits_onednn(a):
         return multiply(a.t(), b.t())
     return multiply(b.t(), a.t()).t()
 
