@@ -37,6 +37,7 @@ SEARCH = ("tests/parity/test_beam.py", "tests/contracts/test_searchers.py")
 UPDATES = ("tests/parity/test_gradient_sums.py", "tests/unit/test_training.py")
 TASKS = ("tests/contracts/test_tasks.py",)
 AUGMENTING = ("tests/unit/test_image_augmentation.py",)
+TUNING = ("tests/unit/test_fine_tuning.py",)
 IMAGE_FILES = ("tests/unit/test_image_files.py",)
 
 MUTANTS = (
@@ -144,6 +145,48 @@ MUTANTS = (
         "(seed, epoch, 1)",
         "(seed, 0, 1)",
         AUGMENTING,
+    ),
+    Mutant(
+        "what is thawed stays frozen",
+        "seqtrans/training/trainer.py",
+        "self.freezing.enter(self.state.epoch)",
+        "self.freezing.enter(0)",
+        TUNING,
+    ),
+    Mutant(
+        "statistics of frozen parts move",
+        "seqtrans/training/freezing.py",
+        "module.training = False",
+        "pass",
+        TUNING,
+    ),
+    Mutant(
+        "what thaws later shares a group of the optimizer",
+        "seqtrans/training/optimizer.py",
+        "rates[name], begin",
+        "rates[name], 0",
+        TUNING,
+    ),
+    Mutant(
+        "the first pattern of a rate counts",
+        "seqtrans/training/optimizer.py",
+        "in factors.items():",
+        "in reversed(factors.items()):",
+        TUNING,
+    ),
+    Mutant(
+        "Adafactor's cap not scaled",
+        "seqtrans/training/optimizer.py",
+        "rate = min(rate, 1.0 / math.sqrt(step))",
+        "pass",
+        TUNING,
+    ),
+    Mutant(
+        "images judged at their own size",
+        "seqtrans/data/images/epochs.py",
+        "normalise(resize(images, new_size), normalisation)",
+        "normalise(images, normalisation)",
+        ("tests/unit/test_image_sizes.py",),
     ),
     Mutant(
         "a pickle may name any function",

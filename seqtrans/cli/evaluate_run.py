@@ -38,7 +38,8 @@ def evaluate_run(path: Path, checkpoint: str, output_format: Literal["table", "j
                 f"{path / 'recipe.yaml'}: data.test is null: name the test images there"
             )
         images = read_like(files, classifier.facts, "test")
-        found = judge(classifier.model, images, classifier.facts.normalisation)
+        normalisation, resize = classifier.facts.normalisation, classifier.recipe.data.resize
+        found = judge(classifier.model, images, normalisation, resize)
         report = {"checkpoint": classifier.checkpoint.name, **_report(found)}
         text = json.dumps(report, indent=1, ensure_ascii=False) + "\n"
         sys.stdout.write(_table(found.confusion) if output_format == "table" else text)

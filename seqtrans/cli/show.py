@@ -63,13 +63,15 @@ def _classification(settings: "ClassificationRecipe", directory: "RunDirectory")
 
     facts = known_facts(directory)
     channels, height, width = facts.shape
+    seen = facts.seen(settings.data.resize)
     named = ", ".join(facts.classes[:SHOWN_CLASSES])
     more = ", ..." if len(facts.classes) > SHOWN_CLASSES else ""
     return [
         f"classes      {len(facts.classes):,}: {named}{more}",
-        f"images       {height} x {width} pixels, {channels} channel{'s'[: channels - 1]}",
+        f"images       {height} x {width} pixels, {channels} channel{'s'[: channels - 1]}"
+        + (f", seen at {seen.height} x {seen.width}" if settings.data.resize else ""),
         f"model        {settings.model.kind}",
-        *_parameters(build_untrained(settings.model, facts)),
+        *_parameters(build_untrained(settings.model, seen, len(facts.classes))),
     ]
 
 

@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 import json
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
@@ -105,6 +105,8 @@ def _inside(hint: Any, part: str | int) -> Any:
         if typing.get_origin(bare(option)) is tuple and isinstance(part, int):
             items = typing.get_args(bare(option))
             return items[0] if items[-1] is ... else items[min(part, len(items) - 1)]
+        if typing.get_origin(bare(option)) is Mapping:
+            return typing.get_args(bare(option))[1]
     return None
 
 

@@ -9,6 +9,7 @@ from seqtrans.data.images.epochs import ImageEpochs
 from seqtrans.errors import CheckpointError
 from seqtrans.models.images.config import ImageModelConfig, build_image_model
 from seqtrans.models.images.perceptron import PerceptronConfig
+from seqtrans.models.images.shape import ImageShape
 from seqtrans.models.images.timm_model import TimmConfig
 from seqtrans.recipe.image_sets import ImageFacts, ImageSets, stored_facts
 from seqtrans.recipe.images import ClassificationRecipe
@@ -42,6 +43,7 @@ def build_classification(
             recipe.training.seed,
             sets.facts.normalisation,
             recipe.data.augmentation,
+            recipe.data.resize,
         ),
         validation=validation,
         accumulate=recipe.training.accumulate,
@@ -72,7 +74,7 @@ def load_classifier(path: Path, checkpoint: str = "best") -> Classifier:
     config = recipe.model
     if isinstance(config, PerceptronConfig):
         config = replace(config, output="logits")
-    model = build_untrained(config, facts)
+    model = build_untrained(config, facts.seen(recipe.data.resize), len(facts.classes))
     fill(model, weights, str(chosen))
     return Classifier(recipe, facts, model.eval(), chosen)
 
@@ -89,7 +91,7 @@ def known_facts(run: RunDirectory) -> ImageFacts:
     return facts
 
 
-def build_untrained(config: ImageModelConfig, facts: ImageFacts) -> nn.Module:
+def build_untrained(config: ImageModelConfig, image: ImageShape, num_classes: int) -> nn.Module:
     """A model to be filled with weights; none are downloaded.
 
     Raises:
@@ -97,4 +99,4 @@ def build_untrained(config: ImageModelConfig, facts: ImageFacts) -> nn.Module:
     """
     if isinstance(config, TimmConfig):
         config = replace(config, pretrained=False)
-    return build_image_model(config, facts.image, len(facts.classes))
+    return build_image_model(config, image, num_classes)

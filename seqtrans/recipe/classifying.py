@@ -12,6 +12,7 @@ from seqtrans.data.images.folder import FolderFiles
 from seqtrans.data.images.normalisation import normalise
 from seqtrans.data.images.pillow import Fitting, UnreadableImageError, decode
 from seqtrans.data.images.preprocess import read_prepared
+from seqtrans.data.images.resizing import resize
 from seqtrans.errors import CheckpointError, DataError
 from seqtrans.models.images.pretrained import class_names, load_pretrained, timm_input
 from seqtrans.models.images.published import InputSpec, build_network
@@ -87,7 +88,8 @@ def _of_run(found: Classifier) -> ReadyClassifier:
             pixels = decode(path, fitting)
         except UnreadableImageError as error:
             raise DataError(f"{path}: no image that can be read: {error}") from error
-        return normalise(torch.from_numpy(pixels)[None], found.facts.normalisation)[0]
+        seen = resize(torch.from_numpy(pixels)[None], found.recipe.data.resize)
+        return normalise(seen, found.facts.normalisation)[0]
 
     return ReadyClassifier(found.model, found.facts.classes, read)
 

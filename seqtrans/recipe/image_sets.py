@@ -8,6 +8,7 @@ from seqtrans import config
 from seqtrans.data.images.files import ImageFiles, read_images
 from seqtrans.data.images.image_set import ImageSet, split
 from seqtrans.data.images.normalisation import Normalisation, measure
+from seqtrans.data.images.resizing import ResizeConfig
 from seqtrans.errors import CheckpointError, DataError, RecipeError
 from seqtrans.files import write_atomically
 from seqtrans.models.images.shape import ImageShape
@@ -17,6 +18,7 @@ from seqtrans.training.run_directory import RunDirectory
 talk = logging.getLogger(__name__)
 
 SPLIT_SEED = 0
+LIMIT_SEED = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,10 +32,12 @@ class ImageFacts:
     normalisation: Normalisation
     """Mean and deviation of every channel of the training images."""
 
-    @property
-    def image(self) -> ImageShape:
-        """``shape`` as models take it."""
-        return ImageShape(*self.shape)
+    def seen(self, resize: ResizeConfig | None) -> ImageShape:
+        """What an image measures when the model sees it: ``shape``, or another height and width."""
+        channels, height, width = self.shape
+        return ImageShape(
+            channels, resize.height if resize else height, resize.width if resize else width
+        )
 
 
 @dataclass(frozen=True)
@@ -60,14 +64,24 @@ def load_image_sets(data: ImageDataConfig, stored: ImageFacts | None) -> ImageSe
     talk.info("training: %s", report)
     facts = stored or _facts(data, train)
     _check_shape(train, facts, "training")
-    if not isinstance(data.validation, FractionConfig):
-        return ImageSets(train, read_like(data.validation, facts, "validation"), facts)
-    try:
-        train, validation = split(train, data.validation.fraction, SPLIT_SEED)
-    except ValueError as error:
-        raise RecipeError(f"data.validation: {error}") from error
-    talk.info("validation: %s of these", f"{len(validation):,}")
-    return ImageSets(train, validation, facts)
+    if isinstance(data.validation, FractionConfig):
+        try:
+            train, validation = split(train, data.validation.fraction, SPLIT_SEED)
+        except ValueError as error:
+            raise RecipeError(f"data.validation: {error}") from error
+        talk.info("validation: %s of these", f"{len(validation):,}")
+    else:
+        validation = read_like(data.validation, facts, "validation")
+    return ImageSets(_limited(train, data.limit), validation, facts)
+
+
+def _limited(train: ImageSet, limit: int | None) -> ImageSet:
+    """At most so many images, of each class alike."""
+    if limit is None or limit >= len(train):
+        return train
+    _, kept = split(train, limit / len(train), LIMIT_SEED)
+    talk.info("learning from %s of these", f"{len(kept):,}")
+    return kept
 
 
 def read_like(files: ImageFiles, facts: ImageFacts, name: str) -> ImageSet:

@@ -9,6 +9,7 @@ from annotated_types import Gt, Lt
 from seqtrans.data.images.augment import AugmentConfig
 from seqtrans.data.images.files import ImageFiles
 from seqtrans.data.images.normalisation import Normalisation
+from seqtrans.data.images.resizing import ResizeConfig
 from seqtrans.models.images.config import ImageModelConfig
 from seqtrans.models.images.inception_v3 import InceptionV3Config
 from seqtrans.models.images.perceptron import PerceptronConfig
@@ -35,6 +36,12 @@ class ImageDataConfig:
     """Images to judge by while training, of their own or set aside from ``train``."""
     test: ImageFiles | None = None
     """Images to judge by at the end, by ``seqtrans evaluate``."""
+    limit: Positive | None = None
+    """Most images to learn from, of each class alike and the same ones whatever the seed, once
+    those for validation are set aside; null: all."""
+    resize: ResizeConfig | None = None
+    """Another size for the model to see images at, in training and whenever it is used, made of
+    each batch; null: their own."""
     normalisation: Normalisation | None = None
     """Mean and deviation of every channel; null: measured on all of ``train``."""
     augmentation: AugmentConfig = field(default_factory=AugmentConfig)

@@ -7,6 +7,7 @@ from torch import nn
 
 from seqtrans.data.images.image_set import ImageSet
 from seqtrans.data.images.normalisation import Normalisation
+from seqtrans.data.images.resizing import ResizeConfig
 from seqtrans.evaluation.confusion import Confusion, confusion
 from seqtrans.tasks.classification import classify, suited
 
@@ -35,15 +36,21 @@ class Judgement(NamedTuple):
 
 
 @torch.inference_mode()
-def judge(model: nn.Module, images: ImageSet, normalisation: Normalisation) -> Judgement:
+def judge(
+    model: nn.Module,
+    images: ImageSet,
+    normalisation: Normalisation,
+    new_size: ResizeConfig | None = None,
+) -> Judgement:
     """Classify images and compare with their labels.
 
     Args:
         model: What classifies, in evaluation mode.
         images: What to classify, at least one image.
         normalisation: That of the images it learnt from.
+        new_size: The size that the model sees; None: that of the images.
     """
-    logits = classify(model, suited(images, model), normalisation)
+    logits = classify(model, suited(images, model), normalisation, new_size)
     probabilities, called = logits.softmax(dim=1).max(dim=1)
     wrong = (called != images.labels).nonzero()[:, 0].tolist()
     mistakes = [

@@ -1,5 +1,6 @@
 """How to train: everything under ``training:`` in a recipe."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -46,7 +47,14 @@ class TrainingConfig:
     clip_norm: PositiveFloat | None = 1.0  # of the whole gradient; None: never clipped
     accumulate: Positive = 1  # micro-batches per update
     ema_decay: Annotated[float, Gt(0.0), Lt(1.0)] | None = None  # None: no moving average
-    freeze: tuple[str, ...] = ()  # name patterns of what does not learn: "encoder.*"
+    freeze: tuple[str, ...] = ()
+    """Name patterns of what does not learn, and keeps its statistics: ``"encoder.*"``."""
+    thaw: Mapping[str, Annotated[int, Ge(2)]] = field(default_factory=dict[str, int])
+    """Name patterns of what is frozen at first, and the epoch in which it begins to learn, counted
+    from 1: ``{"encoder.*": 2}``."""
+    learning_rates: Mapping[str, PositiveFloat] = field(default_factory=dict[str, float])
+    """Factors of the learning rate by name pattern: ``{"encoder.*": 0.1}``; the last one that
+    matches a parameter counts, and 1 where none does."""
     optimizer: OptimizerConfig = field(default_factory=AdamConfig)
     schedule: ScheduleConfig = field(default_factory=InverseSquareRootConfig)
     validate_every_steps: Positive | None = None  # None: after every epoch

@@ -1,7 +1,9 @@
 """Optimizers and what they apply to."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, assert_never
+from typing import Any, Literal, assert_never
 
 import torch
 from torch import nn
@@ -9,6 +11,7 @@ from torch.nn import Parameter
 from torch.optim import SGD, Adafactor, Adam, AdamW, Optimizer
 
 from seqtrans.ranges import NonNegativeFloat, PositiveFloat, Probability
+from seqtrans.training.patterns import matching
 
 FUSED_DEVICES = frozenset({"cpu", "cuda", "xpu", "mps"})
 
@@ -67,23 +70,70 @@ class AdafactorConfig:
 OptimizerConfig = AdamConfig | AdamWConfig | SgdConfig | AdafactorConfig
 
 
-def build_optimizer(config: OptimizerConfig, model: nn.Module) -> Optimizer:
-    """The optimizer a config describes, for every parameter of ``model`` that is not frozen.
+def build_optimizer(
+    config: OptimizerConfig,
+    model: nn.Module,
+    factors: Mapping[str, float] | None = None,
+    learning: Mapping[str, float] | None = None,
+) -> Optimizer:
+    """The optimizer a config describes. Those without a gradient are passed over at every step.
 
     Weight decay spares tensors of fewer than two dimensions: biases and the gains of
     normalisations have no scale that it could keep small without harm. Embeddings decay.
+
+    Args:
+        config: Which.
+        model: Whose parameters it moves.
+        factors: Of the learning rate, by name pattern; the last that matches a parameter counts.
+        learning: By name of the parameters it moves, the epoch in which they begin to learn; None:
+            all that are not frozen.
+
+    Raises:
+        TrainingError: A pattern matches no parameter.
     """
-    parameters = [p for p in model.parameters() if p.requires_grad]
+    named = dict(model.named_parameters())
+    rates = _factors(named, factors or {})
+    if learning is None:
+        learning = {name: 0 for name, p in named.items() if p.requires_grad}
     decay = 0.0 if isinstance(config, AdamConfig) else config.weight_decay
-    groups = [
-        {"params": members, "weight_decay": group_decay}
-        for members, group_decay in (
-            ([p for p in parameters if p.ndim >= 2], decay),
-            ([p for p in parameters if p.ndim < 2], 0.0),
-        )
-        if members
-    ]
-    fused = _can_fuse(parameters)
+    groups: dict[tuple[float, float, float], list[Parameter]] = {}
+    for name, begin in learning.items():
+        # PyTorch's fused SGD wants momentum of all parameters of a group, or of none.
+        kind = decay if named[name].ndim >= 2 else 0.0, rates[name], begin
+        groups.setdefault(kind, []).append(named[name])
+    return _build(
+        config,
+        [
+            {"params": members, "weight_decay": weight_decay, "factor": factor}
+            for (weight_decay, factor, _), members in groups.items()
+        ],
+    )
+
+
+def set_rates(optimizer: Optimizer, rate: float, step: int) -> None:
+    """Give every group its learning rate: ``rate`` times the group's factor.
+
+    Args:
+        optimizer: One that ``build_optimizer`` made.
+        rate: Of the schedule.
+        step: Of the update to come, from 1. Adafactor's rate is ``1 / sqrt(step)`` where that is
+            less; a factor applies to it too, as far as it makes it smaller.
+    """
+    if isinstance(optimizer, Adafactor):
+        rate = min(rate, 1.0 / math.sqrt(step))
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["factor"]
+
+
+def _factors(named: Mapping[str, Parameter], factors: Mapping[str, float]) -> dict[str, float]:
+    rates = dict.fromkeys(named, 1.0)
+    for pattern, factor in factors.items():
+        rates.update(dict.fromkeys(matching(pattern, named, "learning_rates", "parameter"), factor))
+    return rates
+
+
+def _build(config: OptimizerConfig, groups: list[dict[str, Any]]) -> Optimizer:
+    fused = _can_fuse([p for group in groups for p in group["params"]])
     lr = config.learning_rate
     match config:
         case AdamConfig():

@@ -5,8 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from seqtrans.cli import main
+from seqtrans.models.images.efficientnet_lite import EfficientNetLite, EfficientNetLiteConfig
+from seqtrans.models.images.shape import ImageShape
 from seqtrans.training.run_directory import open_run
 
 RECIPES = sorted((Path(__file__).resolve().parents[2] / "recipes" / "images").glob("*.yaml"))
@@ -26,12 +29,20 @@ def stand_ins(folder, kind):
         pixels = draw.integers(0, 256, (60, 28, 28), dtype=np.uint8)
         files = {"images": idx(folder / "i", pixels), "labels": idx(folder / "l", labels)}
         return [f"data.{part}.{k}={v}" for part in ("train", "test") for k, v in files.items()]
-    if kind == "cifar10":
+    if kind in ("cifar10", "finetune"):
         rows = draw.integers(0, 256, (60, 3073), dtype=np.uint8)
         rows[:, 0] = labels
         (folder / "batch.bin").write_bytes(rows.tobytes())
-        return [f"data.{part}.files=[{folder / 'batch.bin'}]" for part in ("train", "test")]
+        files = [f"data.{part}.files=[{folder / 'batch.bin'}]" for part in ("train", "test")]
+        return files if kind == "cifar10" else [*files, f"init_from={weights_of_lite0(folder)}"]
     return []
+
+
+def weights_of_lite0(folder):
+    """Those of 1,000 classes, as they are published, but untrained."""
+    model = EfficientNetLite(EfficientNetLiteConfig(), ImageShape(3, 224, 224), 1000)
+    torch.save(model.state_dict(), folder / "lite0.pth")
+    return folder / "lite0.pth"
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)

@@ -14,6 +14,8 @@ from toy import processes, toy_task, toy_trainer, weights
 
 from seqtrans.training.distributed import ALONE, ProcessShard, join, leave
 
+THAWING = {"max_steps": 12, "thaw": {"hidden.*": 2}, "learning_rates": {"norm.*": 0.3}}
+
 
 def double(trainer):
     trainer.raw_model.double()
@@ -75,7 +77,10 @@ def _update_together(rank, folder):
     together = toy_trainer(shard=shard, max_steps=12, validate_every_steps=5)
     together.raw_model.seen.zero_()
     together.fit()
+    thawed = toy_trainer(shard=shard, **THAWING)
+    thawed.fit()
     result = {
+        "thawed": weights(thawed),
         "weights": weights(trainer),
         "shown": shown(trainer),
         "fitted": weights(together),
@@ -107,6 +112,13 @@ def test_two_uneven_processes_equal_one_batch(pair):
         torch.testing.assert_close(
             found["weights"], weights(whole_update(3)), atol=1e-12, rtol=1e-12
         )
+
+
+def test_two_processes_thaw_like_one(pair):
+    alone = toy_trainer(**THAWING)
+    alone.fit()
+    for found in pair:
+        torch.testing.assert_close(found["thawed"], weights(alone), atol=1e-5, rtol=1e-4)
 
 
 def test_two_uneven_processes_log_means_over_both(pair):

@@ -8,7 +8,7 @@ from torch import nn
 from toy import ToyModel
 
 from seqtrans.errors import CheckpointError, TrainingError
-from seqtrans.training.freezing import freeze
+from seqtrans.training.freezing import Freezing
 from seqtrans.training.moments import named_moments, restore_moments
 from seqtrans.training.moving_average import MovingAverage
 from seqtrans.training.optimizer import (
@@ -116,14 +116,14 @@ def test_moments_of_parameters_that_are_not_trained_here_are_refused():
     model(torch.randint(0, 9, (4, 5))).sum().backward()
     optimizer.step()
     saved = named_moments(model, optimizer)
-    freeze(model, ["norm.*"])
+    Freezing(model, ["norm.*"]).enter(0)
     with pytest.raises(CheckpointError, match=r"here trained norm\.bias, which is not trained"):
         restore_moments(model, build_optimizer(AdamConfig(), model), saved, "here")
 
 
 def test_freezing_takes_exactly_the_matching_parameters_out():
     model = ToyModel()
-    assert freeze(model, ["norm.*", "hidden.bias"]) == 3
+    Freezing(model, ["norm.*", "hidden.bias"]).enter(0)
     frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
     assert frozen == {"norm.weight", "norm.bias", "hidden.bias"}
     optimizer = build_optimizer(AdamConfig(), model)
@@ -132,10 +132,10 @@ def test_freezing_takes_exactly_the_matching_parameters_out():
 
 
 def test_a_pattern_that_matches_nothing_is_an_error_that_helps():
-    with pytest.raises(TrainingError, match=r"no parameter matches 'hiden\.weight'.*hidden\.w"):
-        freeze(ToyModel(), ["hiden.weight"])
+    with pytest.raises(TrainingError, match=r"matches 'hiden\.weight'; there are hidden\.weight"):
+        Freezing(ToyModel(), ["hiden.weight"])
     with pytest.raises(TrainingError, match="leave no parameter to train"):
-        freeze(ToyModel(), ["*"])
+        Freezing(ToyModel(), ["*"])
 
 
 def test_the_moving_average_is_the_weighted_mean_of_all_weights_so_far():

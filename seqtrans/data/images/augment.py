@@ -4,11 +4,13 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
+import torch
 from annotated_types import Ge, Le
 from jaxtyping import Integer
 
 from seqtrans.data.images.draws import Draw, Draws
 from seqtrans.data.images.normalisation import Normalisation, normalise
+from seqtrans.data.images.resizing import ResizeConfig, resize
 from seqtrans.data.images.transforms import crop_padded, cut_out, flip, rotate
 from seqtrans.ranges import Fraction, NonNegative, NonNegativeFloat
 from seqtrans.shapes import Float, Shaped, Tensor, UInt8
@@ -25,7 +27,8 @@ class AugmentConfig:
     rotate: Annotated[float, Ge(0.0), Le(180.0)] = 0.0
     """Most degrees an image is turned either way; any angle is as likely."""
     cutout: NonNegative = 0
-    """Side in pixels of a square anywhere in the image that becomes the mean (arXiv:1708.04552)."""
+    """Side of a square anywhere in the image that becomes the mean (arXiv:1708.04552), in pixels
+    as the model sees them: of the new size where images are resized."""
     mixup: NonNegativeFloat = 0.0
     """Images are mixed with another's by a share drawn from Beta(mixup, mixup), if not 0
     (arXiv:1710.09412)."""
@@ -37,8 +40,9 @@ def augment(
     draws: Draws,
     config: AugmentConfig,
     normalisation: Normalisation,
-) -> Float[Tensor, "B channels height width"]:
-    """Change and normalise the images of a batch, each by itself: all but ``mixup``.
+    new_size: ResizeConfig | None = None,
+) -> Float[Tensor, "B channels new_height new_width"]:
+    """Change, resize and normalise the images of a batch, each by itself: all but ``mixup``.
 
     Args:
         images: Pixels; may be overwritten.
@@ -46,8 +50,8 @@ def augment(
         draws: Random numbers of the epoch.
         config: What to do.
         normalisation: Mean and deviation of the channels.
+        new_size: Of the images, once they are cropped, flipped and turned; None: as they were.
     """
-    height, width = images.shape[2:]
     if config.pad_crop:
         places = 2 * config.pad_crop + 1
         top, left = (draws.below(numbers, draw, places) for draw in (Draw.TOP, Draw.LEFT))
@@ -58,8 +62,11 @@ def augment(
     if config.rotate:
         degrees = (2 * draws.uniform(numbers, Draw.ANGLE) - 1) * config.rotate
         changed = rotate(images, degrees)
+    if new_size:
+        changed = resize(changed.to(torch.uint8), new_size)  # turned ones are whole numbers, too
     result = normalise(changed, normalisation)
     if config.cutout:
+        height, width = result.shape[2:]
         row = draws.below(numbers, Draw.ROW, height)
         column = draws.below(numbers, Draw.COLUMN, width)
         result = cut_out(result, config.cutout, row, column)

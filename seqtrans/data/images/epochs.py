@@ -14,6 +14,7 @@ from seqtrans.data.images.augment import AugmentConfig, augment
 from seqtrans.data.images.draws import Draws
 from seqtrans.data.images.image_set import ImageSet, select
 from seqtrans.data.images.normalisation import Normalisation, normalise
+from seqtrans.data.images.resizing import ResizeConfig, resize
 from seqtrans.data.images.transforms import mix
 from seqtrans.shapes import Float, Int, Tensor
 
@@ -68,6 +69,7 @@ class ImageEpochs:
         seed: Decides the order and all that augmentation draws, not negative.
         normalisation: Mean and deviation of the channels.
         augmentation: How images are changed.
+        resize: The size that the model sees; None: that of the set.
     """
 
     image_set: ImageSet
@@ -75,6 +77,7 @@ class ImageEpochs:
     seed: int
     normalisation: Normalisation
     augmentation: AugmentConfig
+    resize: ResizeConfig | None = None
 
     def batches(self, epoch: int) -> Iterator[Callable[[], ImageBatch]]:
         """Functions that make the batches of an epoch; one not called costs next to nothing."""
@@ -95,7 +98,7 @@ class ImageEpochs:
         chosen = torch.from_numpy(numbers)
         labels = self.image_set.labels.index_select(0, chosen)
         pixels = select(self.image_set.images, chosen)
-        images = augment(pixels, numbers, draws, self.augmentation, self.normalisation)
+        images = augment(pixels, numbers, draws, self.augmentation, self.normalisation, self.resize)
         if not self.augmentation.mixup:
             return ImageBatch(images, labels)
         weights = draws.beta(numbers, self.augmentation.mixup)
@@ -103,9 +106,12 @@ class ImageEpochs:
 
 
 def evaluation_batches(
-    image_set: ImageSet, batch_size: int, normalisation: Normalisation
+    image_set: ImageSet,
+    batch_size: int,
+    normalisation: Normalisation,
+    new_size: ResizeConfig | None = None,
 ) -> Iterator[ImageBatch]:
-    """All images in their order, unchanged but for normalisation."""
+    """All images in their order, unchanged but for normalisation and, where one is given, size."""
     parts = image_set.images.split(batch_size), image_set.labels.split(batch_size)
     for images, labels in zip(*parts, strict=True):
-        yield ImageBatch(normalise(images, normalisation), labels)
+        yield ImageBatch(normalise(resize(images, new_size), normalisation), labels)
