@@ -75,12 +75,11 @@ def build_optimizer(config: OptimizerConfig, model: nn.Module) -> Optimizer:
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
     decay = 0.0 if isinstance(config, AdamConfig) else config.weight_decay
+    sparing = [p for p in parameters if p.ndim < 2] if decay else []  # each group costs time
+    decaying = [p for p in parameters if p.ndim >= 2] if decay else parameters
     groups = [
         {"params": members, "weight_decay": group_decay}
-        for members, group_decay in (
-            ([p for p in parameters if p.ndim >= 2], decay),
-            ([p for p in parameters if p.ndim < 2], 0.0),
-        )
+        for members, group_decay in ((decaying, decay), (sparing, 0.0))
         if members
     ]
     fused = _can_fuse(parameters)

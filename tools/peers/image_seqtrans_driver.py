@@ -32,6 +32,9 @@ from seqtrans.training.schedule import ConstantConfig  # noqa: E402
 from seqtrans.training.trainer import Trainer  # noqa: E402
 
 
+LOG_EVERY = 223  # as in the recipes
+
+
 class TimedTask(ClassificationTask):
     """The task, looking at the clock where the trainer begins an epoch and where it has done it.
 
@@ -98,6 +101,7 @@ def recipe_of(arguments: argparse.Namespace) -> ClassificationRecipe:
                 epsilon=contract.ADAM_EPSILON,
             ),
             schedule=ConstantConfig(),
+            log_every_steps=LOG_EVERY,
             stopping=StoppingConfig(metric="accuracy", patience=None),
         ),
     )
