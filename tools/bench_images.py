@@ -28,12 +28,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).parent / "peers"
-sys.path.insert(0, str(HERE))
+sys.path.insert(0, str(Path(__file__).parent / "peers"))
 
 import numpy as np
 from image_contract import BATCH, SHAPES
-from rounds import OURS, Entrant, Results, processor
+from rounds import HERE, OURS, Entrant, Results, processor
 
 from seqtrans.data.images.idx import IdxFiles, read_idx
 

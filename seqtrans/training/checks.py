@@ -11,7 +11,7 @@ from torch import nn
 from seqtrans.errors import TrainingError
 from seqtrans.protocols import BatchT, Task
 from seqtrans.training.config import TrainingConfig
-from seqtrans.training.memory import keep_few_kernels
+from seqtrans.training.memory import keep_few_kernels, keep_freed_memory
 from seqtrans.training.optimizer import moments_per_weight
 from seqtrans.training.precision import autocast, uses_bf16
 from seqtrans.training.run_directory import RunDirectory, check_disk_space
@@ -36,6 +36,7 @@ def try_largest_batch(task: Task[BatchT], model: nn.Module, config: TrainingConf
         TrainingError: It does not fit into memory.
     """
     keep_few_kernels()  # this is the first that a run computes
+    keep_freed_memory()
     device = next(model.parameters()).device
     batch = task.largest_batch()
     began = time.monotonic()

@@ -52,11 +52,11 @@ class Laps(lightning.Callback):
     def __init__(self) -> None:
         self.watch = contract.Stopwatch()
 
-    def on_train_epoch_start(self, *unused: object) -> None:
+    def on_train_epoch_start(self, *_unused: object) -> None:
         """Called by Lightning."""
         self.watch.start()
 
-    def on_train_epoch_end(self, *unused: object) -> None:
+    def on_train_epoch_end(self, *_unused: object) -> None:
         """Called by Lightning."""
         self.watch.stop()
 

@@ -16,11 +16,11 @@ import numpy as np  # noqa: E402
 def main(arguments: argparse.Namespace) -> None:
     """Train and write the report."""
     mx.random.seed(arguments.seed)
-    np.random.seed(arguments.seed)  # noqa: NPY002 - what NDArrayIter draws from
+    np.random.seed(arguments.seed)  # what NDArrayIter draws from
     module = mx.mod.Module(symbol(arguments.shape), context=mx.cpu())
     watch = contract.Stopwatch()
 
-    def end_epoch(*unused: Any) -> None:
+    def end_epoch(*_unused: Any) -> None:
         watch.stop()
         watch.start()
 

@@ -31,7 +31,6 @@ from seqtrans.training.optimizer import AdamConfig  # noqa: E402
 from seqtrans.training.schedule import ConstantConfig  # noqa: E402
 from seqtrans.training.trainer import Trainer  # noqa: E402
 
-
 LOG_EVERY = 223  # as in the recipes
 
 
@@ -64,7 +63,7 @@ def main(arguments: argparse.Namespace) -> None:
     torch.manual_seed(recipe.training.seed)
     model = build_image_model(recipe.model, sets.facts.image, contract.CLASSES)
     task = TimedTask(**vars(build_classification(recipe, sets, model)))
-    with TemporaryDirectory() as folder, speaking(), ConsoleLogger() as console:
+    with TemporaryDirectory() as folder, speaking(), ConsoleLogger(task.unit) as console:
         loggers = [JsonLinesLogger(Path(folder) / "metrics.jsonl"), console]
         Trainer(task, model, recipe.training, loggers=loggers).fit()
     contract.write_report(
