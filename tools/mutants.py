@@ -100,15 +100,15 @@ MUTANTS = (
     Mutant(
         "dropout the same at every step",
         TRAINER,
-        "key = (self.config.seed, self.state.step, self.shard.rank)",
-        "key = (self.config.seed, 0, self.shard.rank)",
+        "self._seeds[self.state.step]",
+        "self._seeds[0]",
         UPDATES,
     ),
     Mutant(
         "a non-finite loss let through",
         TRAINER,
-        "self._refuse(complaint(losses, norm, micro_batches))",
-        "complaint(losses, norm, micro_batches)",
+        "self._refuse(complaint(values[: len(losses)], norm, micro_batches))",
+        "complaint(values[: len(losses)], norm, micro_batches)",
         UPDATES,
     ),
     Mutant(

@@ -110,7 +110,7 @@ def _train(
             loggers = _loggers(directory, tensorboard=tensorboard)
             prepared = prepare(recipe, directory, shard)
             check(prepared, recipe, directory)
-            console = stack.enter_context(ConsoleLogger())
+            console = stack.enter_context(ConsoleLogger(prepared.task.unit))
             trainer = Trainer(
                 prepared.task,
                 prepared.model,

@@ -98,7 +98,7 @@ def check(prepared: Prepared, recipe: Recipe, run: RunDirectory) -> None:
     talk.info(
         "largest batch: %s %s in %.2f s, %s MB",
         f"{largest.targets:,}",
-        "target tokens" if isinstance(recipe, TranslationRecipe) else "images",
+        task.unit,
         largest.seconds,
         f"{largest.memory / 1e6:,.0f}",
     )
