@@ -39,6 +39,10 @@ TASKS = ("tests/contracts/test_tasks.py",)
 AUGMENTING = ("tests/unit/test_image_augmentation.py",)
 TUNING = ("tests/unit/test_fine_tuning.py",)
 IMAGE_FILES = ("tests/unit/test_image_files.py",)
+IMAGE_EPOCHS = ("tests/unit/test_image_epochs.py",)
+IMAGE_BLOCKS = ("tests/unit/test_image_blocks.py",)
+IMAGE_RUNS = ("tests/learning/test_image_runs.py",)
+CLASSIFICATION = "seqtrans/tasks/classification.py"
 
 MUTANTS = (
     Mutant(
@@ -113,8 +117,8 @@ MUTANTS = (
     ),
     Mutant(
         "resumption starts at the wrong batch",
-        "seqtrans/tasks/translation.py",
-        "start * self.accumulate",
+        "seqtrans/tasks/sharing.py",
+        "start * accumulate",
         "start",
         TASKS,
     ),
@@ -194,6 +198,83 @@ MUTANTS = (
         "if full not in _KNOWN:",
         "if False:",
         IMAGE_FILES,
+    ),
+    Mutant(
+        "a class's partner is before it, its image after it",
+        "seqtrans/data/images/epochs.py",
+        "labels.roll(-1)",
+        "labels.roll(1)",
+        IMAGE_EPOCHS,
+    ),
+    Mutant(
+        "one image alone in a batch",
+        "seqtrans/data/images/epochs.py",
+        "bounds[-2] -= 1",
+        "pass",
+        IMAGE_EPOCHS,
+    ),
+    Mutant(
+        "shares of mixed classes exchanged",
+        CLASSIFICATION,
+        "torch.lerp(other, own,",
+        "torch.lerp(own, other,",
+        TASKS,
+    ),
+    Mutant(
+        "all processes judge the same images",
+        CLASSIFICATION,
+        "[shard.rank :: shard.world]",
+        "[:: shard.world]",
+        TASKS,
+    ),
+    Mutant(
+        "every process judges by statistics of its own",
+        TRAINER,
+        "share_buffers(self.raw_model, self.shard)",
+        "pass",
+        ("tests/parity/test_image_processes.py",),
+    ),
+    Mutant(
+        "patience is one too long",
+        "seqtrans/training/early_stopping.py",
+        "self.waited >= config.patience",
+        "self.waited > config.patience",
+        IMAGE_RUNS,
+    ),
+    Mutant(
+        "a block without its shortcut",
+        "seqtrans/nn/convolution.py",
+        "branch + self.shortcut(x)",
+        "branch",
+        ("tests/parity/test_image_layers.py",),
+    ),
+    Mutant(
+        "a published network without its shortcuts",
+        "seqtrans/nn/residual.py",
+        "found += x if self.downsample is None else self.downsample(x)",
+        "pass",
+        IMAGE_BLOCKS,
+    ),
+    Mutant(
+        "what is set aside is learnt, too",
+        "seqtrans/data/images/image_set.py",
+        "image_set.take(np.flatnonzero(~aside))",
+        "image_set",
+        IMAGE_EPOCHS,
+    ),
+    Mutant(
+        "precision and recall exchanged",
+        "seqtrans/evaluation/confusion.py",
+        "_share(row[i], called[i]), _share(row[i], sum(row))",
+        "_share(row[i], sum(row)), _share(row[i], called[i])",
+        ("tests/cli/test_classification_cli.py",),
+    ),
+    Mutant(
+        "the middle of a picture is cut out too large",
+        "seqtrans/recipe/classifying.py",
+        "crop=spec.crop",
+        "crop=1.0",
+        ("tests/cli/test_classify.py",),
     ),
 )
 

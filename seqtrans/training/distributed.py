@@ -1,4 +1,9 @@
-"""Processes that train one model together, over ``torch.distributed``."""
+"""Processes that train one model together, over ``torch.distributed``.
+
+Batch normalisation normalises every micro-batch by itself, in whichever process, so the gradient is
+that of one process with the same micro-batches. The running statistics are those of the first
+process: it saves them, and all judge by them.
+"""
 
 import os
 from collections.abc import Sequence
@@ -6,6 +11,10 @@ from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from seqtrans.protocols import Shard
 
 
 @dataclass(frozen=True)
@@ -46,3 +55,18 @@ def leave() -> None:
     """Undo ``join``; nothing where nothing was joined."""
     if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()
+
+
+def in_parallel(model: nn.Module, shard: Shard) -> DistributedDataParallel | None:
+    """The model, its gradients averaged over all processes; None where there is but one.
+
+    Each forward pass that ends in such an average starts with the buffers of the first process.
+    """
+    return DistributedDataParallel(model) if shard.world > 1 else None
+
+
+def share_buffers(model: nn.Module, shard: Shard) -> None:
+    """Give every process the buffers of the first; every process must call it."""
+    if shard.world > 1:
+        for buffer in model.buffers():
+            dist.broadcast(buffer, src=0)

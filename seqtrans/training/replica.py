@@ -3,10 +3,10 @@
 from contextlib import AbstractContextManager, nullcontext
 
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from seqtrans.protocols import Shard
 from seqtrans.training.compilation import Compiled
+from seqtrans.training.distributed import in_parallel
 
 
 class Replica:
@@ -16,7 +16,7 @@ class Replica:
     """
 
     def __init__(self, model: nn.Module, shard: Shard, *, compiled: bool) -> None:
-        self._parallel = DistributedDataParallel(model) if shard.world > 1 else None
+        self._parallel = in_parallel(model, shard)
         plain = self._parallel or model
         self.module = Compiled(plain) if compiled else plain
 

@@ -1,5 +1,6 @@
 """The image recipes train, for two steps here, on files like those that they name."""
 
+import re
 import struct
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from seqtrans.models.images.efficientnet_lite import EfficientNetLite, Efficient
 from seqtrans.models.images.shape import ImageShape
 from seqtrans.training.run_directory import open_run
 
-RECIPES = sorted((Path(__file__).resolve().parents[2] / "recipes" / "images").glob("*.yaml"))
+ROOT = Path(__file__).resolve().parents[2]
+RECIPES = sorted((ROOT / "recipes" / "images").glob("*.yaml"))
 
 
 def idx(path, values):
@@ -63,3 +65,13 @@ def test_every_recipe_says_how_to_run_it_and_what_it_reaches(recipe):
     for command in ("train recipes/images/", "evaluate runs/"):
         assert f"seqtrans {command}{recipe.stem}" in header
     assert "Test accuracy" in header or "Not yet measured" in header
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_the_readme_says_the_same(recipe):
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (row,) = re.findall(rf"^\| `{recipe.stem}` \|(.*)\|$", readme, re.MULTILINE)
+    header = recipe.read_text(encoding="utf-8").partition("\ntask:")[0]
+    found = re.findall(r"\b\d\d\.\d\b", row)
+    assert all(share in header for share in found)
+    assert bool(found) == ("Test accuracy" in header)
