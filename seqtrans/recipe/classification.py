@@ -7,7 +7,10 @@ from torch import nn
 
 from seqtrans.data.images.epochs import ImageEpochs
 from seqtrans.errors import CheckpointError
+from seqtrans.files import write_atomically
+from seqtrans.models.images.builder import builder_file
 from seqtrans.models.images.config import ImageModelConfig, build_image_model
+from seqtrans.models.images.keras_model import KerasConfig
 from seqtrans.models.images.perceptron import PerceptronConfig
 from seqtrans.models.images.timm_model import TimmConfig
 from seqtrans.recipe.image_sets import ImageFacts, ImageSets, stored_facts
@@ -72,7 +75,7 @@ def load_classifier(path: Path, checkpoint: str = "best") -> Classifier:
     config = recipe.model
     if isinstance(config, PerceptronConfig):
         config = replace(config, output="logits")
-    model = build_untrained(config, facts)
+    model = build_untrained(config, facts, run)
     fill(model, weights, str(chosen))
     return Classifier(recipe, facts, model.eval(), chosen)
 
@@ -89,12 +92,23 @@ def known_facts(run: RunDirectory) -> ImageFacts:
     return facts
 
 
-def build_untrained(config: ImageModelConfig, facts: ImageFacts) -> nn.Module:
-    """A model to be filled with weights; none are downloaded.
+def build_untrained(config: ImageModelConfig, facts: ImageFacts, run: RunDirectory) -> nn.Module:
+    """A model of a run to be filled with weights; none are downloaded.
 
     Raises:
         RecipeError: It can't be built.
     """
     if isinstance(config, TimmConfig):
         config = replace(config, pretrained=False)
-    return build_image_model(config, facts.image, len(facts.classes))
+    return build_image_model(config, facts.image, len(facts.classes), run.path)
+
+
+def keep_builder(recipe: ClassificationRecipe, folder: Path, run: RunDirectory) -> None:
+    """Copy into a run the file of a Keras model's function, where it lies beside the recipe.
+
+    Training and all later use run the copy, so that no later change of the file matters.
+    """
+    if isinstance(recipe.model, KerasConfig):
+        file = builder_file(recipe.model.build, folder)
+        if file:
+            write_atomically(run.path / file.name, file.read_bytes())

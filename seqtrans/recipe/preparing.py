@@ -78,7 +78,8 @@ def _prepare_classification(
     if stored is None and shard.rank == 0:
         store_facts(run, sets.facts)
     torch.manual_seed(recipe.training.seed)
-    model = build_image_model(recipe.model, sets.facts.image, len(sets.facts.classes))
+    classes = len(sets.facts.classes)
+    model = build_image_model(recipe.model, sets.facts.image, classes, run.path)
     device = _say_model(model)
     if recipe.init_from:
         talk.info("%s", start_classifier_from(recipe.init_from, model, sets.facts))

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from seqtrans.cli import main
+from seqtrans.models.images.keras_model import KerasConfig, build_keras_model
+from seqtrans.models.images.shape import ImageShape
 from seqtrans.training.run_directory import open_run
 
 RECIPES = sorted((Path(__file__).resolve().parents[2] / "recipes" / "images").glob("*.yaml"))
@@ -31,9 +33,15 @@ def stand_ins(folder, kind):
         rows[:, 0] = labels
         (folder / "batch.bin").write_bytes(rows.tobytes())
         return [f"data.{part}.files=[{folder / 'batch.bin'}]" for part in ("train", "test")]
+    if kind == "finetune":
+        config = KerasConfig(build="keras_resnet50:build")
+        model = build_keras_model(config, ImageShape(3, 32, 32), 1000, RECIPES[0].parent)
+        model.keras_model.save_weights(folder / "resnet50.weights.h5")
+        return [*stand_ins(folder, "cifar10"), f"init_from={folder / 'resnet50.weights.h5'}"]
     return []
 
 
+@pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # of NumPy, for Keras
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
 def test_every_recipe_trains_for_two_steps(recipe, tmp_path):
     settings = ["training.max_steps=2", "training.validate_every_steps=2", "data.batch_size=8"]
