@@ -58,12 +58,15 @@ def _new_run(
     recipe: Path, settings: list[str], path: Path, shard: "Shard"
 ) -> "tuple[Recipe, RunDirectory]":
     from seqtrans import config
-    from seqtrans.recipe import load_recipe
+    from seqtrans.recipe import ClassificationRecipe, load_recipe
+    from seqtrans.recipe.classification import keep_builder
     from seqtrans.training.run_directory import create, open_run
 
     chosen = load_recipe(recipe, settings)
     if shard.rank == 0:
-        create(path, config.dump(chosen))
+        directory = create(path, config.dump(chosen))
+        if isinstance(chosen, ClassificationRecipe):
+            keep_builder(chosen, recipe.parent, directory)
     shard.sum([0.0])  # the others wait until it is there
     return chosen, open_run(path)
 

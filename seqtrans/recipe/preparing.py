@@ -79,7 +79,7 @@ def _prepare_classification(
         store_facts(run, sets.facts)
     torch.manual_seed(recipe.training.seed)
     image = sets.facts.seen(recipe.data.resize)
-    model = build_image_model(recipe.model, image, len(sets.facts.classes))
+    model = build_image_model(recipe.model, image, len(sets.facts.classes), run.path)
     device = _say_model(model)
     if recipe.init_from:
         talk.info("%s", start_classifier_from(recipe.init_from, model, sets.facts))

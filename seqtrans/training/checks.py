@@ -15,7 +15,7 @@ from seqtrans.training.memory import prepare_memory
 from seqtrans.training.optimizer import moments_per_weight
 from seqtrans.training.precision import autocast, uses_bf16
 from seqtrans.training.run_directory import RunDirectory, check_disk_space
-from seqtrans.training.weights import named_weights
+from seqtrans.training.weights import named_weights, other_formats
 from seqtrans.training.window import peak_memory
 
 
@@ -74,7 +74,8 @@ def checkpoint_size(model: nn.Module, config: TrainingConfig) -> int:
     weights = sum(tensor.nbytes for tensor in named_weights(model).values())
     trained = sum(p.nbytes for p in model.parameters() if p.requires_grad)
     average = weights if config.ema_decay else 0
-    return weights + average + trained * moments_per_weight(config.optimizer)
+    others = weights * len(other_formats(model))
+    return weights + average + others + trained * moments_per_weight(config.optimizer)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -1,13 +1,15 @@
 """Weights by name: out of a model, into a model, and what does not fit."""
 
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import nn
 
 from seqtrans.errors import CheckpointError
+from seqtrans.protocols import SavesOtherwise
 from seqtrans.shapes import Int, Tensor
 
 SHOWN_PROBLEMS = 5
@@ -29,6 +31,11 @@ def named_weights(model: nn.Module) -> dict[str, Tensor]:
     persistent = model.state_dict(keep_vars=True).keys()
     tensors = (*model.named_parameters(), *model.named_buffers())
     return {name: tensor.detach() for name, tensor in tensors if name in persistent}
+
+
+def other_formats(model: nn.Module) -> Mapping[str, Callable[[Path], None]]:
+    """What ``SavesOtherwise`` says of a model; nothing where it is none."""
+    return model.other_formats() if isinstance(model, SavesOtherwise) else {}
 
 
 @torch.no_grad()
