@@ -144,6 +144,7 @@ def _make_vocabulary(recipe: TranslationRecipe, run: RunDirectory) -> None:
     origin = recipe.origin
     if origin and origin.vocabulary == "keep" and not any(run.vocabulary.iterdir()):
         copy_vocabulary(origin, run)
+        talk.info("segmentation: that of %s, not of data.segmentation", origin.run)
     prepare_segmenters(recipe, run)
 
 

@@ -185,6 +185,10 @@ def test_output_appears_whole_or_not_at_all(home):
             "--n-best: decoding: n_best (3) must not be larger than beam_size (2)",
         ),
         (
+            ["translate", "run", "input", "--max-length-factor", "0"],
+            "--max-length-factor: decoding.max_length_factor must be a number of more than 0, not",
+        ),
+        (
             ["translate", "run", "input", "--length-penalty", "inf"],
             "--length-penalty: decoding.length_penalty must be a number",
         ),
