@@ -59,7 +59,9 @@ def weights_of_lite0(folder):
 def test_every_recipe_trains_for_two_steps(recipe, tmp_path):
     settings = ["training.max_steps=2", "training.validate_every_steps=2", "data.batch_size=8"]
     settings += ["training.schedule.warmup_steps=1", "data.validation.fraction=0.2"]
-    settings += stand_ins(tmp_path, recipe.stem if "finetune" in recipe.stem else recipe.stem.partition("-")[0])
+    settings += stand_ins(
+        tmp_path, recipe.stem if "finetune" in recipe.stem else recipe.stem.partition("-")[0]
+    )
     sets = [word for setting in settings for word in ("--set", setting)]
     run = str(tmp_path / "run")
     assert main(["train", str(recipe), "--run", run, *sets]) == 0
