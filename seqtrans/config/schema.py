@@ -124,7 +124,7 @@ def _mirror_union(hint: Any) -> Any:
     if rest in ([], [type(None)]):
         return Union[(chosen, *rest)]  # type: ignore[return-value]
     either = Annotated[chosen, pydantic.Tag(MAPPING)], Annotated[plain_types, pydantic.Tag(SCALAR)]
-    return Annotated[either, pydantic.Discriminator(_part_of_union)]  # type: ignore[return-value]
+    return Annotated[Union[either], pydantic.Discriminator(_part_of_union)]  # type: ignore[return-value]  # noqa: UP007
 
 
 def _part_of_union(value: object) -> str:

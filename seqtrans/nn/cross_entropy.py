@@ -112,7 +112,8 @@ def _sweep(
 def _steps(features: Float[Tensor, "N D"]) -> tuple[int, int]:
     """Rows of logits and, of these, of probabilities to compute at once."""
     if torch.compiler.is_compiling():  # it would unroll the loop anew for every number of rows
-        return (max(features.size(0), 1),) * 2
+        rows = max(features.size(0), 1)
+        return rows, rows
     return ROWS, _CPU_BLOCK if features.is_cpu else ROWS
 
 
