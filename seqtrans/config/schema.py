@@ -123,8 +123,12 @@ def _mirror_union(hint: Any) -> Any:
         chosen = Annotated[chosen, pydantic.Field(discriminator=tag)]
     if rest in ([], [type(None)]):
         return Union[(chosen, *rest)]  # type: ignore[return-value]
-    either = Annotated[chosen, pydantic.Tag(MAPPING)], Annotated[plain_types, pydantic.Tag(SCALAR)]
-    return Annotated[Union[either], pydantic.Discriminator(_part_of_union)]  # type: ignore[return-value]  # noqa: UP007
+    members = (
+        Annotated[chosen, pydantic.Tag(MAPPING)],
+        Annotated[plain_types, pydantic.Tag(SCALAR)],
+    )
+    either = Union[members]  # noqa: UP007 - and a tuple is no type
+    return Annotated[either, pydantic.Discriminator(_part_of_union)]  # type: ignore[return-value]
 
 
 def _part_of_union(value: object) -> str:

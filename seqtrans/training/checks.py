@@ -18,6 +18,8 @@ from seqtrans.training.run_directory import RunDirectory, check_disk_space
 from seqtrans.training.weights import named_weights, other_formats
 from seqtrans.training.window import peak_memory
 
+_OUT_OF_MEMORY = ("not enough memory", "can't allocate memory", "Storage size calculation overflow")
+
 
 class Rehearsal(NamedTuple):
     """What the largest batch took."""
@@ -83,7 +85,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     said = str(error)
-    return "not enough memory" in said or "can't allocate memory" in said
+    return any(words in said for words in _OUT_OF_MEMORY)
 
 
 @contextmanager
