@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from seqtrans.cli import main
 from seqtrans.models.images.efficientnet_lite import EfficientNetLite, EfficientNetLiteConfig
 from seqtrans.models.images.keras_model import KerasConfig, build_keras_model
 from seqtrans.models.images.shape import ImageShape
+from seqtrans.recipe.classifying import open_classifier
 from seqtrans.training.run_directory import open_run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -67,6 +69,9 @@ def test_every_recipe_trains_for_two_steps(recipe, tmp_path):
     assert main(["train", str(recipe), "--run", run, *sets]) == 0
     assert open_run(tmp_path / "run").steps() == [2]
     assert main(["evaluate", run]) == 0
+    if "resize:" in recipe.read_text():  # an image file is seen as those of the training were
+        Image.new("RGB", (50, 40)).save(tmp_path / "one.png")
+        assert open_classifier(run).read(tmp_path / "one.png").shape == (3, 96, 96)
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
