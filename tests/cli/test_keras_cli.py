@@ -166,7 +166,7 @@ def test_a_new_head_on_weights_of_others(home, tmp_path, origin):
     ("setting", "message"),
     [
         ("model.build=other:small", "model.build: there is neither doomed/other.py nor a module 'other' on Python's path"),
-        ("model.build=small", "digits.yaml:15: model: build must be module:function, not 'small'"),
+        ("model.build=small", "--set model.build: model: build must be module:function, not 'small'"),
         ("model.arguments=3", "model.arguments must be a mapping, not 3"),
         ("model.arguments={}", "model.build: mine:small failed: TypeError: small() missing 1 required positional argument: 'dropout'"),
         ("init_from=mine.py", "mine.py is not .safetensors, .pth, .pt, .bin or a folder with one"),

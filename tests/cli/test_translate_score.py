@@ -119,7 +119,8 @@ def test_options_change_the_search_and_batches_do_not(home):
         ]
 
     assert scores("--batch-tokens", "20") == pytest.approx(scores("--batch-tokens", "9000"))
-    assert scores("--beam-size", "8")[0] >= scores("--beam-size", "1")[0]
+    # Both may find the same words, and sum their scores in another order.
+    assert scores("--beam-size", "8")[0] >= scores("--beam-size", "1")[0] - 1e-6
     assert scores("--length-penalty", "0")[0] < scores("--length-penalty", "2")[0]
     assert scores("--precision", "bf16")[0] == pytest.approx(scores()[0], rel=0.1)
     assert scores("--checkpoint", "last", "--device", "cpu") == scores()
