@@ -30,8 +30,10 @@ def open_aside(path: Path) -> Generator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         aside.replace(path)
-    except BaseException:
+    except BaseException as error:
         aside.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)  # where the disk is full, a write does not say itself
         raise
     sync_folder(path.parent)
 

@@ -24,7 +24,7 @@ VOCAB = 9
 # Processes that need not import torch again: they are forks of one that has, and has done
 # nothing else.
 processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload(["seqtrans.training.trainer", "torch._dynamo"])
+processes.set_forkserver_preload(["seqtrans.recipe.preparing", "torch._dynamo"])
 
 
 @dataclass(frozen=True)

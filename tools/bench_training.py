@@ -5,7 +5,9 @@
 Every system trains the same shapes on the same pieces with its own trainer, its own optimizer
 (Adam) and the same label smoothing, dropout and clipping, each in its own process, in turn. A
 number is target tokens per second (EOS counted, padding not) over whole updates: making the
-batch, forward, backward, clipping, step. The first updates don't count.
+batch, forward, backward, clipping, step. The first updates don't count: in them libraries compile
+kernels for shapes they will meet again and allocators grow, which a run of thousands of updates
+does not notice. All systems get the same number of them, and none is kept from its own caches.
 
 Lines without a mark use the *same batches* in the same order, those of seqtrans (sentences of
 similar length together), which isolates computing. Joey NMT itself does not sort by length; with
@@ -32,8 +34,8 @@ def main() -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description="Target tokens per second of training.")
     rounds.add_arguments(parser)
-    parser.add_argument("--updates", type=int, default=20, help="that count, each round")
-    parser.add_argument("--warmup", type=int, default=5, help="updates before that")
+    parser.add_argument("--updates", type=int, default=16, help="that count, each round")
+    parser.add_argument("--warmup", type=int, default=8, help="updates before that")
     parser.add_argument("--own-batches", action="store_true", help="let peers batch as well")
     arguments = parser.parse_args()
     prepare(rounds.corpus_settings(arguments), arguments.work / "corpus")

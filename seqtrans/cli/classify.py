@@ -34,7 +34,8 @@ def classify(
     """Say what is on images, with probabilities.
 
     Weights of others are recognised by their names and shapes; they must be those of a published
-    network. Nothing is unpickled.
+    network. Nothing is unpickled. A run of a Keras model holds a Python file that builds it, and
+    using the run runs that file.
     """
     from seqtrans.recipe.classifying import open_classifier
 

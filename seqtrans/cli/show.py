@@ -71,7 +71,7 @@ def _classification(settings: "ClassificationRecipe", directory: "RunDirectory")
         f"images       {height} x {width} pixels, {channels} channel{'s'[: channels - 1]}"
         + (f", seen at {seen.height} x {seen.width}" if settings.data.resize else ""),
         f"model        {settings.model.kind}",
-        *_parameters(build_untrained(settings.model, seen, len(facts.classes))),
+        *_parameters(build_untrained(settings.model, seen, len(facts.classes), directory)),
     ]
 
 
@@ -84,7 +84,7 @@ def _parameters(model: "nn.Module") -> list[str]:
         own = {id(p): p.numel() for p in part.parameters() if id(p) not in seen}
         seen |= own.keys()
         parts.append(f"{name} {sum(own.values()):,}")
-    return [f"parameters   {total:,}: {', '.join(parts)}"]
+    return [f"parameters   {total:,}" + (f": {', '.join(parts)}" if parts else "")]
 
 
 def _checkpoints(run: "RunDirectory") -> list[str]:

@@ -11,8 +11,9 @@ import typer
 from seqtrans.errors import RecipeError, SeqtransError
 
 if TYPE_CHECKING:
-    from seqtrans.protocols import MetricsLogger, Shard
+    from seqtrans.protocols import MetricsLogger
     from seqtrans.recipe import Recipe
+    from seqtrans.training.distributed import ProcessShard
     from seqtrans.training.run_directory import RunDirectory
     from seqtrans.training.trainer import Outcome
 
@@ -86,21 +87,24 @@ def _launch(
 
 
 def _new_run(
-    recipe: Path, settings: list[str], path: Path, shard: "Shard"
+    recipe: Path, settings: list[str], path: Path, shard: "ProcessShard"
 ) -> "tuple[Recipe, RunDirectory]":
     from seqtrans import config
-    from seqtrans.recipe import load_recipe
+    from seqtrans.recipe import ClassificationRecipe, load_recipe
+    from seqtrans.recipe.classification import keep_builder
     from seqtrans.training.run_directory import create, open_run
 
     chosen = load_recipe(recipe, settings)
     if shard.rank == 0:
-        create(path, config.dump(chosen))
+        directory = create(path, config.dump(chosen))
+        if isinstance(chosen, ClassificationRecipe):
+            keep_builder(chosen, recipe.parent, directory)
     shard.sum([0.0])  # the others wait until it is there
     return chosen, open_run(path)
 
 
 def _resume_run(
-    recipe: Path, settings: list[str], path: Path, shard: "Shard"
+    recipe: Path, settings: list[str], path: Path, shard: "ProcessShard"
 ) -> "tuple[Recipe, RunDirectory]":
     from seqtrans.recipe import load_recipe
     from seqtrans.training.run_directory import open_run
@@ -125,7 +129,7 @@ def _resume_run(
 def _train(
     recipe: "Recipe",
     directory: "RunDirectory",
-    shard: "Shard",
+    shard: "ProcessShard",
     *,
     is_new: bool,
     tensorboard: bool,
@@ -142,7 +146,7 @@ def _train(
             loggers = _loggers(directory, tensorboard=tensorboard)
             prepared = prepare(recipe, directory, shard)
             check(prepared, recipe, directory)
-            console = stack.enter_context(ConsoleLogger())
+            console = stack.enter_context(ConsoleLogger(prepared.task.unit))
             patience = recipe.training.processes.timeout_seconds
             trainer = Trainer(
                 prepared.task,

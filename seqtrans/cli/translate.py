@@ -47,7 +47,7 @@ def translate(  # noqa: PLR0913 - typer's signature
         int | None, typer.Option(min=1, help="Translations of each line; needs --format jsonl.")
     ] = None,
     max_length_factor: Annotated[
-        float | None, typer.Option(min=0, help="Tokens of output allowed per token of input.")
+        float | None, typer.Option(help="Tokens of output allowed per token of input, above 0.")
     ] = None,
     batch_tokens: Annotated[
         int | None, typer.Option(min=1, help="Tokens of input translated at once.")

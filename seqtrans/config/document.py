@@ -15,6 +15,7 @@ from seqtrans.errors import RecipeError
 
 MAX_DEPTH = 40  # a recipe nests about 5 deep
 MAX_VALUES = 100_000  # an alias counts as all that it stands for
+MAX_INTEGER = 2**63 - 1  # more than this fits no tensor
 
 PathKey = tuple[str | int, ...]
 
@@ -177,7 +178,7 @@ class _Reading:
                 case "bool":
                     return text.lower() == "true"
                 case "int":
-                    return int(text, 0) if text.startswith(("0o", "0x")) else int(text)
+                    return _whole(text)
                 case "float":
                     return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
                 case _:
@@ -189,6 +190,13 @@ class _Reading:
 
     def _place(self, node: yaml.Node) -> str:
         return f"{self.name}:{node.start_mark.line + 1}"
+
+
+def _whole(text: str) -> int:
+    number = int(text, 0) if text.startswith(("0o", "0x")) else int(text)
+    if abs(number) > MAX_INTEGER:
+        raise ValueError
+    return number
 
 
 def override(document: Document, settings: Sequence[str]) -> Document:

@@ -21,6 +21,8 @@ from seqtrans.config.document import plain
 from seqtrans.config.notes import notes_of
 
 T = TypeVar("T")
+MAPPING, SCALAR = "<mapping>", "<scalar>"
+"""In a location: which part of a union of dataclasses and other types a value was held to."""
 _STRICT = pydantic.ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
@@ -37,10 +39,17 @@ def check(cls: type[T], value: Any) -> T | list[Mistake]:
     try:
         return cast("T", _adapter(cls).validate_json(json.dumps(value)))
     except pydantic.ValidationError as invalid:
-        return [
+        mistakes = [
             Mistake(e["type"], e["loc"], str(e.get("ctx", {}).get("error", "")))
             for e in invalid.errors(include_url=False, include_input=False)
         ]
+    # pydantic counts only the good items of a list, and so calls one too short for a bad item.
+    return [m for m in mistakes if m.reason != "too_short" or not _is_around(m, mistakes)]
+
+
+def _is_around(mistake: Mistake, others: list[Mistake]) -> bool:
+    depth = len(mistake.location)
+    return any(o.location[:depth] == mistake.location != o.location for o in others)
 
 
 def json_schema(cls: type[object]) -> dict[str, Any]:
@@ -101,13 +110,29 @@ def _mirror(hint: Any) -> Any:
 
 
 def _mirror_union(hint: Any) -> Any:
+    """A union whose mistakes are those of one member: a mapping is held to the dataclasses."""
     tag, classes = tags_of(hint)
-    if not classes:
-        return Union[tuple(_mirror(option) for option in options_of(hint))]  # noqa: UP007
-    chosen = Union[tuple(_mirror(c) for c in classes.values())]  # noqa: UP007
-    tagged = Annotated[chosen, pydantic.Field(discriminator=tag)]
-    rest = [_mirror(option) for option in options_of(hint) if option not in classes.values()]
-    return Union[(tagged, *rest)]  # type: ignore[return-value]
+    options = options_of(hint)
+    rest = [option for option in options if not dataclasses.is_dataclass(option)]
+    plain_types = Union[tuple(map(_mirror, rest))] if rest else None  # noqa: UP007
+    mappings = [_mirror(option) for option in options if dataclasses.is_dataclass(option)]
+    if not mappings:
+        return plain_types
+    chosen = Union[tuple(mappings)]  # noqa: UP007
+    if classes:
+        chosen = Annotated[chosen, pydantic.Field(discriminator=tag)]
+    if rest in ([], [type(None)]):
+        return Union[(chosen, *rest)]  # type: ignore[return-value]
+    members = (
+        Annotated[chosen, pydantic.Tag(MAPPING)],
+        Annotated[plain_types, pydantic.Tag(SCALAR)],
+    )
+    either = Union[members]  # noqa: UP007 - and a tuple is no type
+    return Annotated[either, pydantic.Discriminator(_part_of_union)]  # type: ignore[return-value]
+
+
+def _part_of_union(value: object) -> str:
+    return MAPPING if isinstance(value, dict) else SCALAR
 
 
 def _mirror_class(cls: type[object]) -> Any:

@@ -11,7 +11,16 @@ from typing import Any, Literal, TypeVar, cast
 import annotated_types
 
 from seqtrans.config.document import Document, PathKey, override, parse, read
-from seqtrans.config.schema import Mistake, bare, check, fields_of, options_of, tags_of
+from seqtrans.config.schema import (
+    MAPPING,
+    SCALAR,
+    Mistake,
+    bare,
+    check,
+    fields_of,
+    options_of,
+    tags_of,
+)
 from seqtrans.errors import RecipeError
 
 T = TypeVar("T")
@@ -72,12 +81,18 @@ def _explain(cls: type[object], mistake: Mistake, document: Document) -> str:
         case "union_tag_not_found" | "union_tag_invalid":
             return f"{where}: {_wrong_kind(name, place)}"
         case "value_error" | "assertion_error":
-            return f"{where}: {name}: {' '.join(mistake.message.split())}"
+            return _contradiction(place.path, mistake.message.split(), document)
         case _:
             near = _nearest(place.value, _choices(place.hint))
             return (
                 f"{where}: {name} must be {_expected(place.hint)}, not {_shown(place.value)}{near}"
             )
+
+
+def _contradiction(path: PathKey, words: Sequence[str], document: Document) -> str:
+    """What a class says of its values, where the key is that it begins with."""
+    where = document.place((*path, *"".join(words[:1]).split(".")))
+    return f"{where}: {_dotted(path)}: {' '.join(words)}"
 
 
 def _locate(cls: type[object], location: PathKey, tree: Any) -> _Place:
@@ -87,6 +102,8 @@ def _locate(cls: type[object], location: PathKey, tree: Any) -> _Place:
     owner: Any = cls
     for part in location:
         _, classes = tags_of(hint)
+        if part in (MAPPING, SCALAR):
+            continue
         if isinstance(part, str) and part in classes:
             hint = classes[part]
             continue
@@ -199,7 +216,7 @@ def _shown(value: Any) -> str:
         return f"a list of {len(cast('list[Any]', value))}"
     if isinstance(value, str):
         return repr(value if len(value) <= 60 else value[:57] + "...")
-    return json.dumps(value)
+    return json.dumps(value).replace("Infinity", ".inf").replace("NaN", ".nan")
 
 
 def _dotted(path: PathKey) -> str:
@@ -209,9 +226,9 @@ def _dotted(path: PathKey) -> str:
 
 
 def _join(words: Iterable[str]) -> str:
-    """``a``, ``a or b``, ``a, b or c``; ``1 or more, or null``."""
+    """``a``, ``a or b``, ``a, b or c``; ``more than 0, or null``."""
     *most, last = words
     if not most:
         return last
-    comma = "," if any(" or " in word for word in (*most, last)) else ""
+    comma = "," if any(" or " in word or " of " in word for word in (*most, last)) else ""
     return f"{', '.join(most)}{comma} or {last}"

@@ -5,13 +5,15 @@ from dataclasses import dataclass
 from enum import IntEnum
 from itertools import zip_longest
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge
 from jaxtyping import Int, UInt8
 
 from seqtrans.data.reading import open_lines
 from seqtrans.errors import DataError
-from seqtrans.ranges import Positive, PositiveFloat
+from seqtrans.ranges import Positive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,16 +103,14 @@ class FilterConfig:
     """Fewest tokens either side may have."""
     max_tokens: Positive = 256
     """Most tokens either side may have."""
-    max_ratio: PositiveFloat | None = None
-    """Most times one side may be longer than the other, at least 1; nothing is dropped if null."""
+    max_ratio: Annotated[float, Ge(1.0)] | None = None
+    """Most times one side may be longer than the other; nothing is dropped if null."""
 
     def __post_init__(self) -> None:
         if self.min_tokens > self.max_tokens:
             raise ValueError(
                 f"min_tokens {self.min_tokens} must not exceed max_tokens {self.max_tokens}"
             )
-        if self.max_ratio is not None and self.max_ratio < 1:
-            raise ValueError(f"max_ratio {self.max_ratio} must be at least 1")
 
 
 class Cause(IntEnum):

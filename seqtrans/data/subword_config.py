@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from annotated_types import Ge
+from annotated_types import Ge, Le
 
 from seqtrans.data.vocabulary import SPECIAL_PIECES, check_target_size
-from seqtrans.ranges import Fraction, Positive, PositiveFloat, Probability
+from seqtrans.ranges import Positive, PositiveFloat, Probability
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,12 +18,8 @@ class UnigramSampling:
     kind: Literal["unigram"] = "unigram"
     alpha: PositiveFloat = 0.1
     """Exponent of a segmentation's probability: near 0 all are as likely, above 1 the best wins."""
-    nbest_size: Positive | None = None
-    """Draw among this many best segmentations, at least 2; among all if null."""
-
-    def __post_init__(self) -> None:
-        if self.nbest_size == 1:
-            raise ValueError("nbest_size 1 leaves nothing to draw from; it must be at least 2")
+    nbest_size: Annotated[int, Ge(2)] | None = None
+    """Draw among this many best segmentations; among all if null."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +51,8 @@ class SubwordConfig:
     """Spell an unknown character in bytes, so that no text is unknown; takes 256 pieces."""
     user_defined_symbols: tuple[str, ...] = ()
     """Strings that are always one piece."""
-    character_coverage: Fraction = 0.9995
-    """Share of the text whose characters become pieces, at least 0.98; the rarest do not."""
+    character_coverage: Annotated[float, Ge(0.98), Le(1.0)] = 0.9995
+    """Share of the text whose characters become pieces; the rarest do not."""
     normalization: Literal["nmt_nfkc", "nmt_nfkc_cf", "nfkc", "nfkc_cf", "identity"] = "nmt_nfkc"
     """Unicode normalisation of text; ``_cf`` folds case. Spaces in a row are one in any case."""
     input_sentence_size: Annotated[int, Ge(101)] = 100_000
@@ -65,8 +61,6 @@ class SubwordConfig:
     """Draw segmentations of the training text at random; always the best one if null."""
 
     def __post_init__(self) -> None:
-        if self.character_coverage < 0.98:
-            raise ValueError(f"character_coverage {self.character_coverage} must be at least 0.98")
         wanted = "unigram" if self.model_type == "unigram" else "bpe_dropout"
         if self.sampling is not None and self.sampling.kind != wanted:
             raise ValueError(

@@ -137,13 +137,13 @@ class EncoderDecoder(nn.Module):
 
     def begin(self, source: Int[Tensor, "B S"], source_mask: Bool[Tensor, "B S"]) -> DecoderState:
         """See ``Seq2SeqModel.begin``."""
-        return self.decoder.begin(self.encode(source, source_mask))
+        return self.decoder.begin(self.encode(source, source_mask), self.target_embedding)
 
     def decode_step(
         self, token: Int[Tensor, "B K"], state: DecoderState
     ) -> tuple[Float[Tensor, "B K V"], DecoderState]:
         """See ``Seq2SeqModel.decode_step``."""
-        features, state = self.decoder.step(self.target_embedding(token), state)
+        features, state = self.decoder.step(token, state)
         return log_probabilities(self.output(features)), state
 
     def _features(

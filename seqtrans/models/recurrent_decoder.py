@@ -21,6 +21,7 @@ from seqtrans.nn.scoring import (
     GeneralAttention,
     MultiHeadDotAttention,
 )
+from seqtrans.nn.token_rows import TokenRows
 from seqtrans.ranges import Positive, Probability
 from seqtrans.shapes import Float, Int, Tensor
 
@@ -103,8 +104,9 @@ class RecurrentDecoderConfig:
 
 @dataclass(frozen=True)
 class RecurrentState:
-    """Cells' states per hypothesis, projected memory per sentence."""
+    """Cells' states per hypothesis, projected memory per sentence, gates per token."""
 
+    gates: TokenRows  # what a token contributes to the lowest layer's
     memory: Attended
     carry: tuple[tuple[Float[Tensor, "B K D"], ...], ...]  # of each layer
     feed: Float[Tensor, "B K D"] | None  # attentional output of the step before, if it is fed
@@ -122,6 +124,7 @@ class RecurrentState:
     def keep(self, sentence: Int[Tensor, " R"]) -> "RecurrentState":
         """See ``DecoderState.keep``."""
         return RecurrentState(
+            self.gates,
             self.memory.keep(sentence),
             tuple(tuple(part[sentence] for part in layer) for layer in self.carry),
             None if self.feed is None else self.feed[sentence],
@@ -187,7 +190,7 @@ class RecurrentDecoder(nn.Module):
             return self.dropout(self._look(self.stack(inputs, start), attended))
         return self.dropout(self._run_fed(inputs, start, attended, self.feed))
 
-    def begin(self, memory: Memory) -> RecurrentState:
+    def begin(self, memory: Memory, embedding: nn.Embedding) -> RecurrentState:
         """See ``DecoderHalf.begin``."""
         carry = tuple(
             # Of a state with gaps torch would multiply each sentence by its own copy of weights.
@@ -195,20 +198,27 @@ class RecurrentDecoder(nn.Module):
             for layer in self._first_carry(memory)
         )
         feed = None if self.feed is None else torch.zeros_like(carry[0][0])
-        return RecurrentState(self.attention.project(memory.states, memory.mask), carry, feed)
+
+        def gates_of(token: Int[Tensor, "*P"]) -> Float[Tensor, "*P G"]:
+            return self.stack.project(embedding(token) * self.scale)
+
+        return RecurrentState(
+            TokenRows(gates_of, embedding.num_embeddings),
+            self.attention.project(memory.states, memory.mask),
+            carry,
+            feed,
+        )
 
     def step(
-        self, embedded: Float[Tensor, "B K E"], state: RecurrentState
+        self, token: Int[Tensor, "B K"], state: RecurrentState
     ) -> tuple[Float[Tensor, "B K D"], RecurrentState]:
         """See ``DecoderHalf.step``; never drops anything."""
-        gates = self.stack.project(embedded * self.scale)
+        gates = state.gates(token)
         if self.feed is not None:
             gates = gates + self.feed(state.feed)
         query, carry = self.stack.step(gates, state.carry)
         features = self._look(query, state.memory)
-        return features, RecurrentState(
-            state.memory, carry, features if self.feed is not None else None
-        )
+        return features, replace(state, carry=carry, feed=None if self.feed is None else features)
 
     def _first_carry(self, memory: Memory) -> StackCarry:
         """Every layer's state before the first position."""

@@ -10,6 +10,12 @@ from seqtrans.shapes import Float, Tensor
 
 Pool = Literal["max", "average"]
 
+NEVER_FALL = frozenset[ActivationName](
+    {"logistic", "tanh", "arctan", "softsign", "relu", "softplus", "leaky_relu", "elu"}
+)
+"""Activations whose output nowhere becomes less as the input rises. Not the binary step, which
+gives every 1 a gradient though only one of those that are the largest is passed on."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Convolution:
@@ -51,23 +57,39 @@ class Convolution:
 
 
 class PlainBlock(nn.Module):
-    """A convolution and an activation.
+    """A convolution, an activation and perhaps a pool.
+
+    The largest of some numbers is also the largest after an activation that never falls, so the
+    maximum is taken first: the same outputs and gradients with a quarter of the work.
 
     Args:
         convolution: What the convolution measures.
-        activation_name: Applied at the end.
+        activation_name: Applied after it.
+        pooling: Halves height and width at the end, if not None.
     """
 
-    def __init__(self, convolution: Convolution, activation_name: ActivationName) -> None:
+    def __init__(
+        self,
+        convolution: Convolution,
+        activation_name: ActivationName,
+        pooling: Pool | None = None,
+    ) -> None:
         super().__init__()
         self.convolution = convolution.build()
         self.activation = activation(activation_name)
+        self.pool = pool(pooling) if pooling else None
+        self.pools_first = pooling == "max" and activation_name in NEVER_FALL
 
     def forward(
         self, x: Float[Tensor, "B channels height width"]
     ) -> Float[Tensor, "B filters lower narrower"]:
         """Transform every image."""
-        return self.activation(self.convolution(x))
+        x = self.convolution(x)
+        if self.pool is None:
+            return self.activation(x)
+        if self.pools_first:
+            return self.activation(self.pool(x))
+        return self.pool(self.activation(x))
 
 
 class ResidualBlock(nn.Module):

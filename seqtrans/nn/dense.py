@@ -30,10 +30,11 @@ class Dense(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        hidden = nn.Sequential()
-        for before, width in zip((input_dim, *widths), widths, strict=False):
-            hidden.extend((Linear(before, width), activation(activation_name), Dropout(dropout)))
-        self.hidden = hidden
+        self.hidden = nn.Sequential()
+        for i, (before, width) in enumerate(zip((input_dim, *widths), widths, strict=False)):
+            layers = Linear(before, width), activation(activation_name), Dropout(dropout)
+            for j, layer in enumerate(layers if dropout else layers[:2]):
+                self.hidden.add_module(str(3 * i + j), layer)  # weights fit with and without it
         self.output = Linear((input_dim, *widths)[-1], output_dim)
 
     def forward(self, x: Float[Tensor, "B before"]) -> Float[Tensor, "B after"]:

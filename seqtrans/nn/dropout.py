@@ -1,5 +1,6 @@
 """Dropout, faster on CPU than torch's, anew at every position or the same along a sequence."""
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -63,13 +64,16 @@ class ChannelDropout(Dropout):
 def dropout_factors(like: Float[Tensor, "*N D"], dropout: float) -> Float[Tensor, "*N D"]:
     """0 with probability ``dropout``, else 1 / (1 - dropout), in the shape of ``like``.
 
-    On CPU, drawing one number per feature is what dropout costs (13 ms for two million, on one
-    core). There each drawn integer decides on four features by 16 bits each, which rounds the
-    probability to 1 / 65536 and takes a third of the time.
+    On CPU, drawing numbers is what dropout costs, and torch draws one per feature. There each
+    integer decides on four features by 16 bits each, which rounds the probability to 1 / 65536,
+    and NumPy's fastest generator draws it; torch's gives the seed. For four million features in
+    bf16 that takes 3 ms, ``F.dropout`` 25 (2 threads, Zen 4).
     """
     if like.device.type != "cpu" or torch.compiler.is_compiling():
         return F.dropout(torch.ones_like(like, requires_grad=False), dropout)
-    words = torch.empty((like.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
-    bits = words.view(torch.int16)[: like.numel()].view(like.shape)  # in [-32768, 32768)
-    kept = bits >= round(dropout * 65536) - 32768
-    return kept.to(like.dtype).mul_(1 / (1 - dropout))
+    seed = int(torch.empty((), dtype=torch.int64).random_())  # at least 0
+    words = np.random.SFC64(seed).random_raw((like.numel() + 3) // 4)
+    bits = torch.from_numpy(words.view(np.int16))[: like.numel()].view(like.shape)
+    kept = torch.empty_like(like, requires_grad=False)
+    torch.ge(bits, round(dropout * 65536) - 32768, out=kept)
+    return kept.mul_(1 / (1 - dropout))

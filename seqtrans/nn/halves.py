@@ -7,6 +7,8 @@ the whole (``models/encoder_decoder.py``).
 
 from typing import NamedTuple, Protocol, runtime_checkable
 
+from torch import nn
+
 from seqtrans.protocols import StateT
 from seqtrans.shapes import Bool, Float, Int, Tensor
 
@@ -65,12 +67,17 @@ class DecoderHalf(Protocol[StateT]):
         """Teacher forcing: position t sees target tokens 0 to t. Padding is at the right."""
         ...
 
-    def begin(self, memory: Memory) -> StateT:
-        """The state of one hypothesis per sentence before its first token."""
+    def begin(self, memory: Memory, embedding: nn.Embedding) -> StateT:
+        """The state of one hypothesis per sentence before its first token.
+
+        Args:
+            memory: The source sentences.
+            embedding: Of the target tokens that ``step`` will be given.
+        """
         ...
 
     def step(
-        self, embedded: Float[Tensor, "B K E"], state: StateT
+        self, token: Int[Tensor, "B K"], state: StateT
     ) -> tuple[Float[Tensor, "B K D"], StateT]:
         """Features after one more token of every hypothesis, and the state that saw it.
 

@@ -11,6 +11,12 @@ from torch.autograd.function import once_differentiable
 
 from seqtrans.shapes import Float, Tensor
 
+WORTHWHILE = 1 << 24
+"""Multiplications in a product from which on oneDNN is called while training.
+
+Its gradient is found in Python, which takes some 0.1 ms (Zen 4): as long as such a product.
+"""
+
 
 class Linear(nn.Linear):
     """``nn.Linear`` by ``multiply``: the same map, weights and state."""
@@ -26,8 +32,10 @@ def linear(
     bias: Float[Tensor, " after"] | None = None,
 ) -> Float[Tensor, "*P after"]:
     """``multiply`` with gradients."""
-    if torch.is_grad_enabled() and _suits_onednn(x):
-        return cast("Tensor", _OneDnn.apply(x, weight, bias))
+    if torch.is_grad_enabled():
+        if _is_large(x, weight) and _suits_onednn(x):
+            return cast("Tensor", _OneDnn.apply(x, weight, bias))
+        return F.linear(x, weight, bias)
     missing = rounded_up(x.shape[:-1].numel()) - x.shape[:-1].numel() if _suits_onednn(x) else 0
     if missing:  # the new rows' contents are never seen
         padded = multiply(F.pad(x.flatten(0, -2), (0, 0, 0, missing)), weight, bias)
@@ -70,10 +78,11 @@ def multiply_transposed(
 ) -> Float[Tensor, "before after"]:
     """``a.T @ b`` by ``multiply``, without gradient.
 
-    oneDNN reads the second factor of a product as it lies, but the first, here transposed, must
-    be copied; so the narrower of the two comes first, and the result may lie transposed.
+    In fp32 oneDNN reads the second factor of a product as it lies, but the first, here
+    transposed, must be copied; so the narrower of the two comes first, and the result may lie
+    transposed.
     """
-    if a.size(1) <= b.size(1):
+    if a.size(1) <= b.size(1) or not _suits_onednn(a):
         return multiply(a.t(), b.t())
     return multiply(b.t(), a.t()).t()
 
@@ -97,6 +106,11 @@ class _OneDnn(torch.autograd.Function):
         to_weight = multiply_transposed(to_output, x) if ctx.needs_input_grad[1] else None
         to_bias = to_output.sum(0) if ctx.needs_input_grad[2] else None
         return to_x, to_weight, to_bias
+
+
+def _is_large(x: Float[Tensor, "*P before"], weight: Float[Tensor, "after before"]) -> bool:
+    """Whether oneDNN would be worthwhile; compiled code must not hang on the sizes."""
+    return not torch.compiler.is_compiling() and x.numel() * weight.size(0) >= WORTHWHILE
 
 
 def _suits_onednn(x: Tensor) -> bool:

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 
 from seqtrans.shapes import Float, Tensor
 
-_CPU_BLOCK = 1 << 18  # numbers; 1 MB of fp32 stays in a core's cache
+_CPU_BLOCK = 1 << 18  # numbers a thread; 1 MB of fp32 stays in a core's cache
 
 
 def log_probabilities(logits: Float[Tensor, "B K V"]) -> Float[Tensor, "B K V"]:
@@ -20,7 +20,9 @@ def log_probabilities(logits: Float[Tensor, "B K V"]) -> Float[Tensor, "B K V"]:
         return F.log_softmax(logits, dim=-1, dtype=wide)
     # Of fp32 logits nothing is needed any more.
     log_probs = logits if logits.dtype == wide else torch.empty_like(logits, dtype=wide)
-    rows = max(1, _CPU_BLOCK // max(1, logits[:1].numel()))
+    rows = max(1, _CPU_BLOCK * torch.get_num_threads() // max(1, logits[:1].numel()))
     for block, into in zip(logits.split(rows), log_probs.split(rows), strict=True):
-        into.copy_(F.log_softmax(block, dim=-1, dtype=wide))
+        if wide != logits.dtype:
+            into.copy_(block)
+        torch.log_softmax(into, dim=-1, out=into)
     return log_probs

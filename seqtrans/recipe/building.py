@@ -46,9 +46,9 @@ def build_model(config: ModelConfig, segmenters: Segmenters) -> EncoderDecoder:
 
 
 def build_task(
-    recipe: TranslationRecipe, segmenters: Segmenters, corpora: Corpora
+    recipe: TranslationRecipe, segmenters: Segmenters, corpora: Corpora, processes: int = 1
 ) -> TranslationTask:
-    """The learning problem of a recipe."""
+    """The learning problem of a recipe, of which ``processes`` will take their shares."""
     decoding = recipe.validation.decoding
     return TranslationTask(
         train=corpora.train,
@@ -61,7 +61,7 @@ def build_task(
         ),
         segmenters=segmenters,
         batch_tokens=recipe.data.batch_tokens,
-        accumulate=recipe.training.accumulate,
+        accumulate=recipe.training.micro_batches(processes),
         label_smoothing=recipe.label_smoothing,
         seed=recipe.training.seed,
     )

@@ -7,7 +7,10 @@ from torch import nn
 
 from seqtrans.data.images.epochs import ImageEpochs
 from seqtrans.errors import CheckpointError
+from seqtrans.files import write_atomically
+from seqtrans.models.images.builder import builder_file
 from seqtrans.models.images.config import ImageModelConfig, build_image_model
+from seqtrans.models.images.keras_model import KerasConfig
 from seqtrans.models.images.perceptron import PerceptronConfig
 from seqtrans.models.images.shape import ImageShape
 from seqtrans.models.images.timm_model import TimmConfig
@@ -32,9 +35,12 @@ class Classifier:
 
 
 def build_classification(
-    recipe: ClassificationRecipe, sets: ImageSets, model: nn.Module
+    recipe: ClassificationRecipe, sets: ImageSets, model: nn.Module, processes: int = 1
 ) -> ClassificationTask:
-    """The learning problem of a recipe, with images in the memory order that ``model`` likes."""
+    """The learning problem of a recipe, of which ``processes`` will take their shares.
+
+    Images are in the memory order that ``model`` likes.
+    """
     train, validation = (suited(images, model) for images in (sets.train, sets.validation))
     return ClassificationTask(
         train=ImageEpochs(
@@ -46,7 +52,7 @@ def build_classification(
             recipe.data.resize,
         ),
         validation=validation,
-        accumulate=recipe.training.accumulate,
+        accumulate=recipe.training.micro_batches(processes),
         label_smoothing=recipe.label_smoothing,
         auxiliary=recipe.auxiliary,
         has_probabilities=recipe.has_probabilities,
@@ -74,7 +80,8 @@ def load_classifier(path: Path, checkpoint: str = "best") -> Classifier:
     config = recipe.model
     if isinstance(config, PerceptronConfig):
         config = replace(config, output="logits")
-    model = build_untrained(config, facts.seen(recipe.data.resize), len(facts.classes))
+    image = facts.seen(recipe.data.resize)
+    model = build_untrained(config, image, len(facts.classes), run)
     fill(model, weights, str(chosen))
     return Classifier(recipe, facts, model.eval(), chosen)
 
@@ -91,12 +98,25 @@ def known_facts(run: RunDirectory) -> ImageFacts:
     return facts
 
 
-def build_untrained(config: ImageModelConfig, image: ImageShape, num_classes: int) -> nn.Module:
-    """A model to be filled with weights; none are downloaded.
+def build_untrained(
+    config: ImageModelConfig, image: ImageShape, num_classes: int, run: RunDirectory
+) -> nn.Module:
+    """A model of a run to be filled with weights; none are downloaded.
 
     Raises:
         RecipeError: It can't be built.
     """
     if isinstance(config, TimmConfig):
         config = replace(config, pretrained=False)
-    return build_image_model(config, image, num_classes)
+    return build_image_model(config, image, num_classes, run.path)
+
+
+def keep_builder(recipe: ClassificationRecipe, folder: Path, run: RunDirectory) -> None:
+    """Copy into a run the file of a Keras model's function, where it lies beside the recipe.
+
+    Training and all later use run the copy, so that no later change of the file matters.
+    """
+    if isinstance(recipe.model, KerasConfig):
+        file = builder_file(recipe.model.build, folder)
+        if file:
+            write_atomically(run.path / file.name, file.read_bytes())

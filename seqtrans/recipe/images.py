@@ -65,7 +65,8 @@ class ClassificationRecipe:
     ``auxiliary`` (arXiv:1409.4842, 5)."""
     init_from: Path | None = None
     """Weights to start from: a run of an image classifier (its best checkpoint), a file or a
-    folder of weights of others. The last layer starts anew where there are other classes."""
+    folder of weights of others; for ``keras`` also a file of Keras's (``.weights.h5``, ``.h5``,
+    ``.keras``). The last layer starts anew where there are other classes."""
 
     def __post_init__(self) -> None:
         """Refuse to judge by what is not measured."""

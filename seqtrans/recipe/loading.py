@@ -96,7 +96,8 @@ def _with_absolute_paths(value: T, folder: Path) -> T:
     """The same tree of dataclasses, its relative paths taken from ``folder``."""
     changed: Any = value
     if isinstance(value, Path):
-        changed = Path(os.path.abspath(folder / value.expanduser()))  # noqa: PTH100 - keeps links
+        home = os.path.expanduser(value)  # noqa: PTH111 - no error where there is no such user
+        changed = Path(os.path.abspath(folder / home))  # noqa: PTH100 - keeps links
     elif isinstance(value, tuple):
         changed = tuple(_with_absolute_paths(v, folder) for v in cast("tuple[Any, ...]", value))
     elif dataclasses.is_dataclass(value):

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from seqtrans.errors import TrainingError
 from seqtrans.models.images.config import build_image_model
 from seqtrans.protocols import Shard, Task
 from seqtrans.recipe.building import build_model, build_task, prepare_segmenters
@@ -22,7 +23,7 @@ from seqtrans.recipe.loading import Recipe
 from seqtrans.recipe.settings import TranslationRecipe
 from seqtrans.recipe.starting import copy_vocabulary, start_classifier_from, start_from
 from seqtrans.tasks.translation import TranslationTask
-from seqtrans.training.checks import check_room, try_largest_batch
+from seqtrans.training.checks import check_room, is_out_of_memory, try_largest_batch
 from seqtrans.training.run_directory import RunDirectory
 
 talk = logging.getLogger(__name__)
@@ -62,11 +63,12 @@ def _prepare_translation(recipe: TranslationRecipe, run: RunDirectory, shard: Sh
     corpora = load_corpora(recipe.data, segmenters, cache)
     check_vocabulary(corpora, segmenters)
     torch.manual_seed(recipe.training.seed)
-    model = build_model(recipe.model, segmenters)
+    with _large_enough_memory():
+        model = build_model(recipe.model, segmenters)
     device = _say_model(model)
     if recipe.origin:
         talk.info("%s", start_from(recipe.origin, model, segmenters))
-    return Prepared(build_task(recipe, segmenters, corpora), model.to(device))
+    return Prepared(build_task(recipe, segmenters, corpora, shard.world), model.to(device))
 
 
 def _prepare_classification(
@@ -79,11 +81,12 @@ def _prepare_classification(
         store_facts(run, sets.facts)
     torch.manual_seed(recipe.training.seed)
     image = sets.facts.seen(recipe.data.resize)
-    model = build_image_model(recipe.model, image, len(sets.facts.classes))
+    with _large_enough_memory():
+        model = build_image_model(recipe.model, image, len(sets.facts.classes), run.path)
     device = _say_model(model)
     if recipe.init_from:
         talk.info("%s", start_classifier_from(recipe.init_from, model, sets.facts))
-    return Prepared(build_classification(recipe, sets, model), model.to(device))
+    return Prepared(build_classification(recipe, sets, model, shard.world), model.to(device))
 
 
 def check(prepared: Prepared, recipe: Recipe, run: RunDirectory) -> None:
@@ -98,7 +101,7 @@ def check(prepared: Prepared, recipe: Recipe, run: RunDirectory) -> None:
     talk.info(
         "largest batch: %s %s in %.2f s, %s MB",
         f"{largest.targets:,}",
-        "target tokens" if isinstance(recipe, TranslationRecipe) else "images",
+        task.unit,
         largest.seconds,
         f"{largest.memory / 1e6:,.0f}",
     )
@@ -126,6 +129,17 @@ def removed_on_failure(run: RunDirectory) -> Generator[None]:
         raise
 
 
+@contextmanager
+def _large_enough_memory() -> Generator[None]:
+    """Within, a model that memory can't hold is told in one line."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise TrainingError("the model does not fit into memory; make it smaller") from error
+
+
 def _say_model(model: nn.Module) -> torch.device:
     """Say how large a model is; where it shall learn."""
     count, device = sum(parameter.numel() for parameter in model.parameters()), _device()
@@ -144,6 +158,7 @@ def _make_vocabulary(recipe: TranslationRecipe, run: RunDirectory) -> None:
     origin = recipe.origin
     if origin and origin.vocabulary == "keep" and not any(run.vocabulary.iterdir()):
         copy_vocabulary(origin, run)
+        talk.info("segmentation: that of %s, not of data.segmentation", origin.run)
     prepare_segmenters(recipe, run)
 
 

@@ -13,7 +13,7 @@ from seqtrans.recipe.building import build_model
 from seqtrans.recipe.loading import stored_recipe_of
 from seqtrans.recipe.settings import TranslationRecipe
 from seqtrans.training.checkpoint import read_inference_weights
-from seqtrans.training.run_directory import RunDirectory, open_run
+from seqtrans.training.run_directory import AVERAGED, RunDirectory, open_run
 from seqtrans.training.weights import fill
 
 
@@ -82,6 +82,7 @@ def find_checkpoint(run: RunDirectory, name: str) -> Path:
         return run.pointed(name if is_chosen else "last")
     path = run.checkpoints / name
     if name != path.name or not path.is_dir():
-        known = ["best", "last", *map(str, run.steps())]
+        averaged = [AVERAGED] if (run.checkpoints / AVERAGED).is_dir() else []
+        known = ["best", "last", *averaged, *map(str, run.steps())]
         raise CheckpointError(f"{run.path} has no checkpoint '{name}'; it has {', '.join(known)}")
     return path

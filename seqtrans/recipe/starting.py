@@ -1,5 +1,6 @@
 """Starting a run from the weights of another one."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -8,6 +9,8 @@ from torch import nn
 from seqtrans.data.segmentation import Segmenters, load_segmenters
 from seqtrans.files import write_atomically
 from seqtrans.models.encoder_decoder import EncoderDecoder
+from seqtrans.models.images.keras_files import KERAS_SUFFIXES, load_keras_file
+from seqtrans.models.images.keras_model import KerasModel
 from seqtrans.models.images.pretrained import weights_for
 from seqtrans.protocols import Segmenter
 from seqtrans.recipe.image_sets import ImageFacts, stored_facts
@@ -90,6 +93,8 @@ def start_classifier_from(origin: Path, model: nn.Module, facts: ImageFacts) -> 
         origin = find_checkpoint(run, "best")
         weights, stored = read_inference_weights(origin), stored_facts(run)
         classes = stored.classes if stored else None
+    elif isinstance(model, KerasModel) and origin.suffix in KERAS_SUFFIXES:
+        return _start_from_keras(origin, model)
     else:
         weights = weights_for(model, origin)
     own = named_weights(model)
@@ -99,15 +104,27 @@ def start_classifier_from(origin: Path, model: nn.Module, facts: ImageFacts) -> 
         fill(model, weights, str(origin))
         return f"starting from the weights of {origin}"
     fill(model, {**weights, **last}, str(origin))
-    return f"starting from the weights of {origin}; new for these classes: {', '.join(last)}"
+    return f"starting from the weights of {origin}" + _new(last)
+
+
+def _start_from_keras(origin: Path, model: KerasModel) -> str:
+    new = load_keras_file(model, origin)
+    return f"starting from the weights of {origin}" + _new(new)
+
+
+def _new(names: Iterable[str]) -> str:
+    listed = ", ".join(names)
+    return f"; new for these classes: {listed}" if listed else ""
 
 
 def _last_layers(model: nn.Module, num_classes: int) -> list[str]:
     """Names of the tensors with a row for every class."""
+    tensors = named_weights(model)
+    if isinstance(model, KerasModel):
+        return [name for name in model.last_layer if tensors[name].shape[-1] == num_classes]
     linear = [n for n, part in model.named_modules() if isinstance(part, nn.Linear)]
     known = getattr(model, "heads", None) or linear[-1:]
     names = [f"{name}.{kind}" for name in known for kind in ("weight", "bias")]
-    tensors = named_weights(model)
     return [name for name in names if name in tensors and len(tensors[name]) == num_classes]
 
 

@@ -27,7 +27,8 @@ def shared_updates(
     if shard.world > accumulate:
         raise TrainingError(
             f"{shard.world} processes can't share {accumulate} micro-batches an update; "
-            f"set training.accumulate to {shard.world} or a multiple"
+            f"set training.accumulate to {shard.world} or a multiple, or training.processes.batch "
+            "to each"
         )
     skipped = islice(batches, start * accumulate, None)
     while update := list(islice(skipped, accumulate)):

@@ -11,12 +11,14 @@ from torch import nn
 from seqtrans.errors import TrainingError
 from seqtrans.protocols import BatchT, Task
 from seqtrans.training.config import TrainingConfig
-from seqtrans.training.memory import keep_few_kernels
+from seqtrans.training.memory import prepare_memory
 from seqtrans.training.optimizer import moments_per_weight
 from seqtrans.training.precision import autocast, uses_bf16
 from seqtrans.training.run_directory import RunDirectory, check_disk_space
-from seqtrans.training.weights import named_weights
+from seqtrans.training.weights import named_weights, other_formats
 from seqtrans.training.window import peak_memory
+
+_OUT_OF_MEMORY = ("not enough memory", "can't allocate memory", "Storage size calculation overflow")
 
 
 class Rehearsal(NamedTuple):
@@ -35,7 +37,7 @@ def try_largest_batch(task: Task[BatchT], model: nn.Module, config: TrainingConf
     Raises:
         TrainingError: It does not fit into memory.
     """
-    keep_few_kernels()  # this is the first that a run computes
+    prepare_memory()  # this is the first that a run computes
     device = next(model.parameters()).device
     batch = task.largest_batch()
     began = time.monotonic()
@@ -74,7 +76,8 @@ def checkpoint_size(model: nn.Module, config: TrainingConfig) -> int:
     weights = sum(tensor.nbytes for tensor in named_weights(model).values())
     trained = sum(p.nbytes for p in model.parameters() if p.requires_grad)
     average = weights if config.ema_decay else 0
-    return weights + average + trained * moments_per_weight(config.optimizer)
+    others = weights * len(other_formats(model))
+    return weights + average + others + trained * moments_per_weight(config.optimizer)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -82,7 +85,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     said = str(error)
-    return "not enough memory" in said or "can't allocate memory" in said
+    return any(words in said for words in _OUT_OF_MEMORY)
 
 
 @contextmanager

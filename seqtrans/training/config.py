@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Lt
 
 from seqtrans.ranges import NonNegative, Positive, PositiveFloat
 from seqtrans.training.early_stopping import StoppingConfig
-from seqtrans.training.optimizer import AdamConfig, OptimizerConfig
+from seqtrans.training.optimizer import AdafactorConfig, AdamConfig, OptimizerConfig
 from seqtrans.training.precision import Precision
 from seqtrans.training.schedule import InverseSquareRootConfig, ScheduleConfig, build_schedule
 
@@ -43,7 +43,8 @@ class ProcessesConfig:
     """Precision in which gradients travel; bf16 halves the traffic and rounds."""
     batch: Literal["shared", "each"] = "shared"
     """shared: processes divide the micro-batches of ``accumulate`` among them, so that an update
-    is the same whatever their number. each: every process takes so many of its own."""
+    is the same whatever their number. each: every process takes so many of its own; the update
+    grows with their number, so go on after a stop with as many."""
     timeout_seconds: PositiveFloat = 600.0
     """The longest wait for another process while training; then all stop with one message."""
 
@@ -85,3 +86,21 @@ class TrainingConfig:
         if self.max_steps is self.max_epochs is self.max_minutes is None:
             raise ValueError("training needs a limit: max_steps, max_epochs or max_minutes")
         build_schedule(self.schedule, self.optimizer.learning_rate, self.max_steps)
+        if self.processes.sharding == "full":
+            self._refuse_unsharded()
+
+    def micro_batches(self, processes: int) -> int:
+        """How many there are in an update of so many processes."""
+        return self.accumulate * (processes if self.processes.batch == "each" else 1)
+
+    def _refuse_unsharded(self) -> None:
+        if self.thaw:
+            raise ValueError(
+                "processes.sharding full can't thaw: which weights learn is settled when they are "
+                "shared out; use sharding none, or two runs with init_from"
+            )
+        if isinstance(self.optimizer, AdafactorConfig):
+            raise ValueError(
+                "processes.sharding full needs an optimizer that works weight by weight; "
+                "adafactor sums over rows and columns: use adamw"
+            )

@@ -85,4 +85,4 @@ def _store() -> Any:
     """The key-value store that the processes of a run share; None where there is one process."""
     if not (dist.is_available() and dist.is_initialized()):
         return None
-    return dist.distributed_c10d._get_default_store()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    return dist.distributed_c10d._get_default_store()  # pyright: ignore[reportPrivateUsage]

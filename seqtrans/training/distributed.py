@@ -1,13 +1,21 @@
-"""Processes that train one model together, over ``torch.distributed``."""
+"""Processes that train one model together, over ``torch.distributed``.
+
+Batch normalisation normalises every micro-batch by itself, in whichever process, so the gradient is
+that of one process with the same micro-batches. The running statistics are those of the first
+process: it saves them, and all judge by them.
+"""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch.distributed.rendezvous import rendezvous
+
+from seqtrans.shapes import Tensor
 
 PATIENCE = timedelta(days=7)
 """How long processes wait while one of them prepares the data; training waits for less."""
@@ -45,6 +53,12 @@ class ProcessShard:
         sized = zip(found, sizes.tolist(), strict=True)
         return [row[:size].numpy().tobytes().decode() for row, size in sized]
 
+    def share(self, tensors: Iterable[Tensor]) -> None:
+        """Give every process those of the first; every process must call it."""
+        if self.world > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor, src=0, group=self.group)
+
 
 ALONE = ProcessShard()
 
@@ -63,7 +77,7 @@ def join(init_method: str = "env://") -> ProcessShard:
     if torch.cuda.is_available():
         backend = "cpu:gloo,cuda:nccl"
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    store, _, _ = next(iter(dist.rendezvous(init_method, rank, world)))
+    store, _, _ = next(iter(rendezvous(init_method, rank, world)))
     dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=PATIENCE)
     return ProcessShard(rank, world)
 

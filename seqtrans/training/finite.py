@@ -3,26 +3,17 @@
 import math
 from collections.abc import Sequence
 
-import torch
-
 from seqtrans.protocols import Batch
-from seqtrans.shapes import Float, Tensor
 from seqtrans.training.config import TrainingConfig
 
 
-def complaint(
-    losses: Sequence[Float[Tensor, ""]], norm: Float[Tensor, ""], micro_batches: Sequence[Batch]
-) -> str:
-    """Which micro-batch gave a loss that is not finite, or that the gradient isn't; else empty.
-
-    Reading the numbers is the one synchronisation with a CUDA device per update.
-    """
-    *values, size = torch.stack([*(loss.float() for loss in losses), norm.float()]).tolist()
-    for i, (value, batch) in enumerate(zip(values, micro_batches, strict=True), start=1):
-        if not math.isfinite(value):
-            of = f"{i} of {len(values)} ({batch.num_targets} targets)"
-            return f"the loss is {value} in micro-batch {of}"
-    return "" if math.isfinite(size) else f"the norm of the gradient is {size}"
+def complaint(losses: Sequence[float], norm: float, micro_batches: Sequence[Batch]) -> str:
+    """Which micro-batch gave a loss that is not finite, or that the gradient isn't; else empty."""
+    for i, (loss, batch) in enumerate(zip(losses, micro_batches, strict=True), start=1):
+        if not math.isfinite(loss):
+            of = f"{i} of {len(losses)} ({batch.num_targets} targets)"
+            return f"the loss is {loss} in micro-batch {of}"
+    return "" if math.isfinite(norm) else f"the norm of the gradient is {norm}"
 
 
 def remedy(config: TrainingConfig, *, bf16: bool) -> str:

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 
 import torch
-import torch.distributed as dist
+from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 from seqtrans.errors import TrainingError
 from seqtrans.training.contact import ENDED, SPOKEN
@@ -38,7 +38,7 @@ def launch(arguments: Sequence[str], devices: int) -> int:
     gpus = torch.cuda.device_count()
     if 0 < gpus < devices:
         raise TrainingError(f"--devices {devices}: this machine has {gpus} GPUs")
-    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     reading, writing = os.pipe()
     try:
         environments = [_environment(rank, devices, store.port, reading) for rank in range(devices)]
@@ -101,9 +101,9 @@ def _passing_on(started: Sequence[subprocess.Popen[bytes]]) -> Generator[None]:
             signal.signal(number, handler)
 
 
-def _watch(started: Sequence[subprocess.Popen[bytes]], store: dist.TCPStore) -> int:
+def _watch(started: Sequence[subprocess.Popen[bytes]], store: TCPStore) -> int:
     """Wait for all; the code of the first that failed, as a shell would give it."""
-    failure, deadline = 0, float("inf")
+    failure, first, deadline = 0, (0, 0), float("inf")
     waiting = dict(enumerate(started))
     while waiting and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -2,8 +2,9 @@
 
 import json
 import logging
+import shutil
 import sys
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -15,18 +16,20 @@ if TYPE_CHECKING:
 talk = logging.getLogger(__name__)
 
 Format = Callable[[float], str]
-COLUMNS: dict[str, Format] = {  # of a line about training, in this order; others follow
+COLUMNS: dict[str, Format] = {  # of a line about training, the most important first
     "epoch": lambda value: f"epoch {value + 1:.0f}",
     "loss": lambda value: f"loss {value:.3f}",
     "perplexity": lambda value: f"perplexity {value:.4g}",
-    "targets_per_second": lambda value: f"{value:,.0f} targets/s",
-    "data_wait_share": lambda value: f"waits {value:.0%}",
-    "padding_share": lambda value: f"padding {value:.0%}",
     "learning_rate": lambda value: f"rate {value:.2e}",
+    "data_wait_share": lambda value: f"waits {value:.0%}",
     "gradient_norm": lambda value: f"gradient {value:.3g}",
-    "memory_mb": lambda value: f"{value:,.0f} MB",
     "seconds_left": lambda value: f"{duration(value)} left",
+    "memory_mb": lambda value: f"{value:,.0f} MB",
+    "padding_share": lambda value: f"padding {value:.0%}",
 }
+FIRST = 3  # columns before those that only the task knows, and the speed
+SPEED = "targets_per_second"
+GAP = "  "
 UNSAID = frozenset({"nll", "seconds"})
 
 
@@ -47,9 +50,13 @@ class ConsoleLogger:
 
     Lines go through ``logging``, hence also wherever ``speaking`` sends them. Use it as a
     context, so that the bar disappears at the end.
+
+    Args:
+        unit: What the task learns from; see ``Task.unit``.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, unit: str) -> None:
+        self._unit = unit
         self._progress: Progress | None = None
         self._bar: TaskID | None = None
 
@@ -72,7 +79,8 @@ class ConsoleLogger:
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """See ``MetricsLogger.log``."""
-        talk.info("%s", describe(step, metrics))
+        parts = describe(step, metrics, self._unit)
+        talk.info("%s", GAP.join(parts), extra={"parts": parts})
         left = metrics.get("train/seconds_left")
         if self._progress and self._bar is not None and left is not None:
             done = metrics["train/seconds"]
@@ -81,14 +89,31 @@ class ConsoleLogger:
             )
 
 
-def describe(step: int, metrics: Mapping[str, float]) -> str:
-    """One line for people about what was measured at a step."""
+def describe(step: int, metrics: Mapping[str, float], unit: str) -> list[str]:
+    """What to tell people of what was measured at a step, the most important first.
+
+    Args:
+        step: Optimizer step.
+        metrics: See ``MetricsLogger.log``.
+        unit: See ``Task.unit``.
+    """
     train = _under("train/", metrics)
-    known = [show(train[name]) for name, show in COLUMNS.items() if name in train]
-    others = [f"{name} {train[name]:.4g}" for name in train.keys() - COLUMNS.keys() - UNSAID]
+    known = [show(train[name]) if name in train else "" for name, show in COLUMNS.items()]
+    unknown = train.keys() - COLUMNS.keys() - UNSAID - {SPEED}
+    others = [f"{name} {train[name]:.4g}" for name in sorted(unknown)]
+    speed = [f"{train[SPEED]:,.0f} {unit}/s"] if SPEED in train else []
     measured = [f"{name} {value:.4g}" for name, value in _under("valid/", metrics).items()]
     said = "validation: " + ", ".join(measured) if measured else ""
-    return "  ".join(filter(None, [f"step {step:,}", *known, *sorted(others), said]))
+    parts = (f"step {step:,}", *known[:FIRST], *others, *speed, *known[FIRST:], said)
+    return [part for part in parts if part]
+
+
+def fitted(parts: Sequence[str], width: int) -> str:
+    """As many parts as fit into ``width`` characters, at least the first two."""
+    count = len(parts)
+    while count > 2 and len(GAP.join(parts[:count])) > width:
+        count -= 1
+    return GAP.join(parts[:count])
 
 
 def duration(seconds: float) -> str:
@@ -125,10 +150,19 @@ def speaking(log: Path | None = None) -> Generator[None]:
 
 
 class _Stderr(logging.StreamHandler[Any]):
-    """Writes to what ``sys.stderr`` is at the time: a progress bar takes its place."""
+    """Writes to what ``sys.stderr`` is at the time: a progress bar takes its place.
+
+    On a terminal, of a line of many numbers what does not fit is left out; the log has it all.
+    """
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
+
+    def format(self, record: logging.LogRecord) -> str:
+        parts: Sequence[str] | None = getattr(record, "parts", None)
+        if parts and self.stream.isatty():
+            return fitted(parts, shutil.get_terminal_size().columns)
+        return super().format(record)
 
     @property
     def stream(self) -> TextIO:  # pyright: ignore[reportIncompatibleVariableOverride]

@@ -8,6 +8,7 @@ from torch.optim import Optimizer
 
 from seqtrans.errors import CheckpointError
 from seqtrans.shapes import Tensor
+from seqtrans.training.parts import part_of
 
 
 def named_moments(model: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
@@ -28,10 +29,13 @@ def restore_moments(
     Raises:
         CheckpointError: A tensor belongs to no parameter that this optimizer trains.
     """
+    parameters = dict(model.named_parameters())
     by_name: dict[str, dict[str, Tensor]] = defaultdict(dict)
     for key, tensor in stored.items():
         moment, _, name = key.partition(":")
-        by_name[name][moment] = tensor
+        parameter = parameters.get(name)
+        is_like = parameter is not None and parameter.shape == tensor.shape
+        by_name[name][moment] = part_of(tensor, like=parameter) if is_like else tensor
     names = list(_trained_names(model, optimizer))
     if unknown := by_name.keys() - set(names):
         example = min(unknown)

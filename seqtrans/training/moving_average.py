@@ -8,6 +8,7 @@ from torch import nn
 
 from seqtrans.errors import CheckpointError
 from seqtrans.shapes import Tensor
+from seqtrans.training.parts import assign
 from seqtrans.training.weights import differences
 
 
@@ -52,7 +53,7 @@ class MovingAverage:
         if problems := differences({n: t for n, t in stored.items() if n in averages}, averages):
             raise CheckpointError(f"{origin} does not fit this model: {problems}")
         for name, average in averages.items():
-            average.copy_(stored[name])
+            assign(average, stored[name])
 
     def named(self) -> dict[str, Tensor]:
         """Averages by parameter name."""

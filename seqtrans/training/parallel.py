@@ -3,16 +3,15 @@
 Either way the gradient is the mean over the processes of what each computed.
 """
 
-from collections.abc import Generator, Iterator
+import math
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-import torch.distributed as dist
 from torch import nn
 
-from seqtrans.shapes import Tensor
 from seqtrans.training.compilation import Compiled
 from seqtrans.training.config import ProcessesConfig, TrainingConfig
 from seqtrans.training.distributed import ProcessShard
@@ -28,6 +27,10 @@ class Replica(Protocol):
 
     def sharing(self, *, only_if: bool) -> AbstractContextManager[None]:
         """Within, a backward pass averages gradients over all processes; or not yet."""
+        ...
+
+    def norm(self, norms: Sequence[float]) -> float:
+        """Norm of the whole gradient, from those of what this process has of each parameter's."""
         ...
 
     def whole(self) -> AbstractContextManager[None]:
@@ -66,7 +69,7 @@ def replicate(model: nn.Module, config: TrainingConfig, shard: ProcessShard) -> 
     if shard.world == 1:
         return Alone(_compiled(model, config))
     if config.processes.sharding == "full":
-        return Sharded(model, _compiled(model, config))
+        return Sharded(model, _compiled(model, config), shard)
     parallel = nn.parallel.DistributedDataParallel(
         model, process_group=shard.group, gradient_as_bucket_view=True
     )
@@ -88,6 +91,10 @@ class Alone:
         """See ``Replica.sharing``."""
         del only_if
         yield
+
+    def norm(self, norms: Sequence[float]) -> float:
+        """See ``Replica.norm``."""
+        return math.hypot(*norms)
 
     @contextmanager
     def whole(self) -> Generator[None]:
@@ -114,11 +121,14 @@ class Replicated:
         with nullcontext() if only_if else self.parallel.no_sync():
             yield
 
+    def norm(self, norms: Sequence[float]) -> float:
+        """See ``Replica.norm``; all processes have the same gradient."""
+        return math.hypot(*norms)
+
     @contextmanager
     def whole(self) -> Generator[None]:
         """See ``Replica.whole``: with the buffers of the first process."""
-        for buffer in self.parallel.module.buffers():
-            dist.broadcast(buffer, src=0, group=self.shard.group)
+        self.shard.share(self.parallel.module.buffers())
         yield
 
 
@@ -128,6 +138,7 @@ class Sharded:
 
     parallel: Any  # an FSDPModule
     module: nn.Module
+    shard: ProcessShard
 
     @contextmanager
     def sharing(self, *, only_if: bool) -> Generator[None]:
@@ -135,11 +146,16 @@ class Sharded:
         self.parallel.set_requires_gradient_sync(only_if)
         yield
 
+    def norm(self, norms: Sequence[float]) -> float:
+        """See ``Replica.norm``; infinite or no number where it is so in any process."""
+        return math.sqrt(self.shard.sum([math.hypot(*norms) ** 2])[0])
+
     @contextmanager
     def whole(self) -> Generator[None]:
         """See ``Replica.whole``; processes may then call the model unequally often."""
         from torch.distributed.fsdp import FSDPModule
 
+        self.shard.share(self.parallel.buffers())
         parts = [part for part in self.parallel.modules() if isinstance(part, FSDPModule)]
         for part in parts:
             part.set_reshard_after_forward(False, recurse=False)
@@ -150,23 +166,6 @@ class Sharded:
             for part in parts:
                 part.reshard()
                 part.set_reshard_after_forward(part is not self.parallel, recurse=False)
-
-
-def gathered(tensor: Tensor) -> Tensor:
-    """All of a tensor of which this process may hold a part; then every process must call it."""
-    return tensor.full_tensor() if _is_part(tensor) else tensor
-
-
-@torch.no_grad()
-def assign(target: Tensor, source: Tensor) -> None:
-    """Copy ``source``, which every process has, into ``target``, which may be a part."""
-    if _is_part(target):
-        from torch.distributed.tensor import distribute_tensor
-
-        mesh, placements = target.device_mesh, target.placements
-        source = source.to(target.device, target.dtype)
-        source = distribute_tensor(source, mesh, placements, src_data_rank=None)
-    target.copy_(source)
 
 
 def _compiled(model: nn.Module, config: TrainingConfig) -> nn.Module:
@@ -180,7 +179,3 @@ def _layers(model: nn.Module) -> Iterator[nn.Module]:
             yield from (layer for layer in part if any(True for _ in layer.parameters()))
         else:
             yield from _layers(part)
-
-
-def _is_part(tensor: Any) -> bool:
-    return hasattr(tensor, "full_tensor")

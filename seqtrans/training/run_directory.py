@@ -3,6 +3,7 @@
 ::
 
     recipe.yaml      resolved, every default written
+    *.py             the file that builds a Keras model, where the recipe names one
     vocabulary/      what turns text into ids and back
     metrics.jsonl    numbers by step
     log.txt          what the console said

@@ -1,7 +1,9 @@
 """What the trainer holds, to and from the checkpoints of its run."""
 
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from pathlib import Path
 
 from torch import nn
 from torch.optim import Optimizer
@@ -14,10 +16,11 @@ from seqtrans.training.averaging import average
 from seqtrans.training.config import TrainingConfig
 from seqtrans.training.moments import named_moments, restore_moments
 from seqtrans.training.moving_average import MovingAverage
+from seqtrans.training.parts import gathered
 from seqtrans.training.run_directory import AVERAGED, RunDirectory, newest_good, prepare_to_resume
 from seqtrans.training.state import TrainState
 from seqtrans.training.store import CheckpointStore, state_from
-from seqtrans.training.weights import fill, holding, named_weights
+from seqtrans.training.weights import fill, holding, named_weights, other_formats
 
 
 class Saving:
@@ -47,10 +50,12 @@ class Saving:
             TrainingError: It can't be written; on every rank.
         """
         store, error = self.store, None
+        is_new = self._saved_step != state.step
+        tensors = self.tensors() if is_new else {}
         if store and self.shard.rank == 0:
             try:
-                if self._saved_step != state.step:
-                    store.save(state, metrics, self.tensors())
+                if is_new:
+                    store.save(state, metrics, tensors, self._others())
                 elif metrics:
                     store.add_metrics(state, metrics)
             except TrainingError as caught:
@@ -120,13 +125,17 @@ class Saving:
         error = None
         if self.store and self.shard.rank == 0:
             try:
-                self.store.save_averaged(steps, metrics, weights)
+                others = other_formats(self.model)
+                self.store.save_averaged(steps, metrics, weights, others)
             except TrainingError as caught:
                 error = caught
         self._agree(error)
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
-        """Everything that training goes on from: by file, tensors by name."""
+        """Everything that training goes on from: by file, whole tensors by name.
+
+        The first process gets them. Where processes hold parts, every one must call it.
+        """
         weights = named_weights(self.model)
         tensors = {
             checkpoint.MODEL: weights,
@@ -134,7 +143,17 @@ class Saving:
         }
         if self.moving:
             tensors[checkpoint.AVERAGE] = weights | self.moving.named()
-        return tensors
+        keep = self.shard.rank == 0
+        return {file: gathered(named, keep=keep) for file, named in tensors.items()}
+
+    def _others(self) -> checkpoint.Writers:
+        """Writers of the model's own formats, which hold the weights that it is used with."""
+
+        def with_averages(write: Callable[[Path], None], path: Path) -> None:
+            with self.moving.applied() if self.moving else nullcontext():
+                write(path)
+
+        return {n: partial(with_averages, w) for n, w in other_formats(self.model).items()}
 
     def _agree(self, error: TrainingError | None) -> None:
         (failures,) = self.shard.sum([float(error is not None)])

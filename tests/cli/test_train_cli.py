@@ -141,6 +141,8 @@ def test_show_and_average_agree_on_the_checkpoints(home):
     (home / "input").write_text("a b\n")
     done = seqtrans(home, "translate", "runs/toy", "input", "--checkpoint", "averaged", "-o", "out")
     assert (done.returncode, done.stdout, (home / "out").read_text().count("\n")) == (0, "", 1)
+    done = seqtrans(home, "translate", "runs/toy", "--checkpoint", "7", "-o", "out")
+    assert "has no checkpoint '7'; it has best, last, averaged, " in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -155,7 +157,7 @@ def test_show_and_average_agree_on_the_checkpoints(home):
         (["average", "runs/toy", "--best", "9"], "runs/toy keeps "),
         (["average", "runs/toy", "--step", "7"], "runs/toy has no checkpoint 7; it has "),
         (["average", "runs/toy", "--best", "2", "--step", "4"], "give --best or --step, not both"),
-        (["translate", "runs/toy", "--checkpoint", "7", "-o", "out"], "runs/toy has no checkpoint '7'; it has best, last, "),
+        (["translate", "runs/toy", "--checkpoint", "7", "-o", "out"], "runs/toy has no checkpoint '7'; it has best, last"),
     ],
 )  # fmt: skip
 def test_what_can_not_be_done_is_one_line(home, arguments, message):
@@ -169,6 +171,7 @@ def test_what_can_not_be_done_is_one_line(home, arguments, message):
     ("setting", "message"),
     [
         ("data.segmentation={kind: sentencepiece, vocab_size: 5000}", "vocab"),
+        ("model.decoder.hidden_dim=1000000000000", "the model does not fit into memory; make it smaller"),
         ("data.filter.min_tokens=8", "no pair is left to learn from"),
         ("training.freeze=['decodr.*']", "freeze: no parameter or buffer matches 'decodr.*'; there are decoder."),
         ("training.checkpoints={keep_best: 1, keep_last: 100000000}", "free some, or lower"),
@@ -242,6 +245,7 @@ def test_fine_tuning_starts_from_the_weights_and_the_vocabulary(home):
     done = seqtrans(home, "train", "toy.yaml", "--run", "tuned", *settings)
     assert done.returncode == 0, done.stderr
     assert "starting from the weights of " in done.stderr
+    assert f"segmentation: that of {home}/runs/toy, not of data.segmentation" in done.stderr
     for file in (home / "runs/toy/vocabulary").iterdir():
         assert (home / "tuned/vocabulary" / file.name).read_bytes() == file.read_bytes()
     before, after = weights(home / "runs/toy", "best"), weights(home / "tuned", "last")

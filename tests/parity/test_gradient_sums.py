@@ -60,7 +60,7 @@ class Uneven:
 
 def shown(trainer):
     """What the log would say of the updates so far."""
-    metrics = trainer._window.read(trainer.shard)
+    metrics = trainer.updater.window.read(trainer.shard)
     return {name: metrics[name] for name in ("loss", "nll", "perplexity", "padding_share")}
 
 

@@ -12,6 +12,7 @@ def _way(request, monkeypatch):
     if request.param and not torch.backends.mkldnn.is_available():
         pytest.skip("torch was built without oneDNN")
     monkeypatch.setattr(linear, "_onednn_is_faster", lambda: request.param)
+    monkeypatch.setattr(linear, "WORTHWHILE", 0)
 
 
 @pytest.mark.usefixtures("_way")
@@ -78,3 +79,13 @@ def test_what_is_frozen_gets_no_gradient():
 def test_autocast_narrows_as_ever():
     with torch.autocast("cpu", torch.bfloat16):
         assert linear.Linear(6, 4)(torch.randn(3, 6)).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("rows", [3, 4])
+def test_onednn_is_called_for_large_products_only(rows, monkeypatch):
+    monkeypatch.setattr(linear, "_onednn_is_faster", lambda: True)
+    monkeypatch.setattr(linear, "WORTHWHILE", 4 * 6 * 5)
+    if not torch.backends.mkldnn.is_available():
+        pytest.skip("torch was built without oneDNN")
+    found = linear.Linear(6, 5)(torch.randn(rows, 6))
+    assert ("OneDnn" in type(found.grad_fn).__name__) == (rows == 4)

@@ -40,7 +40,7 @@ def _join_and(work, folder, rank, world, arguments):
     leave()
 
 
-def _gather(shard, folder):
+def _gather(shard, _folder):
     found = impatient(shard, 60).gather(TEXTS[shard.rank])
     assert found == TEXTS == shard.gather(TEXTS[shard.rank])
     assert shard.sum([shard.rank, 0.5]) == (3.0, 1.5)
@@ -55,14 +55,13 @@ def _lose(shard, folder, how):
     hasty.sum([1.0])
     if shard.rank == 1:
         _fail(how)
-    try:
+    with pytest.raises(RuntimeError) as caught:
         hasty.sum([1.0])
-    except RuntimeError as error:
-        assert contact.is_lost_contact(error)
-        complaint = contact.lost(error, shard, "step 3, while it counted")
-        if contact.speaks_first(complaint):
-            (folder / f"{shard.rank}").write_text(str(complaint))
-        os._exit(2)  # none is left to meet
+    assert contact.is_lost_contact(caught.value)
+    complaint = contact.lost(caught.value, shard, "step 3, while it counted")
+    if contact.speaks_first(complaint):
+        (folder / f"{shard.rank}").write_text(str(complaint))
+    os._exit(2)  # none is left to meet
 
 
 def _fail(how):

@@ -49,7 +49,7 @@ def test_parameters_and_statistics_are_still_until_the_epoch_of_the_thaw():
     trainer.fit()
     assert not any(name.startswith("hidden.") for name in moved(before, trainer))
     assert {"out.bias", "norm.weight"} < moved(before, trainer)
-    averages = trainer.average.named()
+    averages = trainer.updater.average.named()
     assert all(averages[n].equal(before[n]) for n in averages if n.startswith("hidden."))
     thawed = tuned(thaw=HIDDEN, max_steps=2 * EPOCH + 1)
     before = state(thawed)
@@ -64,7 +64,7 @@ def test_a_frozen_part_has_no_gradient_and_the_updates_before_and_after_are_plai
     def watch(micro_batches):
         update(micro_batches)
         hidden = trainer.raw_model.hidden[0].weight
-        steps = trainer.optimizer.state.get(hidden, {}).get("step", torch.zeros(()))
+        steps = trainer.updater.optimizer.state.get(hidden, {}).get("step", torch.zeros(()))
         seen.append((hidden.requires_grad, trainer.raw_model.hidden[1].training, int(steps)))
 
     trainer.update = watch
@@ -140,7 +140,7 @@ def test_a_factor_scales_the_step_of_what_it_names():
 
 def rates(trainer):
     names = {p: n for n, p in trainer.raw_model.named_parameters()}
-    groups = trainer.optimizer.param_groups
+    groups = trainer.updater.optimizer.param_groups
     return {names[p]: (g["lr"], g["weight_decay"]) for g in groups for p in g["params"]}
 
 

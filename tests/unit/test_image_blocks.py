@@ -1,10 +1,14 @@
 """Blocks of convolutions beside the same in single steps of torch.nn."""
 
+from typing import get_args
+
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from seqtrans.nn.activations import ActivationName, activation
+from seqtrans.nn.convolution import NEVER_FALL, Convolution, PlainBlock
 from seqtrans.nn.inception import Layer, Mixed
 from seqtrans.nn.initialise import he_convolutions
 from seqtrans.nn.inverted_residual import DepthwiseSeparable, InvertedResidual, SamePaddedConv
@@ -192,3 +196,38 @@ def test_fresh_convolutions_keep_the_size_of_gradients(groups):
     out.backward(passed)
     inside = x.grad[:, :, 1:-1, 1:-1]
     assert inside.square().mean().item() == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize("name", sorted(NEVER_FALL))
+def test_the_maximum_may_come_before_an_activation_that_never_falls(name):
+    torch.manual_seed(0)
+    block = PlainBlock(Convolution(channels=3, filters=4, kernel=3), name, "max").double()
+    x = torch.randn(4, 3, 9, 9, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(4, 4, 3, 3, dtype=torch.float64)
+
+    def results():
+        found = block(x)
+        return [found, *torch.autograd.grad((found * weight).sum(), [x, *block.parameters()])]
+
+    assert block.pools_first
+    expected = nn.functional.max_pool2d(block.activation(block.convolution(x)), 2)
+    gradients = torch.autograd.grad((expected * weight).sum(), [x, *block.parameters()])
+    torch.testing.assert_close(results(), [expected, *gradients])
+
+
+def test_which_activations_never_fall():
+    x = torch.linspace(-8, 8, 4001, dtype=torch.float64)
+    never = {n for n in get_args(ActivationName) if bool((activation(n)(x).diff() >= 0).all())}
+    assert never - {"identity", "binary_step"} == NEVER_FALL
+
+
+@pytest.mark.parametrize(
+    ("name", "pooling"), [("gelu", "max"), ("mish", "max"), ("relu", "average")]
+)
+def test_elsewhere_the_activation_comes_first(name, pooling):
+    torch.manual_seed(0)
+    block = PlainBlock(Convolution(channels=3, filters=4, kernel=3), name, pooling)
+    x = torch.randn(4, 3, 9, 9)
+    expected = block.pool(block.activation(block.convolution(x)))
+    assert torch.equal(block(x), expected)
+    assert not torch.equal(block.activation(block.pool(block.convolution(x))), expected)

@@ -3,6 +3,7 @@ import json
 import logging
 import sys
 import warnings
+from contextlib import nullcontext
 
 import pytest
 
@@ -13,6 +14,7 @@ from seqtrans.training.loggers import (
     JsonLinesLogger,
     describe,
     duration,
+    fitted,
     speaking,
 )
 from seqtrans.training.tensorboard import TensorBoardLogger
@@ -33,8 +35,8 @@ TRAIN = {
     "train/seconds_left": 180.0,
 }
 SAID = (
-    "step 1,200  epoch 2  loss 3.210  perplexity 12.18  3,214 targets/s  waits 1%  padding 4%  "
-    "rate 5.00e-04  gradient 1.23  1,210 MB  3:00 left  kl 0.25"
+    "step 1,200  epoch 2  loss 3.210  perplexity 12.18  kl 0.25  3,214 tokens/s  rate 5.00e-04  "
+    "waits 1%  gradient 1.23  3:00 left  1,210 MB  padding 4%"
 )
 
 
@@ -44,9 +46,36 @@ class Terminal(io.StringIO):
 
 
 def test_a_line_holds_what_people_look_at():
-    assert describe(1200, TRAIN) == SAID
+    assert "  ".join(describe(1200, TRAIN, "tokens")) == SAID
+    assert "3,214 images/s" in describe(1200, TRAIN, "images")
     valid = {"valid/perplexity": 8.123456, "valid/bleu": 21.5}
-    assert describe(5, valid) == "step 5  validation: perplexity 8.123, bleu 21.5"
+    assert describe(5, valid, "tokens") == ["step 5", "validation: perplexity 8.123, bleu 21.5"]
+
+
+@pytest.mark.parametrize("width", [*range(1, len(SAID) + 2)])
+def test_a_fitted_line_is_the_longest_beginning_that_fits(width):
+    parts = describe(1200, TRAIN, "tokens")
+    found = fitted(parts, width).split("  ")
+    assert found == parts[: len(found)]
+    assert len("  ".join(found)) <= width or len(found) == 2
+    assert len(found) == len(parts) or len("  ".join(parts[: len(found) + 1])) > width
+
+
+@pytest.mark.parametrize("has_bar", [True, False])
+def test_a_line_fits_into_a_terminal_and_is_whole_in_the_log(tmp_path, monkeypatch, has_bar):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "80")
+    with speaking(tmp_path / "log.txt"), ConsoleLogger("tokens") if has_bar else nullcontext():
+        talk = logging.getLogger("seqtrans.training")
+        parts = describe(1200, TRAIN, "tokens")
+        talk.info("%s", "  ".join(parts), extra={"parts": parts})
+        talk.info("a long sentence" * 6)
+    assert f"{SAID[: SAID.index('  rate')]}\n" in terminal.getvalue()
+    assert "waits" not in terminal.getvalue()
+    assert SAID in (tmp_path / "log.txt").read_text()
+    assert terminal.getvalue().replace("\n", "").count("a long sentence") == 6
 
 
 @pytest.mark.parametrize(
@@ -69,7 +98,7 @@ def test_what_is_said_goes_to_stderr_and_into_the_log(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     root = logging.getLogger("seqtrans")
     before = list(root.handlers), root.level, root.propagate
-    with speaking(tmp_path / "log.txt"), ConsoleLogger() as console:
+    with speaking(tmp_path / "log.txt"), ConsoleLogger("tokens") as console:
         console.log(1200, TRAIN)
         logging.getLogger("seqtrans.training").warning("beware")
     assert sys.stderr.getvalue() == f"{SAID}\nbeware\n"
@@ -91,7 +120,7 @@ def test_on_a_terminal_a_bar_shows_how_far_the_run_is(monkeypatch):
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "100")
-    with speaking(), ConsoleLogger() as console:
+    with speaking(), ConsoleLogger("tokens") as console:
         console.log(1200, TRAIN)
         assert sys.stderr is not terminal  # what is written appears above the bar
         console._progress.refresh()
@@ -134,4 +163,4 @@ def test_every_column_has_a_name_that_the_trainer_uses():
     trainer = toy_trainer(max_steps=2)
     trainer.loggers = [Notebook()]
     trainer.fit()
-    assert {f"train/{name}" for name in loggers.COLUMNS} <= Notebook.seen.keys()
+    assert {f"train/{name}" for name in (*loggers.COLUMNS, loggers.SPEED)} <= Notebook.seen.keys()

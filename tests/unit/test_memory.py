@@ -1,5 +1,6 @@
-"""Kernels that oneDNN keeps."""
+"""Kernels that oneDNN keeps, and memory that glibc does."""
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -35,3 +36,37 @@ def test_training_bounds_the_kernels_kept_unless_the_user_does(chosen: int | Non
     products = [line for line in products if ",reorder," not in line]
     compiled = sum(",create:cache_miss," in line for line in products)
     assert compiled == KERNELS + 1 + (chosen is None)
+
+
+# Blocks of 8 MB as in every update: once freed, does the process keep them for the next?
+# (Counting page faults instead would fail where the system does not count them.)
+FREED = """
+import ctypes
+import torch
+from torch import nn
+from seqtrans.training.config import TrainingConfig
+from seqtrans.training.trainer import Trainer
+
+FIELDS = ["arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks"]
+FIELDS += ["fordblks", "keepcost"]
+class Allocations(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_size_t) for name in FIELDS]
+tell = ctypes.CDLL(None).mallinfo2
+tell.restype = Allocations
+Trainer(None, nn.Linear(8, 8), TrainingConfig(max_steps=1))
+blocks = [torch.ones(2 << 20) for _ in range(4)]
+before = tell().fordblks
+del blocks
+print(tell().fordblks - before)
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="another allocator")
+@pytest.mark.parametrize("chosen", [None, "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"])
+def test_freed_memory_is_kept_unless_the_user_says_otherwise(chosen: str | None) -> None:
+    names = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
+    environment = {k: v for k, v in os.environ.items() if k not in names}
+    environment |= {chosen: "1000000"} if chosen else {}
+    command = [sys.executable, "-c", FREED]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert (int(done.stdout) >= 32 << 20) == (chosen is None)

@@ -151,3 +151,11 @@ def test_the_moving_average_is_the_weighted_mean_of_all_weights_so_far():
     with average.applied():
         assert model.weight.item() == pytest.approx(expected, rel=1e-12)
     assert model.weight.item() == 7.0
+
+
+@pytest.mark.parametrize("config", [AdamConfig(), AdamWConfig(weight_decay=0.0), SgdConfig()])
+def test_without_decay_all_parameters_are_one_group(config):
+    model = ToyModel()
+    (group,) = build_optimizer(config, model).param_groups
+    assert len(group["params"]) == len(list(model.parameters()))
+    assert len(build_optimizer(AdamWConfig(), model).param_groups) == 2

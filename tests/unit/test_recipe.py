@@ -1,6 +1,9 @@
 # ruff: noqa: E501 - messages are told in full
 """Recipes: what contradicts itself, what is missing, and how the parts are put together."""
 
+import copy
+import itertools
+import re
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,7 @@ from seqtrans.models.recurrent_decoder import RecurrentDecoderConfig
 from seqtrans.protocols import Specials
 from seqtrans.recipe import TranslationRecipe, build_model, load_recipe
 from seqtrans.recipe.corpora import unknown_share
+from seqtrans.recipe.images import ClassificationRecipe
 from seqtrans.recipe.starting import shared_rows
 
 RECIPE = """
@@ -86,8 +90,8 @@ def test_missing_files_are_named_all_at_once(recipe):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (["training.stopping.metric=ter"], "--set: the recipe: training.stopping.metric 'ter' is not measured: validation gives loss, perplexity, bleu, chrf"),
-        (["validation.metrics=[]", "training.stopping.metric=bleu"], "--set: the recipe: training.stopping.metric 'bleu' is not measured: validation gives loss, perplexity"),
+        (["training.stopping.metric=ter"], "--set training.stopping.metric: the recipe: training.stopping.metric 'ter' is not measured: validation gives loss, perplexity, bleu, chrf"),
+        (["validation.metrics=[]", "training.stopping.metric=bleu"], "--set training.stopping.metric: the recipe: training.stopping.metric 'bleu' is not measured: validation gives loss, perplexity"),
         (["training={}"], "--set training: training: training needs a limit: max_steps, max_epochs or max_minutes"),
         (["data.train=[]"], "--set data.train: data.train must be a list of 1 or more, not a list of 0"),
         (["data.train.0={source: train.en}"], "--set data.train.0: data.train[0]: target is missing: give source and target, or tsv"),
@@ -174,3 +178,51 @@ def test_the_schema_covers_the_whole_recipe():
     schema = config.json_schema(TranslationRecipe)
     assert {"TransformerEncoderConfig", "RecurrentDecoderConfig", "SubwordConfig", "AdamConfig"} <= set(schema["$defs"])  # fmt: skip
     assert schema["required"] == ["data", "model", "training"]
+
+
+SAID = re.compile(r"r\.yaml: (the recipe|[a-z_0-9.[\]]+)(:| must be | has no | lacks ).*")
+WRONG = {
+    "-1": -1, "0.5": 0.5, "true": True, "'wrong'": "wrong", "null": None,
+    "a list of 0": [], "a list of 1": [[]], "a mapping": {"kind": "wrong"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("cls", "name"),
+    [
+        (TranslationRecipe, "translation/smart-home-en-de.yaml"),
+        (ClassificationRecipe, "images/cifar10-resnet.yaml"),
+    ],
+)
+def test_whatever_is_wrong_is_one_line_about_that_key(cls, name):
+    good = config.validate(cls, config.read(Path(__file__).parents[2] / "recipes" / name))
+    tree = config.parse(config.dump(good), "").value
+    complaints = 0
+    for path, (shown, value) in itertools.product(paths_in(tree), WRONG.items()):
+        try:
+            config.validate(cls, config.Document(replaced(tree, path, value), {(): "r.yaml"}))
+        except RecipeError as error:
+            complaints += 1
+            said = str(error)
+            key = "".join(f"[{k}]" if isinstance(k, int) else f".{k}" for k in path)[1:]
+            assert "\n" not in said or shown in ("a mapping", "a list of 1"), said
+            for line in said.splitlines():
+                assert SAID.fullmatch(line), line
+                if f" {key} must be " in line:
+                    assert line.partition("; did you")[0].endswith(f", not {shown}"), line
+    assert complaints > 300
+
+
+def paths_in(tree, path=()):
+    for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
+        yield (*path, key)
+        if isinstance(value, dict | list):
+            yield from paths_in(value, (*path, key))
+
+
+def replaced(tree, path, value):
+    changed = inner = copy.deepcopy(tree)
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = value
+    return changed

@@ -150,7 +150,6 @@ def test_text_is_normalised_as_asked(rule, shown):
     [
         ({"model_type": "bpe", "sampling": UnigramSampling()}, "bpe can't be sampled by unigram"),
         ({"sampling": BpeDropout()}, "unigram can't be sampled by bpe_dropout; choose unigram"),
-        ({"character_coverage": 0.5}, r"character_coverage 0\.5 must be at least 0\.98"),
         ({"user_defined_symbols": ("a b",)}, "'a b' is empty or holds a space"),
         ({"user_defined_symbols": ("",)}, "'' is empty"),
         ({"user_defined_symbols": ("<x>", "<x>")}, "'<x>' is given twice"),
@@ -160,8 +159,3 @@ def test_text_is_normalised_as_asked(rule, shown):
 def test_contradictions_are_refused(wrong, said):
     with pytest.raises(ValueError, match=said):
         SubwordConfig(**wrong)
-
-
-def test_nothing_to_draw_from_is_refused():
-    with pytest.raises(ValueError, match="nbest_size 1 leaves nothing"):
-        UnigramSampling(nbest_size=1)

@@ -48,6 +48,8 @@ class ImageBatch:
 
     def to(self, device: torch.device) -> "ImageBatch":
         """Copy every tensor to ``device``, without waiting for a GPU's queued work."""
+        if self.images.device == device:
+            return self
         return ImageBatch(
             images=copy_to(self.images, device),
             labels=copy_to(self.labels, device),

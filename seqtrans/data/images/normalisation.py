@@ -1,5 +1,6 @@
 """Pixels to numbers around zero, with the mean and deviation of the training images."""
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -64,21 +65,21 @@ def normalise(
     channels, width = images.shape[1], images.shape[3]
     if channels > 1 and has_channels_last(numbers):
         # A short last axis is slow: take columns and channels as one.
-        scale, shift = _factors(normalisation, channels, width)
+        scale, shift = _factors(normalisation, channels, (width * channels,))
         numbers.permute(0, 2, 3, 1).flatten(2).mul_(scale).add_(shift)
     else:
-        scale, shift = _factors(normalisation, channels, 1)
-        numbers.mul_(scale[:, None, None]).add_(shift[:, None, None])
+        scale, shift = _factors(normalisation, channels, (channels, 1, 1))
+        numbers.mul_(scale).add_(shift)
     return numbers
 
 
 @lru_cache(maxsize=8)
 def _factors(
-    normalisation: Normalisation, channels: int, repeats: int
-) -> tuple[Float[Tensor, " _"], Float[Tensor, " _"]]:
-    """What pixels are multiplied by, and what is added then, for every channel, so many times."""
+    normalisation: Normalisation, channels: int, shape: tuple[int, ...]
+) -> tuple[Float[Tensor, "*S"], Float[Tensor, "*S"]]:
+    """What pixels are multiplied by, and what is added then, over and over in this shape."""
     mean = torch.tensor(normalisation.mean, dtype=torch.float64)
     std = torch.tensor(normalisation.std, dtype=torch.float64)
-    both = (1 / (255 * std), -mean / std)
-    scale, shift = (factor.float().expand(channels).repeat(repeats) for factor in both)
+    both = (factor.float().expand(channels) for factor in (1 / (255 * std), -mean / std))
+    scale, shift = (factor.repeat(math.prod(shape) // channels).view(shape) for factor in both)
     return scale, shift

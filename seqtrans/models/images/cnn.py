@@ -122,10 +122,14 @@ class Cnn(nn.Module):
 
 
 def _build(block: BlockConfig, channels: int) -> nn.Sequential:
-    kind = ResidualBlock if block.residual else PlainBlock
+    convolution, pooling = block.convolution(channels), None if block.pool == "none" else block.pool
+    if not block.residual:
+        return nn.Sequential(
+            PlainBlock(convolution, block.activation, pooling), ChannelDropout(block.dropout)
+        )
     return nn.Sequential(
-        kind(block.convolution(channels), block.activation),
-        *(() if block.pool == "none" else (pool(block.pool),)),
+        ResidualBlock(convolution, block.activation),
+        *((pool(pooling),) if pooling else ()),
         ChannelDropout(block.dropout),
     )
 

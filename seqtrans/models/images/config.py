@@ -1,9 +1,12 @@
 """Every image model that a recipe can name, and building it."""
 
+from pathlib import Path
+
 from torch import nn
 
 from seqtrans.errors import RecipeError
 from seqtrans.models.images.cnn import Cnn, CnnConfig
+from seqtrans.models.images.keras_model import KerasConfig, build_keras_model
 from seqtrans.models.images.lenet import LeNet, LeNetConfig
 from seqtrans.models.images.mlp import Mlp, MlpConfig
 from seqtrans.models.images.perceptron import Perceptron, PerceptronConfig
@@ -12,15 +15,29 @@ from seqtrans.models.images.shape import ImageShape
 from seqtrans.models.images.timm_model import TimmConfig, timm_model
 
 ImageModelConfig = (
-    PerceptronConfig | MlpConfig | LeNetConfig | CnnConfig | NetworkConfig | TimmConfig
+    PerceptronConfig
+    | MlpConfig
+    | LeNetConfig
+    | CnnConfig
+    | NetworkConfig
+    | TimmConfig
+    | KerasConfig
 )
 
 
-def build_image_model(config: ImageModelConfig, image: ImageShape, num_classes: int) -> nn.Module:
+def build_image_model(
+    config: ImageModelConfig, image: ImageShape, num_classes: int, folder: Path | None = None
+) -> nn.Module:
     """A model with fresh weights, drawn from torch's global generator.
 
+    Args:
+        config: Which model.
+        image: What an image measures.
+        num_classes: Logits to return.
+        folder: Where the file of a Keras model's function lies; None: it is on Python's path.
+
     Raises:
-        RecipeError: The images are too small for it, or timm can't build it.
+        RecipeError: The images are too small for it, or timm or Keras can't build it.
     """
     match config:
         case PerceptronConfig():
@@ -31,10 +48,18 @@ def build_image_model(config: ImageModelConfig, image: ImageShape, num_classes: 
             return LeNet(config, image, num_classes)
         case CnnConfig():
             return Cnn(config, image, num_classes)
-        case TimmConfig():
-            return timm_model(config, image, num_classes)
+        case TimmConfig() | KerasConfig():
+            return _of_library(config, image, num_classes, folder)
         case _:
             try:
                 return build_network(config, image, num_classes)
             except ValueError as error:
                 raise RecipeError(f"model: {error}") from error
+
+
+def _of_library(
+    config: TimmConfig | KerasConfig, image: ImageShape, num_classes: int, folder: Path | None
+) -> nn.Module:
+    if isinstance(config, TimmConfig):
+        return timm_model(config, image, num_classes)
+    return build_keras_model(config, image, num_classes, folder)

@@ -9,7 +9,7 @@ from torch import nn
 from seqtrans.errors import RecipeError
 from seqtrans.models.images.shape import ImageShape
 from seqtrans.nn.activations import ActivationName
-from seqtrans.nn.convolution import Convolution, PlainBlock, Pool, pool
+from seqtrans.nn.convolution import Convolution, PlainBlock, Pool
 from seqtrans.nn.dense import Dense
 from seqtrans.ranges import Positive, Probability
 from seqtrans.shapes import Float, Tensor
@@ -68,12 +68,10 @@ class LeNet(nn.Module):
                 f"lenet with padding {config.padding} needs images of at least {least} x {least} "
                 f"pixels, not {image.height} x {image.width}: take an mlp or a cnn for these"
             )
-        self.features = nn.Sequential(
-            PlainBlock(one, config.activation),
-            pool(config.pool),
-            PlainBlock(two, config.activation),
-            pool(config.pool),
-        )
+        self.features = nn.Sequential()
+        for name, convolution in (("0", one), ("2", two)):  # their names in stored weights
+            block = PlainBlock(convolution, config.activation, config.pool)
+            self.features.add_module(name, block)
         self.layers = Dense(
             second * height * width, config.widths, num_classes, config.activation, config.dropout
         )

@@ -1,0 +1,76 @@
+"""A function that a recipe names as ``module:function``: finding it and running it."""
+
+import importlib
+import importlib.util
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any, cast
+
+from seqtrans.errors import RecipeError
+
+_SHORT = 200  # characters of what another program says
+
+
+def builder_file(build: str, folder: Path) -> Path | None:
+    """The file in ``folder`` that ``build``, as ``module:function``, names; None: there is none."""
+    file = folder / f"{build.partition(':')[0]}.py"
+    return file if file.is_file() else None
+
+
+def find_builder(build: str, folder: Path | None) -> Callable[..., Any]:
+    """Run the module that ``build`` names and take the function out of it.
+
+    Args:
+        build: ``module:function``.
+        folder: Where ``module.py`` is looked for first, before Python's own path; it sees modules
+            of that path but no other file of the folder.
+
+    Raises:
+        RecipeError: There is no such module or function, or the module fails.
+    """
+    name, _, wanted = build.partition(":")
+    file = builder_file(build, folder) if folder else None
+    try:
+        module = _from_file(name, file) if file else importlib.import_module(name)
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and not file and error.name == name:
+            beside = f"neither {folder / name}.py nor" if folder else "no"
+            raise RecipeError(
+                f"model.build: there is {beside} a module '{name}' on Python's path"
+            ) from error
+        raise RecipeError(f"model.build: '{name}' can't be imported: {told(error)}") from error
+    function = getattr(module, wanted, None)
+    if not callable(function):
+        raise RecipeError(f"model.build: {file or name} has no function '{wanted}'")
+    return cast("Callable[..., Any]", function)
+
+
+def told(error: BaseException) -> str:
+    """An error of another's code in one line: where, which, and what it says first.
+
+    Where is the last place that is of no library, as that is what its author can mend.
+    """
+    own = str(Path(__file__).parent)
+    places = [
+        f"{Path(frame.filename).name}:{frame.lineno}: "
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not (frame.filename.startswith(("<", own)) or "-packages" in frame.filename)
+    ]
+    where = places[-1] if places else ""
+    said = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    said = said if len(said) <= _SHORT else f"{said[:_SHORT]}..."
+    return f"{where}{type(error).__name__}" + (f": {said}" if said else "")
+
+
+def _from_file(name: str, file: Path) -> ModuleType:
+    """A fresh module; it hides no other one of its name."""
+    spec = importlib.util.spec_from_file_location(f"seqtrans_builder_{name}", file)
+    assert spec is not None  # noqa: S101 - so it is for every name in .py
+    assert spec.loader is not None  # noqa: S101
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses, for one, look there
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,43 @@
+"""Where the randomness of a step comes from."""
+
+import numpy as np
+import torch
+
+_MASK = (1 << 64) - 1
+_MOST_MICRO_BATCHES = 1 << 20  # of one step; there is room for 2 ** 44 steps
+
+
+class MicroBatchSeeds:
+    """A seed for every micro-batch, a pure function of the run's seed, the step and its number.
+
+    So what is drawn does not depend on which process draws it. They are the splitmix64 sequence
+    (Steele and others 2014, "Fast splittable pseudorandom number generators", figure 17) from a
+    start of the run's own: no two micro-batches of a run share one.
+
+    Args:
+        seed: Seed of the run, not negative.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._start = int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0])
+
+    def __getitem__(self, place: tuple[int, int]) -> int:
+        """The seed, 64 bits, by step and by the micro-batch's number in it, both from 0."""
+        step, number = place
+        index = step * _MOST_MICRO_BATCHES + number
+        state = (self._start + (index + 1) * 0x9E3779B97F4A7C15) & _MASK
+        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & _MASK
+        return state ^ (state >> 31)
+
+
+def start_generators(device: torch.device, seed: int) -> None:
+    """Let all that is drawn from here on, on the processor and on ``device``, follow ``seed``.
+
+    ``torch.manual_seed`` starts the generators of every kind of device there might be, which
+    takes 0.1 to 0.6 ms: as long as a small layer.
+    """
+    if device.type == "cpu":
+        torch.default_generator.manual_seed(seed)
+    else:
+        torch.manual_seed(seed)

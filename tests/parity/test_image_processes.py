@@ -1,0 +1,118 @@
+"""Two processes learn from images what one learns, batch normalisation and all."""
+
+import os
+
+import pytest
+import torch
+import torch.distributed as dist
+from drawn import shape_set
+from toy import processes, toy_config, toy_run
+
+from seqtrans.data.images.augment import AugmentConfig
+from seqtrans.data.images.epochs import ImageEpochs
+from seqtrans.data.images.normalisation import measure
+from seqtrans.models.images.cnn import BlockConfig, Cnn, CnnConfig
+from seqtrans.models.images.shape import ImageShape
+from seqtrans.tasks.classification import ClassificationTask
+from seqtrans.training.checkpoint import read_state
+from seqtrans.training.distributed import ALONE, join, leave
+from seqtrans.training.trainer import Trainer
+from seqtrans.training.weights import named_weights
+
+STEPS = 8
+BLOCKS = (BlockConfig(filters=4, pool="max"), BlockConfig(filters=6, residual=True))
+METRICS = ("loss", "accuracy")
+
+
+class Exact(torch.nn.Module):
+    """A network that computes in fp64, so that sums in another order are the same."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.network = Cnn(CnnConfig(blocks=BLOCKS), ImageShape(1, 12, 12), 3).double()
+
+    def forward(self, images):
+        return self.network(images.double())
+
+
+def classification():
+    """Of 59 images, batches have 8; the two micro-batches of an epoch's last update 8 and 3."""
+    images = shape_set(59, seed=1)
+    changes = AugmentConfig(pad_crop=1, mixup=0.3)
+    epochs = ImageEpochs(images, 8, 3, measure(images.images), changes)
+    return ClassificationTask(epochs, shape_set(41, seed=2), accumulate=2, label_smoothing=0.1)
+
+
+def trainer(shard=ALONE, run=None):
+    config = toy_config(max_steps=STEPS, validate_every_steps=STEPS, ema_decay=0.5)
+    return Trainer(classification(), Exact(), config, run=run, shard=shard)
+
+
+def _train_together(rank, folder):
+    os.environ.update(RANK=str(rank), WORLD_SIZE="2")
+    torch.set_num_threads(1)
+    shard = join(f"file://{folder}/rendezvous")
+    if rank == 0:
+        toy_run(folder / "run")
+    dist.barrier()
+    together = trainer(shard, toy_run(folder / "run"))
+    together.fit()
+    found = {name: tensor.clone() for name, tensor in named_weights(together.raw_model).items()}
+    torch.save(found, folder / f"{rank}.pt")
+    dist.barrier()
+    leave()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ranks")
+    workers = [processes.Process(target=_train_together, args=(i, folder)) for i in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(300)
+        worker.kill()
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0, 0]
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pair(folder):
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
+
+
+def is_statistic(name):
+    return "running" in name or "tracked" in name
+
+
+def test_an_update_is_shared_unevenly():
+    sizes = [[b.num_targets for b in update] for update in classification().updates(0, ALONE)]
+    assert sizes[-1] == [8, 3]
+
+
+def test_they_learn_the_weights_that_one_learns(pair):
+    """Statistics are of micro-batches, which are the same however many processes share them."""
+    alone = trainer()
+    alone.fit()
+    learnt = {n: p for n, p in named_weights(alone.raw_model).items() if not is_statistic(n)}
+    assert len(learnt) > 10
+    for found in pair:
+        for name, tensor in learnt.items():
+            torch.testing.assert_close(found[name], tensor, atol=1e-12, rtol=1e-12)
+
+
+def test_they_end_with_one_and_the_same_statistics(pair):
+    names = [name for name in pair[0] if is_statistic(name)]
+    assert any(name.endswith("running_mean") for name in names)
+    for name in names:
+        assert torch.equal(pair[0][name], pair[1][name]), name
+
+
+def test_what_they_measured_is_true_of_what_they_saved(folder):
+    saved = toy_run(folder / "run")
+    judge = trainer(run=saved)
+    assert judge.resume()
+    stored = read_state(saved.at(STEPS))["metrics"]
+    assert judge.validate() == pytest.approx({name: stored[name] for name in METRICS}, rel=1e-6)

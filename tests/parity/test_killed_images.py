@@ -1,0 +1,97 @@
+"""Residual networks, batch normalisation and dropout, mixed images: killed, equal in every bit."""
+
+import random
+import signal
+
+import pytest
+import torch
+from drawn import write_shapes
+from test_resume import Moment, disturb, files_of, history
+
+from seqtrans import config
+from seqtrans.recipe import load_recipe
+from seqtrans.recipe.preparing import check, prepare
+from seqtrans.training.distributed import ALONE
+from seqtrans.training.loggers import JsonLinesLogger
+from seqtrans.training.run_directory import create, open_run
+from seqtrans.training.trainer import Trainer
+
+STEPS = 40
+RECIPE = """
+task: classification
+data:
+  train: {kind: npz, path: train.npz}
+  validation: {kind: fraction, fraction: 0.2}
+  augmentation: {pad_crop: 1, flip: 0.5, rotate: 10, cutout: 3, mixup: 0.2}
+  batch_size: 7
+model: MODEL
+label_smoothing: 0.1
+training:
+  max_steps: 40
+  accumulate: 2
+  ema_decay: 0.9
+  precision: PRECISION
+  optimizer: {kind: sgd, learning_rate: 0.1, momentum: 0.9, nesterov: true, weight_decay: 5e-4}
+  schedule: {kind: cosine, warmup_steps: 10}
+  validate_every_steps: 8
+  log_every_steps: 5
+  stopping: {metric: accuracy, patience: null}
+  checkpoints: {keep_best: 2, keep_last: 2, every_steps: 3, average_best: 2}
+"""
+MODELS = {
+    "cnn": "{kind: cnn, blocks: [{filters: 4, pool: max}, {filters: 6, residual: true, "
+    "dropout: 0.2}], widths: [8], dropout: 0.3}",
+    "resnet": "{kind: resnet, depth: 20, stem: cifar}",
+}
+
+
+def train(folder, moment=None):
+    """Begin or resume the run of the recipe in a folder, as the command does."""
+    torch.set_num_threads(1)
+    path = folder / "run"
+    recipe = load_recipe(folder / "recipe.yaml")
+    if not path.exists():
+        create(path, config.dump(recipe))
+    run = open_run(path)
+    prepared = prepare(recipe, run, ALONE)
+    check(prepared, recipe, run)
+    loggers = [JsonLinesLogger(run.metrics)]
+    trainer = Trainer(prepared.task, prepared.model, recipe.training, run=run, loggers=loggers)
+    trainer.resume()
+    if moment:
+        moment.arm(trainer)
+    trainer.fit()
+
+
+def make(folder, model, precision):
+    folder.mkdir()
+    write_shapes(folder / "train.npz", 120, seed=1)
+    text = RECIPE.replace("MODEL", MODELS[model]).replace("PRECISION", precision)
+    (folder / "recipe.yaml").write_text(text)
+    return folder
+
+
+@pytest.mark.parametrize("times", [3, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("model", "precision"), [("cnn", "fp32"), ("cnn", "bf16"), ("resnet", "bf16")]
+)
+def test_killed_at_random_moments_it_ends_the_same(tmp_path, model, precision, times):
+    straight = make(tmp_path / "straight", model, precision)
+    train(straight)
+    killed = make(tmp_path / "killed", model, precision)
+    chance = random.Random(5)  # noqa: S311 - not for secrets
+
+    def draw():
+        after = chance.randrange(max(2, STEPS * 2 // 3 // times))
+        return Moment(after, 0.02 * chance.random(), signal.SIGKILL)
+
+    codes = disturb(train, killed, draw, times)
+    assert len(codes) >= min(times, 3)
+    assert set(codes) == {-signal.SIGKILL}
+    runs = [open_run(folder / "run") for folder in (killed, straight)]
+    found, expected = map(files_of, runs)
+    assert found.keys() == expected.keys()
+    assert any("running_mean" in name for name in expected)
+    for name, tensor in expected.items():
+        assert torch.equal(found[name], tensor), name
+    assert history(runs[0]) == history(runs[1])

@@ -1,0 +1,262 @@
+"""The mistakes that ``mutants.py`` makes, and the tests that ought to notice them."""
+
+from typing import NamedTuple
+
+
+class Mutant(NamedTuple):
+    """A mistake, and where a test should notice it."""
+
+    what: str
+    file: str
+    right: str
+    wrong: str
+    tests: tuple[str, ...]
+
+
+BEAM = "seqtrans/decoding/beam.py"
+TRAINER = "seqtrans/training/trainer.py"
+MODELS = ("tests/contracts/test_translation_models.py",)
+SEARCH = ("tests/parity/test_beam.py", "tests/contracts/test_searchers.py")
+UPDATES = ("tests/parity/test_gradient_sums.py", "tests/unit/test_training.py")
+TASKS = ("tests/contracts/test_tasks.py",)
+AUGMENTING = ("tests/unit/test_image_augmentation.py",)
+TUNING = ("tests/unit/test_fine_tuning.py",)
+IMAGE_FILES = ("tests/unit/test_image_files.py",)
+IMAGE_EPOCHS = ("tests/unit/test_image_epochs.py",)
+IMAGE_BLOCKS = ("tests/unit/test_image_blocks.py",)
+IMAGE_RUNS = ("tests/learning/test_image_runs.py",)
+CLASSIFICATION = "seqtrans/tasks/classification.py"
+
+MUTANTS = (
+    Mutant(
+        "state not reordered",
+        BEAM,
+        "state = state.reorder(search.trellis[-1].parent)",
+        "pass",
+        SEARCH,
+    ),
+    Mutant(
+        "K candidates, not 2K",
+        BEAM,
+        "log_probs, 2 * self.beam_size, self.banned",
+        "log_probs, self.beam_size, self.banned",
+        SEARCH,
+    ),
+    Mutant(
+        "stopping bound of the current length",
+        BEAM,
+        "self.score(search.live.log_prob[:, 0], search.limit)",
+        "self.score(search.live.log_prob[:, 0], len(search.trellis))",
+        SEARCH,
+    ),
+    Mutant(
+        "state keeps other sentences than the search",
+        BEAM,
+        "state.keep(growing)",
+        "state.keep(growing.flip(0))",
+        SEARCH,
+    ),
+    Mutant(
+        "a tape shared by two continuations",
+        "seqtrans/nn/attention.py",
+        "if written[0] != self.length or end >",
+        "if end >",
+        MODELS,
+    ),
+    Mutant(
+        "ancestry not reordered",
+        "seqtrans/models/transformer.py",
+        "ancestry = gather_hypotheses(self.ancestry, parent)",
+        "ancestry = self.ancestry",
+        MODELS,
+    ),
+    Mutant(
+        "world size forgotten",
+        TRAINER,
+        "(self.shard.world / num_targets)",
+        "(1.0 / num_targets)",
+        UPDATES,
+    ),
+    Mutant(
+        "means of means",
+        TRAINER,
+        "(self.shard.world / num_targets)",
+        "(self.shard.world / (batch.num_targets * len(micro_batches)))",
+        UPDATES,
+    ),
+    Mutant(
+        "dropout the same at every step",
+        TRAINER,
+        "self._seeds[self.state.step]",
+        "self._seeds[0]",
+        UPDATES,
+    ),
+    Mutant(
+        "a non-finite loss let through",
+        TRAINER,
+        "self._refuse(complaint(values[: len(losses)], norm, micro_batches))",
+        "complaint(values[: len(losses)], norm, micro_batches)",
+        UPDATES,
+    ),
+    Mutant(
+        "resumption starts at the wrong batch",
+        "seqtrans/tasks/sharing.py",
+        "start * accumulate",
+        "start",
+        TASKS,
+    ),
+    Mutant(
+        "target subwords not sampled",
+        "seqtrans/data/epochs.py",
+        "self.segmenters.target.sample([targets[i] for i in block], seeds[1])",
+        "self.segmenters.target.encode([targets[i] for i in block])",
+        TASKS,
+    ),
+    Mutant(
+        "smoothing left out of the gradient",
+        "seqtrans/nn/cross_entropy.py",
+        "share = smoothing / ",
+        "share = 0.0 / ",
+        ("tests/parity/test_cross_entropy.py",),
+    ),
+    Mutant(
+        "augmentation by place in the batch, not by image",
+        "seqtrans/data/images/augment.py",
+        "draws.uniform(numbers, Draw.FLIP)",
+        "draws.uniform(np.arange(len(numbers)), Draw.FLIP)",
+        AUGMENTING,
+    ),
+    Mutant(
+        "the same augmentation in every epoch",
+        "seqtrans/data/images/draws.py",
+        "(seed, epoch, 1)",
+        "(seed, 0, 1)",
+        AUGMENTING,
+    ),
+    Mutant(
+        "what is thawed stays frozen",
+        "seqtrans/training/updating.py",
+        "self.freezing.enter(epoch)",
+        "self.freezing.enter(0)",
+        TUNING,
+    ),
+    Mutant(
+        "statistics of frozen parts move",
+        "seqtrans/training/freezing.py",
+        "module.training = False",
+        "pass",
+        TUNING,
+    ),
+    Mutant(
+        "what thaws later shares a group of the optimizer",
+        "seqtrans/training/optimizer.py",
+        "rates[name], begin",
+        "rates[name], 0",
+        TUNING,
+    ),
+    Mutant(
+        "the first pattern of a rate counts",
+        "seqtrans/training/optimizer.py",
+        "in factors.items():",
+        "in reversed(factors.items()):",
+        TUNING,
+    ),
+    Mutant(
+        "Adafactor's cap not scaled",
+        "seqtrans/training/optimizer.py",
+        "rate = min(rate, 1.0 / math.sqrt(step))",
+        "pass",
+        TUNING,
+    ),
+    Mutant(
+        "images judged at their own size",
+        "seqtrans/data/images/epochs.py",
+        "normalise(resize(images, new_size), normalisation)",
+        "normalise(images, normalisation)",
+        ("tests/unit/test_image_sizes.py",),
+    ),
+    Mutant(
+        "a pickle may name any function",
+        "seqtrans/data/images/pickled.py",
+        "if full not in _KNOWN:",
+        "if False:",
+        IMAGE_FILES,
+    ),
+    Mutant(
+        "a class's partner is before it, its image after it",
+        "seqtrans/data/images/epochs.py",
+        "labels.roll(-1)",
+        "labels.roll(1)",
+        IMAGE_EPOCHS,
+    ),
+    Mutant(
+        "one image alone in a batch",
+        "seqtrans/data/images/epochs.py",
+        "bounds[-2] -= 1",
+        "pass",
+        IMAGE_EPOCHS,
+    ),
+    Mutant(
+        "shares of mixed classes exchanged",
+        CLASSIFICATION,
+        "torch.lerp(other, own,",
+        "torch.lerp(own, other,",
+        TASKS,
+    ),
+    Mutant(
+        "all processes judge the same images",
+        CLASSIFICATION,
+        "[shard.rank :: shard.world]",
+        "[:: shard.world]",
+        TASKS,
+    ),
+    Mutant(
+        "every process judges by statistics of its own",
+        "seqtrans/training/parallel.py",
+        "self.shard.share(self.parallel.module.buffers())",
+        "pass",
+        ("tests/parity/test_image_processes.py",),
+    ),
+    Mutant(
+        "patience is one too long",
+        "seqtrans/training/early_stopping.py",
+        "self.waited >= config.patience",
+        "self.waited > config.patience",
+        IMAGE_RUNS,
+    ),
+    Mutant(
+        "a block without its shortcut",
+        "seqtrans/nn/convolution.py",
+        "branch + self.shortcut(x)",
+        "branch",
+        ("tests/parity/test_image_layers.py",),
+    ),
+    Mutant(
+        "a published network without its shortcuts",
+        "seqtrans/nn/residual.py",
+        "found += x if self.downsample is None else self.downsample(x)",
+        "pass",
+        IMAGE_BLOCKS,
+    ),
+    Mutant(
+        "what is set aside is learnt, too",
+        "seqtrans/data/images/image_set.py",
+        "image_set.take(np.flatnonzero(~aside))",
+        "image_set",
+        IMAGE_EPOCHS,
+    ),
+    Mutant(
+        "precision and recall exchanged",
+        "seqtrans/evaluation/confusion.py",
+        "_share(row[i], called[i]), _share(row[i], sum(row))",
+        "_share(row[i], sum(row)), _share(row[i], called[i])",
+        ("tests/cli/test_classification_cli.py",),
+    ),
+    Mutant(
+        "the middle of a picture is cut out too large",
+        "seqtrans/recipe/classifying.py",
+        "crop=spec.crop",
+        "crop=1.0",
+        ("tests/cli/test_classify.py",),
+    ),
+)

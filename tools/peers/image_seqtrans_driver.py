@@ -1,0 +1,116 @@
+"""Trains with seqtrans, through its own recipe and Trainer."""
+
+import argparse
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import image_contract as contract
+
+ARGUMENTS = contract.parse_arguments()  # sets the number of threads, so before torch
+
+import torch  # noqa: E402
+from torch import nn  # noqa: E402
+
+from seqtrans.data.images.epochs import ImageBatch  # noqa: E402
+from seqtrans.data.images.normalisation import Normalisation  # noqa: E402
+from seqtrans.data.images.npz import NpzFiles  # noqa: E402
+from seqtrans.models.images.config import build_image_model  # noqa: E402
+from seqtrans.models.images.lenet import LeNetConfig  # noqa: E402
+from seqtrans.models.images.mlp import MlpConfig  # noqa: E402
+from seqtrans.protocols import Shard  # noqa: E402
+from seqtrans.recipe.classification import build_classification  # noqa: E402
+from seqtrans.recipe.image_sets import ImageSets, load_image_sets  # noqa: E402
+from seqtrans.recipe.images import ClassificationRecipe, ImageDataConfig  # noqa: E402
+from seqtrans.tasks.classification import ClassificationTask  # noqa: E402
+from seqtrans.training.config import TrainingConfig  # noqa: E402
+from seqtrans.training.early_stopping import StoppingConfig  # noqa: E402
+from seqtrans.training.loggers import ConsoleLogger, JsonLinesLogger, speaking  # noqa: E402
+from seqtrans.training.optimizer import AdamConfig  # noqa: E402
+from seqtrans.training.schedule import ConstantConfig  # noqa: E402
+from seqtrans.training.trainer import Trainer  # noqa: E402
+
+LOG_EVERY = 223  # as in the recipes
+
+
+class TimedTask(ClassificationTask):
+    """The task, looking at the clock where the trainer begins an epoch and where it has done it.
+
+    Validation, which follows an epoch here, does not count; logging does.
+    """
+
+    watch = contract.Stopwatch()
+    accuracies: tuple[float, ...] = ()
+
+    def updates(self, epoch: int, shard: Shard, start: int = 0) -> Iterator[Sequence[ImageBatch]]:
+        """See ``Task.updates``."""
+        self.watch.start()
+        return super().updates(epoch, shard, start)
+
+    def validate(self, model: nn.Module, shard: Shard) -> Mapping[str, float]:
+        """See ``Task.validate``."""
+        self.watch.stop()
+        metrics = super().validate(model, shard)
+        TimedTask.accuracies = (*self.accuracies, metrics["accuracy"])
+        return metrics
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Train and write the report."""
+    recipe = recipe_of(arguments)
+    sets = shortened(load_image_sets(recipe.data, None), contract.SHAPES[arguments.shape])
+    torch.manual_seed(recipe.training.seed)
+    model = build_image_model(recipe.model, sets.facts.image, contract.CLASSES)
+    task = TimedTask(**vars(build_classification(recipe, sets, model)))
+    with TemporaryDirectory() as folder, speaking(), ConsoleLogger(task.unit) as console:
+        loggers = [JsonLinesLogger(Path(folder) / "metrics.jsonl"), console]
+        Trainer(task, model, recipe.training, loggers=loggers).fit()
+    contract.write_report(
+        arguments,
+        task.watch,
+        task.accuracies[-1],
+        system="seqtrans",
+        version=f"{version('seqtrans')} (torch {torch.__version__})",
+        parameters=sum(p.numel() for p in model.parameters()),
+    )
+
+
+def recipe_of(arguments: argparse.Namespace) -> ClassificationRecipe:
+    """The recipe of the run; the test images are those it is validated by."""
+    train, test = (NpzFiles(path=arguments.data / f"{split}.npz") for split in ("train", "test"))
+    lenet = LeNetConfig(filters=contract.FILTERS, widths=(contract.LENET_WIDTH,), padding=0)
+    return ClassificationRecipe(
+        task="classification",
+        data=ImageDataConfig(
+            train=train,
+            validation=test,
+            batch_size=contract.BATCH,
+            normalisation=Normalisation(mean=(contract.MEAN,), std=(contract.STD,)),
+        ),
+        model=MlpConfig(widths=contract.MLP_WIDTHS) if arguments.shape == "mlp" else lenet,
+        training=TrainingConfig(
+            seed=arguments.seed,
+            max_epochs=arguments.epochs,
+            precision=arguments.precision,
+            clip_norm=None,
+            optimizer=AdamConfig(
+                learning_rate=contract.LEARNING_RATE,
+                betas=contract.ADAM_BETAS,
+                epsilon=contract.ADAM_EPSILON,
+            ),
+            schedule=ConstantConfig(),
+            log_every_steps=LOG_EVERY,
+            stopping=StoppingConfig(metric="accuracy", patience=None),
+        ),
+    )
+
+
+def shortened(sets: ImageSets, count: int) -> ImageSets:
+    """The first ``count`` images to learn from, and all others."""
+    numbers = torch.arange(count).numpy()
+    return ImageSets(sets.train.take(numbers), sets.validation, sets.facts)
+
+
+if __name__ == "__main__":
+    main(ARGUMENTS)
