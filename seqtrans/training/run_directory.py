@@ -25,6 +25,7 @@ from seqtrans.training import checkpoint
 
 talk = logging.getLogger(__name__)
 AVERAGED = "averaged"
+_LONGEST_NAME = 40  # of a checkpoint; file systems refuse much longer ones
 
 
 @dataclass(frozen=True)
@@ -79,15 +80,16 @@ class RunDirectory:
             name = file.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
             raise CheckpointError(f"{self.path} has no {pointer} checkpoint yet") from error
-        path = self.checkpoints / name
-        if not name or name != Path(name).name or not path.is_dir():
-            raise CheckpointError(f"{file} names '{name}', but there is no such checkpoint")
+        path = self.checkpoints / name[:_LONGEST_NAME]
+        if not name or name != path.name or not path.is_dir():
+            named = name[:_LONGEST_NAME]
+            raise CheckpointError(f"{file} names '{named}', but there is no such checkpoint")
         return path
 
     def point(self, pointer: str, name: str) -> None:
         """Let ``best`` or ``last`` name a checkpoint, at once and for good."""
         file = self.checkpoints / pointer
-        if not file.exists() or file.read_text(encoding="utf-8").strip() != name:
+        if not file.exists() or file.read_bytes().strip() != name.encode():
             write_atomically(file, f"{name}\n")
 
 
@@ -161,7 +163,7 @@ def newest_good(run: RunDirectory) -> tuple[int, dict[str, Any]] | None:
     complaint: CheckpointError | None = None
     for step in reversed(run.steps()):
         try:
-            state = checkpoint.read_state(run.at(step))
+            state = checkpoint.read_training(run.at(step))
         except checkpoint.OtherFormatError:
             raise
         except CheckpointError as error:
@@ -188,7 +190,7 @@ def cut_metrics(run: RunDirectory, step: int) -> None:
 def _step_of(line: str) -> float:
     try:
         return float(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return math.inf
 
 
