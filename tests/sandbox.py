@@ -32,11 +32,13 @@ class Victim:
         make: Writes files that are as they should be into a folder.
         spoil: Harms the files of a folder; every draw from the generator gives another harm.
         use: Reads the files of a folder as seqtrans does.
+        mends: Whether harm is made good instead of being an error.
     """
 
     make: Callable[[Path], None]
     spoil: Callable[[random.Random, Path], None]
     use: Callable[[Path], object]
+    mends: bool = False
 
 
 @dataclass(frozen=True)

@@ -308,6 +308,6 @@ VICTIMS: dict[str, Victim] = {
     "tensors": Victim(make_run, lie_in_header, use_run),
     "vocabulary": Victim(make_vocabularies, spoil_vocabulary, use_vocabularies),
     "corpus": Victim(make_corpora, spoil_corpus, use_corpora),
-    "cache": Victim(make_cache, spoil_cache, use_cache),
+    "cache": Victim(make_cache, spoil_cache, use_cache, mends=True),
     **IMAGE_VICTIMS,
 }

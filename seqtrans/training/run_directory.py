@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from seqtrans.errors import CheckpointError, TrainingError
-from seqtrans.files import sync_folder, write_atomically
+from seqtrans.files import aside, sync_folder, write_atomically
 from seqtrans.training import checkpoint
 
 talk = logging.getLogger(__name__)
@@ -99,19 +99,30 @@ def create(path: Path, recipe: str) -> RunDirectory:
     Raises:
         TrainingError: Something is there already, or nothing can be written there.
     """
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    if path.exists() and not _is_blank(path):
         raise TrainingError(
             f"run directory {path} exists already; go on with it by --resume, or choose another"
         )
     run = RunDirectory(path)
     try:
-        run.checkpoints.mkdir(parents=True)
-        run.vocabulary.mkdir()
+        run.checkpoints.mkdir(parents=True, exist_ok=True)
+        run.vocabulary.mkdir(exist_ok=True)
         sync_folder(path)
         write_atomically(run.recipe, recipe)
     except OSError as error:
         raise TrainingError(f"run directory {path} can't be made: {error.strerror}") from error
     return run
+
+
+def _is_blank(path: Path) -> bool:
+    """Whether a folder holds nothing but what a process left that was killed in ``create``."""
+    run = RunDirectory(path)
+    left = {run.checkpoints, run.vocabulary}
+    return path.is_dir() and all(
+        entry == aside(run.recipe)
+        or (entry in left and entry.is_dir() and not any(entry.iterdir()))
+        for entry in path.iterdir()
+    )
 
 
 def open_run(path: Path) -> RunDirectory:

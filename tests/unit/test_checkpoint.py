@@ -295,6 +295,11 @@ def test_a_vanished_folder_ends_training_with_one_line(run):
     run.path.write_text("in the way")
     with pytest.raises(TrainingError, match="step 8 can't be written"):
         trainer.fit()
+    run.path.unlink()
+    trainer.state.step = 10
+    with pytest.raises(TrainingError, match="step 10 can't be written"):
+        trainer.saving.save(trainer.state, {})
+    assert not run.path.exists()
 
 
 class Killed(BaseException):
@@ -399,6 +404,18 @@ def test_new_runs_never_overwrite_and_say_what_is_in_the_way(tmp_path):
             create(taken, "a: 2\n")
     (tmp_path / "empty").mkdir()
     create(tmp_path / "empty", "a: 2\n")
+
+
+def test_what_a_start_that_was_killed_left_is_not_in_the_way(tmp_path):
+    for name in ("checkpoints", "vocabulary"):
+        (tmp_path / "run" / name).mkdir(parents=True)
+    (tmp_path / "run" / ".recipe.yaml.partial").write_text("a:")
+    run = create(tmp_path / "run", "a: 1\n")
+    assert (run.recipe.read_text(), list(run.path.glob(".*"))) == ("a: 1\n", [])
+    run.recipe.unlink()
+    (run.vocabulary / "joint.model").write_text("precious")
+    with pytest.raises(TrainingError, match="exists already"):
+        create(run.path, "a: 2\n")
 
 
 def test_what_is_no_run_is_said_so(tmp_path):
