@@ -1,5 +1,6 @@
 """The checkpoints of a run: written, pointed at, and deleted when superseded."""
 
+import errno
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -135,7 +136,9 @@ class CheckpointStore:
 
 def _cannot_save(folder: object, step: int, error: OSError) -> TrainingError:
     cause = error.strerror or str(error)
+    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space" in cause
+    remedy = "make room" if is_full else "mend that"
     return TrainingError(
         f"checkpoint of step {step} can't be written to {folder}: {cause}; "
-        "earlier checkpoints are whole: make room, then go on with --resume"
+        f"earlier checkpoints are whole: {remedy}, then go on with --resume"
     )
