@@ -16,9 +16,11 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import atheris
+import atheris  # pyright: ignore[reportMissingModuleSource]
 
-with atheris.instrument_imports(include=["seqtrans", "yaml"]):
+with atheris.instrument_imports(  # pyright: ignore[reportAttributeAccessIssue]
+    include=["seqtrans", "yaml"]
+):
     from seqtrans import config
     from seqtrans.data.images.pickled import read_dictionary
     from seqtrans.data.reading import split_lines
@@ -34,7 +36,8 @@ def recipe(content: bytes) -> object:
     text = content.decode("utf-8", "replace")
     found = config.loads(TranslationRecipe, text, "fuzz")
     again = config.loads(TranslationRecipe, config.dump(found), "dump")
-    assert again == found
+    if again != found:
+        raise RuntimeError("a recipe is not what its dump describes")
     return found
 
 

@@ -181,5 +181,5 @@ def message(number, content):
     ],
 )
 def test_what_is_no_model_is_refused(content):
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"\w"):
         read_subword_model(content)
