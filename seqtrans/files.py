@@ -23,19 +23,24 @@ def open_aside(path: Path) -> Generator[BinaryIO]:
 
     After an error it is gone and ``path`` is as it was.
     """
-    aside = path.with_name(f".{path.name}.partial")
+    partial = aside(path)
     try:
-        with aside.open("wb") as file:
+        with partial.open("wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        aside.replace(path)
+        partial.replace(path)
     except BaseException as error:
-        aside.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.filename is None:
             error.filename = str(path)  # where the disk is full, a write does not say itself
         raise
     sync_folder(path.parent)
+
+
+def aside(path: Path) -> Path:
+    """Where what becomes ``path`` is written first."""
+    return path.with_name(f".{path.name}.partial")
 
 
 def sync_folder(folder: Path) -> None:

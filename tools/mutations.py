@@ -27,7 +27,30 @@ IMAGE_BLOCKS = ("tests/unit/test_image_blocks.py",)
 IMAGE_RUNS = ("tests/learning/test_image_runs.py",)
 CLASSIFICATION = "seqtrans/tasks/classification.py"
 
+KILLED = ("tests/parity/test_kill_points.py",)
+
 MUTANTS = (
+    Mutant(
+        "metrics after the checkpoint are kept",
+        "seqtrans/training/run_directory.py",
+        "if _step_of(line) <= step]",
+        "if line]",
+        KILLED,
+    ),
+    Mutant(
+        "what a killed save left is kept",
+        "seqtrans/training/run_directory.py",
+        "shutil.rmtree(leftover, ignore_errors=True)",
+        "pass",
+        KILLED,
+    ),
+    Mutant(
+        "files are written in place",
+        "seqtrans/files.py",
+        'path.with_name(f".{path.name}.partial")',
+        "path",
+        KILLED,
+    ),
     Mutant(
         "state not reordered",
         BEAM,

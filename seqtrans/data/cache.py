@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from seqtrans.data.encoded import FORMAT, EncodedCorpus, encode_corpus, open_corpus
+from seqtrans.data.encoded import FORMAT, EncodedCorpus, check_corpus, encode_corpus, open_corpus
 from seqtrans.data.parallel import CorpusFiles, FilterConfig, read_pairs
 from seqtrans.data.segmentation import Segmenters, fingerprint
 from seqtrans.errors import DataError
@@ -121,7 +121,7 @@ def _build(
 
 def _is_whole(folder: Path) -> bool:
     try:
-        open_corpus(folder)
+        check_corpus(folder)
     except DataError:
         return False
     return True

@@ -13,12 +13,12 @@ from jaxtyping import Int
 
 from seqtrans.data.batch import Ids
 from seqtrans.data.parallel import Cause, DropReport, FilterConfig, classify
-from seqtrans.data.rows import Rows, RowWriter, Texts, map_rows
+from seqtrans.data.rows import Rows, RowWriter, Texts, check_rows, map_rows
 from seqtrans.data.segmentation import Segmenters
 from seqtrans.errors import DataError
 from seqtrans.files import sync_folder, write_atomically
 
-FORMAT = 1
+FORMAT = 2
 """Version of what ``encode_corpus`` writes; another version is another corpus."""
 
 _META = "meta.json"
@@ -121,8 +121,22 @@ def open_corpus(folder: Path) -> EncodedCorpus:
         )
     except FileNotFoundError as error:
         raise DataError(f"{error.filename}: no such file; an encoded corpus has it") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{folder}: not a whole encoded corpus: {error!r}; delete it") from error
+
+
+def check_corpus(folder: Path) -> None:
+    """Read all that ``encode_corpus`` wrote, once.
+
+    Raises:
+        DataError: A part of it is missing, or not as it was written.
+    """
+    open_corpus(folder)
+    try:
+        for name, description in json.loads((folder / _META).read_bytes())["rows"].items():
+            check_rows(folder / name, description)
+    except (OSError, ValueError, LookupError) as error:
+        raise DataError(f"{folder}: not a whole encoded corpus: {error}; delete it") from error
 
 
 def corpus_of(pairs: Sequence[tuple[Ids, Ids]]) -> EncodedCorpus:

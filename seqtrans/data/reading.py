@@ -9,7 +9,7 @@ import io
 import lzma
 import zlib
 from codecs import BOM_UTF8
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -18,9 +18,23 @@ import zstandard
 from seqtrans.errors import DataError
 
 _BLOCK = 1 << 18  # bytes of text handled at once
-_ZSTD_BLOCK = 1 << 11  # compressed bytes; small, because zstd can blow them up 30,000 times
+_LONGEST = 1 << 24  # bytes of a line; more is no text, or unpacks to more than memory holds
+_PACKED_BLOCK = 1 << 11  # compressed bytes; small, because zstd can blow them up 30,000 times
+_UNPACKING = 1 << 29  # bytes of memory that unpacking may take; xz -9 takes 2 ** 26
 _NOT_AS_NAMED = (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zstandard.ZstdError)
 _MAGIC = {b"\x1f\x8b": ".gz", b"\xfd7zXZ\x00": ".xz", b"(\xb5/\xfd": ".zst"}
+
+
+class _Unpacking(Protocol):
+    """What unpacks one frame."""
+
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def unused_data(self) -> bytes: ...
+
+    def decompress(self, data: bytes, /) -> bytes: ...
 
 
 @runtime_checkable
@@ -57,17 +71,20 @@ def split_lines(blocks: Iterable[bytes], name: str) -> Iterator[str]:
     """Lines of UTF-8 text that comes in blocks cut anywhere; see ``open_lines``.
 
     Raises:
-        DataError: The text is not UTF-8, after the lines before; the message calls it ``name``.
+        DataError: The text is not UTF-8, after the lines before, or a line is endless; the message
+            calls it ``name``.
     """
     pending: list[bytes] = []  # the beginning of a line whose end has not come yet
-    line, offset = 1, 0  # of what is decoded next
+    line, offset, held = 1, 0, 0  # of what is decoded next; bytes pending
     for block in blocks:
         end = block.rfind(b"\n") + 1
         if not end:
             pending.append(block)
+            held += len(block)
+            _check_length(held, name, line)
             continue
         text = b"".join((*pending, block[:end]))
-        pending = [block[end:]]
+        pending, held = [block[end:]], len(block) - end
         try:
             lines = _decode(text, name, line, offset).split("\n")
         except DataError:
@@ -78,6 +95,11 @@ def split_lines(blocks: Iterable[bytes], name: str) -> Iterator[str]:
         line, offset = line + len(lines), offset + len(text)
     if rest := _decode(b"".join(pending), name, line, offset):
         yield rest
+
+
+def _check_length(held: int, name: str, line: int) -> None:
+    if held > _LONGEST:
+        raise DataError(f"{name}:{line}: the line has more than {_LONGEST:,} bytes: is it text?")
 
 
 def _until_bad(text: bytes, name: str, line: int, offset: int) -> Iterator[str]:
@@ -120,10 +142,9 @@ def _read_blocks(path: Path) -> Iterator[bytes]:
                     with gzip.GzipFile(fileobj=file) as text:
                         yield from _blocks(text)
                 case ".xz":
-                    with lzma.LZMAFile(file) as text:
-                        yield from _blocks(text)
+                    yield from _unpacked(file, lambda: lzma.LZMADecompressor(memlimit=_UNPACKING))
                 case ".zst":
-                    yield from _zstd_blocks(file)
+                    yield from _unpacked(file, lambda: zstandard.ZstdDecompressor().decompressobj())
                 case _:
                     yield from _blocks(file)
     except FileNotFoundError as error:
@@ -142,14 +163,20 @@ def _blocks(stream: ByteSource) -> Iterator[bytes]:
         yield block
 
 
-def _zstd_blocks(file: ByteSource) -> Iterator[bytes]:
-    """Text of all frames; ``zstandard``'s own reader takes a truncated file for a whole one."""
+def _unpacked(file: ByteSource, begin: Callable[[], _Unpacking]) -> Iterator[bytes]:
+    """Text of all frames; the libraries' own readers pass over a cut frame, or over what follows.
+
+    Args:
+        file: Compressed frames, one after the other.
+        begin: What unpacks one frame.
+    """
     frame = None
-    while block := file.read1(_ZSTD_BLOCK):
+    while block := file.read1(_PACKED_BLOCK):
+        block = block if frame else block.lstrip(b"\0")  # padding between frames of xz
         while block:
-            frame = frame or zstandard.ZstdDecompressor().decompressobj()
+            frame = frame or begin()
             yield frame.decompress(block)
-            block = frame.unused_data
+            block = frame.unused_data.lstrip(b"\0")
             frame = None if frame.eof else frame
     if frame:
         raise EOFError("the file ends within a frame")

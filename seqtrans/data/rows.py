@@ -1,5 +1,6 @@
 """Arrays of different lengths, end to end in memory-mapped files."""
 
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -10,6 +11,7 @@ from jaxtyping import Int, Integer
 
 from seqtrans.files import sync_file
 
+_BLOCK = 1 << 20
 _ELEMENTS = ("|u1", "<u2", "<u4")
 _FILES = {"values": None, "offsets": "<i8", "lengths": "<i4"}
 
@@ -71,6 +73,7 @@ class RowWriter:
         self.num_values = 0
         self._stem = stem
         self._files: dict[str, BinaryIO] = {}
+        self._checksums = dict.fromkeys(_FILES, 0)
 
     def __enter__(self) -> "RowWriter":
         self._files = {kind: _path(self._stem, kind).open("xb") for kind in _FILES}
@@ -94,7 +97,8 @@ class RowWriter:
 
     def as_dict(self) -> dict[str, str | int]:
         """What ``map_rows`` needs to know, for JSON."""
-        return {"element": self.element.str, "values": self.num_values}
+        sums = {f"{kind}_crc32": number for kind, number in self._checksums.items()}
+        return {"element": self.element.str, "values": self.num_values, **sums}
 
     def __exit__(
         self,
@@ -110,7 +114,9 @@ class RowWriter:
 
     def _write(self, kind: str, array: Integer[np.ndarray, " values"]) -> None:
         element = _FILES[kind] or self.element
-        self._files[kind].write(np.ascontiguousarray(array, dtype=element).data)
+        content = np.ascontiguousarray(array, dtype=element).data
+        self._checksums[kind] = zlib.crc32(content, self._checksums[kind])
+        self._files[kind].write(content)
 
 
 def map_rows(stem: Path, num_rows: int, description: Mapping[str, str | int]) -> Rows:
@@ -128,6 +134,22 @@ def map_rows(stem: Path, num_rows: int, description: Mapping[str, str | int]) ->
         raise ValueError(f"{stem}: rows end at {offsets[-1]}, not {num_values}")
     values = _map(_path(stem, "values"), element, num_values)
     return Rows(values, offsets, _map(_path(stem, "lengths"), "<i4", num_rows))
+
+
+def check_rows(stem: Path, description: Mapping[str, str | int]) -> None:
+    """Read the files of a ``RowWriter``, whose ``as_dict`` gave the description.
+
+    Raises:
+        OSError: A file can't be read.
+        ValueError: A file has other bytes than were written.
+    """
+    for kind in _FILES:
+        path, checksum = _path(stem, kind), 0
+        with path.open("rb") as file:
+            while block := file.read(_BLOCK):
+                checksum = zlib.crc32(block, checksum)
+        if checksum != description[f"{kind}_crc32"]:
+            raise ValueError(f"{path} was altered: its checksum is not the recorded one")
 
 
 def _path(stem: Path, kind: str) -> Path:

@@ -90,10 +90,12 @@ class ExistingSubwordConfig:
 
 
 def _check_symbols(symbols: Sequence[str]) -> None:
-    for number, symbol in enumerate(symbols):
+    seen: set[str] = set()
+    for symbol in symbols:
         if not symbol or len(symbol.split()) != 1 or symbol != symbol.strip():
             raise ValueError(f"user_defined_symbols: {symbol!r} is empty or holds a space")
         if symbol in SPECIAL_PIECES:
             raise ValueError(f"user_defined_symbols: {symbol!r} is a special token already")
-        if symbol in symbols[:number]:
+        if symbol in seen:
             raise ValueError(f"user_defined_symbols: {symbol!r} is given twice")
+        seen.add(symbol)

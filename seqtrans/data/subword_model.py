@@ -9,7 +9,7 @@ from typing import NamedTuple
 SPACE = "\u2581"
 """What sentencepiece writes for a space, and before the first word of a line."""
 
-_MODEL_TYPES = ("unigram", "bpe", "word", "char")
+_MODEL_TYPES = {1: "unigram", 2: "bpe", 3: "word", 4: "char"}
 
 
 class PieceType(IntEnum):
@@ -72,6 +72,13 @@ def read_subword_model(content: bytes) -> SubwordModel:
     Raises:
         ValueError: ``content`` is no such file.
     """
+    try:
+        return _model_of(content)
+    except (struct.error, LookupError) as error:
+        raise ValueError("is no sentencepiece model, or damaged") from error
+
+
+def _model_of(content: bytes) -> SubwordModel:
     pieces: list[Piece] = []
     model_type = 1
     for number, value in _fields(content):
@@ -82,7 +89,7 @@ def read_subword_model(content: bytes) -> SubwordModel:
             pieces.append(Piece(_bytes(entry[1]).decode(), score, kind))
         elif number == 2:
             model_type = _number(dict(_fields(_bytes(value))).get(3, model_type))
-    return SubwordModel(pieces, _MODEL_TYPES[model_type - 1])
+    return SubwordModel(pieces, _MODEL_TYPES[model_type])
 
 
 def _fields(content: bytes) -> Iterator[tuple[int, int | bytes]]:

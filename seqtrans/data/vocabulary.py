@@ -53,7 +53,10 @@ class Vocabulary:
         Raises:
             ValueError: It is something else.
         """
-        tokens = json.loads(content)
+        try:
+            tokens = json.loads(content)
+        except RecursionError as error:
+            raise ValueError("is nested too deeply") from error
         if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
             raise ValueError("is not a list of tokens")
         if len(set(tokens)) != len(tokens):

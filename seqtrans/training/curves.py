@@ -39,7 +39,7 @@ def read_curves(metrics: Path) -> dict[str, list[tuple[int, float]]]:
         try:
             entry = json.loads(line)
             step = int(entry.pop("step"))
-        except (ValueError, KeyError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             continue
         for name, value in entry.items():
             if isinstance(value, int | float):

@@ -20,11 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from seqtrans.errors import CheckpointError, TrainingError
-from seqtrans.files import sync_folder, write_atomically
+from seqtrans.files import aside, sync_folder, write_atomically
 from seqtrans.training import checkpoint
 
 talk = logging.getLogger(__name__)
 AVERAGED = "averaged"
+_LONGEST_NAME = 40  # of a checkpoint; file systems refuse much longer ones
 
 
 @dataclass(frozen=True)
@@ -79,15 +80,16 @@ class RunDirectory:
             name = file.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
             raise CheckpointError(f"{self.path} has no {pointer} checkpoint yet") from error
-        path = self.checkpoints / name
-        if not name or name != Path(name).name or not path.is_dir():
-            raise CheckpointError(f"{file} names '{name}', but there is no such checkpoint")
+        path = self.checkpoints / name[:_LONGEST_NAME]
+        if not name or name != path.name or not path.is_dir():
+            named = name[:_LONGEST_NAME]
+            raise CheckpointError(f"{file} names '{named}', but there is no such checkpoint")
         return path
 
     def point(self, pointer: str, name: str) -> None:
         """Let ``best`` or ``last`` name a checkpoint, at once and for good."""
         file = self.checkpoints / pointer
-        if not file.exists() or file.read_text(encoding="utf-8").strip() != name:
+        if not file.exists() or file.read_bytes().strip() != name.encode():
             write_atomically(file, f"{name}\n")
 
 
@@ -97,19 +99,30 @@ def create(path: Path, recipe: str) -> RunDirectory:
     Raises:
         TrainingError: Something is there already, or nothing can be written there.
     """
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    if path.exists() and not _is_blank(path):
         raise TrainingError(
             f"run directory {path} exists already; go on with it by --resume, or choose another"
         )
     run = RunDirectory(path)
     try:
-        run.checkpoints.mkdir(parents=True)
-        run.vocabulary.mkdir()
+        run.checkpoints.mkdir(parents=True, exist_ok=True)
+        run.vocabulary.mkdir(exist_ok=True)
         sync_folder(path)
         write_atomically(run.recipe, recipe)
     except OSError as error:
         raise TrainingError(f"run directory {path} can't be made: {error.strerror}") from error
     return run
+
+
+def _is_blank(path: Path) -> bool:
+    """Whether a folder holds nothing but what a process left that was killed in ``create``."""
+    run = RunDirectory(path)
+    left = {run.checkpoints, run.vocabulary}
+    return path.is_dir() and all(
+        entry == aside(run.recipe)
+        or (entry in left and entry.is_dir() and not any(entry.iterdir()))
+        for entry in path.iterdir()
+    )
 
 
 def open_run(path: Path) -> RunDirectory:
@@ -161,7 +174,7 @@ def newest_good(run: RunDirectory) -> tuple[int, dict[str, Any]] | None:
     complaint: CheckpointError | None = None
     for step in reversed(run.steps()):
         try:
-            state = checkpoint.read_state(run.at(step))
+            state = checkpoint.read_training(run.at(step))
         except checkpoint.OtherFormatError:
             raise
         except CheckpointError as error:
@@ -188,7 +201,7 @@ def cut_metrics(run: RunDirectory, step: int) -> None:
 def _step_of(line: str) -> float:
     try:
         return float(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return math.inf
 
 

@@ -19,7 +19,8 @@ from seqtrans.training.moving_average import MovingAverage
 from seqtrans.training.parts import gathered
 from seqtrans.training.run_directory import AVERAGED, RunDirectory, newest_good, prepare_to_resume
 from seqtrans.training.state import TrainState
-from seqtrans.training.store import CheckpointStore, state_from
+from seqtrans.training.store import CheckpointStore
+from seqtrans.training.stored import state_from
 from seqtrans.training.weights import fill, holding, named_weights, other_formats
 
 
@@ -101,7 +102,7 @@ class Saving:
             return []
         steps = self.store.best_steps(count)
         try:
-            done = checkpoint.read_state(self.run.checkpoints / AVERAGED)["steps"]
+            done = checkpoint.read_state(self.run.checkpoints / AVERAGED).get("steps")
         except CheckpointError:
             done = None
         return [] if len(steps) < 2 or steps == done else steps

@@ -1,5 +1,6 @@
 """The checkpoints of a run: written, pointed at, and deleted when superseded."""
 
+import errno
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -8,10 +9,11 @@ from seqtrans.errors import TrainingError
 from seqtrans.shapes import Tensor
 from seqtrans.training import checkpoint
 from seqtrans.training.config import CheckpointsConfig, TrainingConfig
-from seqtrans.training.early_stopping import StoppingConfig, StoppingState
+from seqtrans.training.early_stopping import StoppingConfig
 from seqtrans.training.keeping import Record, best_first, superfluous
 from seqtrans.training.run_directory import AVERAGED, RunDirectory
 from seqtrans.training.state import TrainState
+from seqtrans.training.stored import state_from
 
 
 @dataclass(frozen=True)
@@ -106,11 +108,11 @@ class CheckpointStore:
 
     def _record(self, step: int) -> Record:
         try:
-            plain = checkpoint.read_state(self.run.at(step), check_files=False)
+            plain = checkpoint.read_training(self.run.at(step), check_files=False)
         except checkpoint.CheckpointError:
             return Record(step)
         value = plain["metrics"].get(self.stopping.metric)
-        return Record(step, value, ends_epoch=plain["state"]["updates_in_epoch"] == 0)
+        return Record(step, value, ends_epoch=state_from(plain).updates_in_epoch == 0)
 
     def _plain(self, state: TrainState, metrics: Mapping[str, float]) -> dict[str, Any]:
         return {"state": asdict(state), "metrics": dict(metrics), "optimizer": self.optimizer}
@@ -129,19 +131,14 @@ class CheckpointStore:
             plain = checkpoint.read_state(self.run.checkpoints / AVERAGED, check_files=False)
         except checkpoint.CheckpointError:
             return None
-        return plain["metrics"].get(self.stopping.metric)
-
-
-def state_from(plain: Mapping[str, Any]) -> TrainState:
-    """The state in what ``checkpoint.read_state`` returned for a checkpoint of a store."""
-    values: dict[str, Any] = dict(plain["state"])
-    stopping = StoppingState(**values.pop("stopping"))
-    return TrainState(**values, stopping=stopping)
+        return plain.get("metrics", {}).get(self.stopping.metric)
 
 
 def _cannot_save(folder: object, step: int, error: OSError) -> TrainingError:
     cause = error.strerror or str(error)
+    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space" in cause
+    remedy = "make room" if is_full else "mend that"
     return TrainingError(
         f"checkpoint of step {step} can't be written to {folder}: {cause}; "
-        "earlier checkpoints are whole: make room, then go on with --resume"
+        f"earlier checkpoints are whole: {remedy}, then go on with --resume"
     )

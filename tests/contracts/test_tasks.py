@@ -16,6 +16,7 @@ from seqtrans.data.images.normalisation import measure, normalise
 from seqtrans.data.segmentation import train_segmenters
 from seqtrans.data.subword import SubwordConfig, UnigramSampling
 from seqtrans.decoding.beam import DecodingConfig, build_search
+from seqtrans.errors import TrainingError
 from seqtrans.models.encoder_decoder import EncoderDecoder, ModelConfig
 from seqtrans.models.images.mlp import Mlp, MlpConfig
 from seqtrans.models.images.shape import ImageShape
@@ -269,3 +270,16 @@ def test_only_a_sampled_corpus_is_cut_anew_in_every_epoch(translation):
         return sorted((target.decode(ids), ids) for ids in rows)
 
     assert (cuts(0) != cuts(1)) == (translation.train.source_text is not None)
+
+
+def test_a_model_that_has_diverged_is_told_in_one_line(translation):
+    model = EncoderDecoder(
+        ModelConfig(
+            encoder=TransformerEncoderConfig(**SIZES), decoder=TransformerDecoderConfig(**SIZES)
+        ),
+        *(len(segmenter.pieces) for segmenter in translation.segmenters),
+    ).eval()
+    with torch.no_grad():
+        next(model.parameters()).fill_(torch.nan)
+    with pytest.raises(TrainingError, match=r"NaN.: training has diverged; go on from an earlier"):
+        translation.decode(model, [0])

@@ -9,7 +9,7 @@ import pytest
 
 from seqtrans.data import cache as cache_module
 from seqtrans.data.cache import cached_corpus, corpus_key
-from seqtrans.data.encoded import encode_corpus, open_corpus
+from seqtrans.data.encoded import check_corpus, encode_corpus, open_corpus
 from seqtrans.data.parallel import CorpusFiles, FilterConfig
 from seqtrans.data.segmentation import Segmenters
 from seqtrans.data.tokens import TokenSegmenter
@@ -113,6 +113,21 @@ def test_several_corpora_follow_one_another(tmp_path, files):
 
 
 ENTRY = ["source.values", "source.offsets", "target.lengths", "target_text.values", "meta.json"]
+
+
+def test_an_altered_entry_is_built_anew(tmp_path, files):
+    expected = texts(get(tmp_path, files, keep_text=True))
+    (folder,) = folders(tmp_path)
+    for path in sorted(folder.iterdir()):
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+        if path.suffix != ".json":
+            with pytest.raises(DataError, match=r"was altered|rows end at"):
+                check_corpus(folder)
+        corpus = get(tmp_path, files, keep_text=True)
+        assert texts(corpus) == expected
+        assert corpus.source_text[1] == "two"
 
 
 @pytest.mark.parametrize("name", ENTRY)

@@ -111,6 +111,51 @@ def test_where_no_checkpoint_is_good_the_newest_is_named(run):
         resumed(run)
 
 
+def reseal(file, change):
+    """Alter a state as its author might, with a checksum that is right."""
+    text = change(file.read_text().rpartition("checksum: ")[0])
+    file.write_text(f"{text}checksum: {checkpoint._digest(text)}\n")
+
+
+WRONG_VALUES = [
+    ("  updates_in_epoch: 6\n", "  updates_in_epoch: -6\n"),
+    ("  step: 6\n", f"  step: {10**30}\n"),
+    ("  step: 6\n", "  steps: 6\n"),
+    ("  lr_scale: 1.0\n", "  lr_scale: .nan\n"),
+    ("    best_step: 2\n", "    best_step: true\n"),
+    ("metrics:\n", "metrics:\n  accuracy: [1]\n"),
+    ("optimizer: adam\n", ""),
+    ("optimizer: adam\n", "optimizer: [adam]\n"),
+    ("optimizer: adam\n", "optimizer: !!python/name:os.system ''\n"),
+    ("optimizer: adam\n", f"optimizer: {'[' * 5000}\n"),
+    ("optimizer: adam\n", "optimizer: &a {<<: *a}\n"),
+    ("  model.safetensors:\n", "  ../4/model.safetensors:\n"),
+    ("files:\n", f"files:\n  {'x' * 300}: 1\n"),
+    ("files:\n", "files: 3\nothers:\n"),
+    ("    bytes:", "    bytes: {}\n    more:"),
+]
+
+
+@pytest.mark.parametrize(("old", "new"), WRONG_VALUES, ids=lambda text: text[:24])
+def test_wrong_values_under_a_right_checksum_are_damage(run, old, new):
+    file = run.at(6) / "state.yaml"
+    assert old in file.read_text()
+    reseal(file, lambda text: text.replace(old, new, 1))
+    trainer, found = resumed(run)
+    assert found
+    assert trainer.state.step == 4
+
+
+def test_pointers_that_are_no_text_are_written_anew(run):
+    (run.checkpoints / "last").write_bytes(b"\xa2\xff")
+    resumed(run)
+    assert run.pointed("last") == run.at(6)
+    for name in ("6" * 5000, "6\0"):
+        (run.checkpoints / "last").write_text(name)
+        with pytest.raises(CheckpointError, match="there is no such checkpoint"):
+            run.pointed("last")
+
+
 def test_a_checkpoint_of_another_version_is_refused(run):
     for step in run.steps():
         file = run.at(step) / "state.yaml"
@@ -250,6 +295,11 @@ def test_a_vanished_folder_ends_training_with_one_line(run):
     run.path.write_text("in the way")
     with pytest.raises(TrainingError, match="step 8 can't be written"):
         trainer.fit()
+    run.path.unlink()
+    trainer.state.step = 10
+    with pytest.raises(TrainingError, match="step 10 can't be written"):
+        trainer.saving.save(trainer.state, {})
+    assert not run.path.exists()
 
 
 class Killed(BaseException):
@@ -354,6 +404,18 @@ def test_new_runs_never_overwrite_and_say_what_is_in_the_way(tmp_path):
             create(taken, "a: 2\n")
     (tmp_path / "empty").mkdir()
     create(tmp_path / "empty", "a: 2\n")
+
+
+def test_what_a_start_that_was_killed_left_is_not_in_the_way(tmp_path):
+    for name in ("checkpoints", "vocabulary"):
+        (tmp_path / "run" / name).mkdir(parents=True)
+    (tmp_path / "run" / ".recipe.yaml.partial").write_text("a:")
+    run = create(tmp_path / "run", "a: 1\n")
+    assert (run.recipe.read_text(), list(run.path.glob(".*"))) == ("a: 1\n", [])
+    run.recipe.unlink()
+    (run.vocabulary / "joint.model").write_text("precious")
+    with pytest.raises(TrainingError, match="exists already"):
+        create(run.path, "a: 2\n")
 
 
 def test_what_is_no_run_is_said_so(tmp_path):

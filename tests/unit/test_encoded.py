@@ -135,7 +135,7 @@ def test_pairs_of_a_corpus_collate_like_lists(tmp_path):
 
 @pytest.mark.parametrize(
     "change",
-    [{"format": 2}, {"pairs": 2}, {"pairs": "3"}, {"rows": {}}, {"rows": []}, {"report": 1}],
+    [{"format": 1}, {"pairs": 2}, {"pairs": "3"}, {"rows": {}}, {"rows": []}, {"report": 1}],
     ids=str,
 )
 def test_a_description_that_does_not_fit_is_refused(tmp_path, change):

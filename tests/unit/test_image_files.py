@@ -2,6 +2,7 @@ import gzip
 import pickle
 import pickletools
 import struct
+import zipfile
 from dataclasses import dataclass
 
 import numpy as np
@@ -339,11 +340,32 @@ def test_what_is_no_archive_or_lacks_an_array_is_refused(tmp_path):
     assert "no .npz file: File is not a zip file" in refused(files)
 
 
+def test_members_that_are_no_arrays_are_refused(tmp_path):
+    files = npz_files(tmp_path)
+    for content in (
+        b"text",
+        b"\x93NUMPY\x01\x00\x10\x00{'descr': (((((((",
+        b"\x93NUMPY\x01\x00\xff",
+    ):
+        with zipfile.ZipFile(files.path, "w") as packed:
+            packed.writestr("images.npy", content)
+            packed.writestr("labels.npy", content)
+        assert "damaged" in refused(files)
+
+
+def test_more_names_than_classes_can_be_are_refused(tmp_path):
+    names = tmp_path / "names"
+    names.write_text("".join(f"{i}\n" for i in range(100_000)))
+    assert "there are more than 65,536 names" in refused(idx_files(tmp_path, classes=names))
+
+
 def test_images_that_do_not_fit_in_memory_are_refused_before_they_are_read(tmp_path, monkeypatch):
     monkeypatch.setattr(sources, "_free_memory", lambda: 59)
     assert "5 images of 1 x 3 x 4 take 0.0 GB of memory" in refused(idx_files(tmp_path))
     monkeypatch.setattr(sources, "_free_memory", lambda: 60)
     assert len(read_images(idx_files(tmp_path))[0]) == 5
+    monkeypatch.setattr(sources, "_free_memory", lambda: 190)
+    assert "take 0.0 GB of memory" in refused(npz_files(tmp_path))
 
 
 def test_free_memory_is_less_than_all_there_is():

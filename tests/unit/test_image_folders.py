@@ -1,6 +1,7 @@
 import io
 import struct
 import sys
+import zlib
 
 import numpy as np
 import pytest
@@ -32,6 +33,15 @@ def encoded(pixels, kind, **options):
     content = io.BytesIO()
     Image.fromarray(pixels).save(content, kind, **options)
     return content.getvalue()
+
+
+def vast():
+    """A PNG file of few bytes that unpacks to 64 million pixels, if it is read."""
+    header = b"IHDR" + struct.pack(">2I5B", 8000, 8000, 8, 2, 0, 0, 0)
+    sealed = header + struct.pack(">I", zlib.crc32(header))
+    content = encoded(picture(), "PNG")
+    start = content.index(b"IHDR")
+    return content[:start] + sealed + content[start + len(sealed) :]
 
 
 def animals(folder):
@@ -195,8 +205,9 @@ def test_an_image_is_turned_as_the_camera_noted(tmp_path):
         (encoded(picture(40, 40), "JPEG")[:400], "(?i)truncated"),
         (encoded(picture(1, 1, 1).astype(np.uint16), "PNG"), "more than 8 bits a channel"),
         (encoded(picture(), "PNG").replace(struct.pack(">II", 6, 4), b"\0\1\0\0" * 2), "."),
+        (vast(), "8,000 x 8,000 pixels are far too many; make it smaller"),
     ],
-    ids=["format", "png", "jpeg", "deep", "huge"],
+    ids=["format", "png", "jpeg", "deep", "huge", "vast"],
 )
 def test_what_is_no_image_is_told_apart_from_what_can_not_be_opened(tmp_path, content, said):
     (tmp_path / "a.png").write_bytes(content)

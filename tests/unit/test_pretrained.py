@@ -262,6 +262,16 @@ def test_what_cannot_be_read_is_one_line_with_the_file(suffix, damage, tmp_path)
     assert "\n" not in str(caught.value)
 
 
+def test_old_torch_files_cut_anywhere_are_one_line(tmp_path):
+    path = tmp_path / "old.pt"
+    torch.save({"a": torch.rand(2)}, path, _use_new_zipfile_serialization=False)
+    content = path.read_bytes()
+    for end in range(0, len(content) - 8, 3):
+        path.write_bytes(content[:end])
+        with pytest.raises(CheckpointError, match="torch file"):
+            read_tensors(path)
+
+
 @pytest.mark.parametrize("content", [[torch.rand(2)], {"lr": 0.1}, torch.rand(2)])
 def test_a_torch_file_without_named_tensors_is_refused(content, tmp_path):
     torch.save(content, path := tmp_path / "odd.pth")

@@ -3,6 +3,7 @@ import io
 import itertools
 import lzma
 import os
+import zlib
 
 import pytest
 import zstandard
@@ -90,6 +91,30 @@ def test_a_damaged_file_is_named(tmp_path, ending):
     content[middle : middle + 400] = bytes(400)
     with pytest.raises(DataError, match=f"t{ending}: "):
         list(open_lines(written(tmp_path, bytes(content), "t" + ending)))
+
+
+@pytest.mark.parametrize("ending", [".gz", ".xz", ".zst"])
+def test_what_would_unpack_to_an_endless_line_is_refused(tmp_path, ending):
+    content = COMPRESS[ending](bytes(1 << 23)) * 8
+    with pytest.raises(DataError, match=r"t\.\w+:1: the line has more than 16,777,216 bytes"):
+        list(open_lines(written(tmp_path, content, "t" + ending)))
+
+
+def test_xz_that_needs_more_memory_than_text_is_worth_is_refused(tmp_path):
+    content = bytearray(lzma.compress(b"one\n"))
+    assert content[14:16] == b"\x21\x01"  # LZMA2, a byte about its dictionary
+    content[16] = 36  # 1 GiB
+    content[20:24] = zlib.crc32(content[12:20]).to_bytes(4, "little")
+    with pytest.raises(DataError, match=r"t\.xz: truncated, or not \.xz at all: Memory usage"):
+        list(open_lines(written(tmp_path, bytes(content), "t.xz")))
+
+
+def test_padding_between_parts_of_xz_is_allowed_and_what_follows_is_not_lost(tmp_path):
+    part = lzma.compress(b"one\n")
+    padded = written(tmp_path, part + bytes(4) + part + bytes(8), "t.xz")
+    assert list(open_lines(padded)) == ["one", "one"]
+    with pytest.raises(DataError, match=r"t\.xz: truncated, or not \.xz at all"):
+        list(open_lines(written(tmp_path, part + b"more", "t.xz")))
 
 
 def test_a_missing_file_and_a_folder_are_named(tmp_path):

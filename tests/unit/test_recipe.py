@@ -87,6 +87,10 @@ def test_missing_files_are_named_all_at_once(recipe):
     ]
 
 
+def test_a_name_that_no_file_can_have_is_one_of_no_file(recipe):
+    assert "there is no such file" in complaint(recipe, f"data.train.0.source={'x' * 5000}")
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -7,6 +7,7 @@ import sentencepiece
 
 from seqtrans.data.subword import SubwordSegmenter, train_subwords
 from seqtrans.data.subword_config import BpeDropout, SubwordConfig, UnigramSampling
+from seqtrans.data.subword_model import read_subword_model
 from seqtrans.errors import DataError, RecipeError
 
 SYLLABLES = ["ha", "lo", "mi", "tren", "kas", "u", "vor", "gel", "ste"]
@@ -159,3 +160,26 @@ def test_text_is_normalised_as_asked(rule, shown):
 def test_contradictions_are_refused(wrong, said):
     with pytest.raises(ValueError, match=said):
         SubwordConfig(**wrong)
+
+
+def message(number, content):
+    return bytes([number << 3 | 2, len(content)]) + content
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        message(1, message(1, b"a") + b"\x15\x00"),  # a score of one byte
+        message(1, b"\x18\x01"),  # no text
+        message(1, message(1, b"a") + b"\x18\x09"),  # of no known type
+        message(1, message(1, b"\xff")),
+        message(2, b"\x18\x09"),
+        message(2, b"\x18\x00"),
+        b"\x0b",
+        b"\x0a\xff",
+        b"\x08\x01",
+    ],
+)
+def test_what_is_no_model_is_refused(content):
+    with pytest.raises(ValueError, match=r"\w"):
+        read_subword_model(content)

@@ -89,7 +89,10 @@ def _parse(path: Path, read: Callable[[int], bytes], dimensions: int) -> UInt8[T
     if dimensions == 3 and not (shape[1] and shape[2]):
         raise DataError(f"{path}: has images of {shape[1]} x {shape[2]} pixels")
     check_room(path, shape[0], (1, *shape[1:]) if dimensions == 3 else (1, 1, 1))
-    content = np.empty(prod(shape), dtype=np.uint8)
+    try:
+        content = np.empty(prod(shape), dtype=np.uint8)
+    except MemoryError as error:
+        raise DataError(f"{path}: {' x '.join(map(str, shape))} values do not fit") from error
     found = _fill(content, read)
     is_short = found < len(content)
     if is_short or read(1):

@@ -1,16 +1,22 @@
 """Images and labels as two arrays in an ``.npz`` file of NumPy."""
 
-import zipfile
-import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from seqtrans.data.images.image_set import ImageSet
-from seqtrans.data.images.sources import Names, check_names, class_names, numbered, opened
+from seqtrans.data.images.sources import (
+    Names,
+    check_names,
+    check_room,
+    class_names,
+    numbered,
+    opened,
+)
 from seqtrans.errors import DataError
 from seqtrans.shapes import Int, Tensor, UInt8
 
@@ -85,13 +91,22 @@ def _arrays(path: Path, *names: str) -> list[np.ndarray]:
                     raise DataError(
                         f"{path}: has no array '{missing[0]}'; it has {', '.join(archive.files)}"
                     )
-                return [archive[name] for name in names]
+                check_room(path, sum(map(_size_in(archive), names)), (1, 1, 1))
+                arrays: list[object] = [archive[name] for name in names]
         except DataError:
             raise
-        except (ValueError, EOFError, KeyError, NotImplementedError, RuntimeError) as error:
+        except Exception as error:  # NumPy reads headers as Python, and raises nearly anything
             raise DataError(f"{path}: damaged, or no .npz file: {_line(error)}") from error
-        except (zipfile.BadZipFile, zlib.error, MemoryError, OSError) as error:
-            raise DataError(f"{path}: damaged, or no .npz file: {_line(error)}") from error
+    found = [array for array in arrays if isinstance(array, np.ndarray)]
+    if len(found) < len(names):  # the others are bytes, where a member is no array
+        raise DataError(f"{path}: damaged: {' or '.join(names)} is no array")
+    return found
+
+
+def _size_in(archive: Any) -> Callable[[str], int]:
+    """Bytes that a member unpacks to, which is also the most that is read of it."""
+    stored = {info.filename.removesuffix(".npy"): info for info in archive.zip.infolist()}
+    return lambda name: stored[name].file_size
 
 
 def _line(error: BaseException) -> str:

@@ -1,6 +1,8 @@
 """Image files to pixels: the only module that knows Pillow, which is the extra ``images``."""
 
+import threading
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Literal
@@ -14,6 +16,9 @@ from seqtrans.ranges import Positive
 
 Resample = Literal["bilinear", "bicubic"]
 _FORMATS = ("PNG", "JPEG")
+_MOST_PIXELS = 50_000_000  # of one image: 15 bytes each while it is decoded
+_MANY_PIXELS = 4_000_000
+_ONE_AT_A_TIME = threading.Lock()  # images of many pixels, whatever the number of threads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +140,13 @@ def _decode(
     library = require_pillow()
     try:
         with path.open("rb") as file, library.open(file, formats=formats) as image:
-            return _pixels(image, channels, shape)
+            width, height = image.size
+            if width * height > _MOST_PIXELS:
+                raise UnreadableImageError(
+                    f"{width:,} x {height:,} pixels are far too many; make it smaller"
+                )
+            with _ONE_AT_A_TIME if width * height > _MANY_PIXELS else nullcontext():
+                return _pixels(image, channels, shape)
     except OSError as error:
         if error.filename is not None:  # else it is Pillow that complains of the content
             raise DataError(f"{path}: can't be read: {error.strerror or error}") from error

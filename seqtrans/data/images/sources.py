@@ -4,6 +4,7 @@ import os
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Literal, TypeAlias
 
@@ -19,7 +20,7 @@ Names: TypeAlias = tuple[str, ...] | Path | None
 """Names of the classes in the order of their numbers, or a file with one on each line."""
 
 _MOST_CLASSES = 1 << 16
-"""More without names are a mistake: labels that are something else."""
+"""More are a mistake: labels that are something else, or a file that is no list of names."""
 _SAID: Mapping[Fault, str] = {
     "corrupt": "corrupt",
     "wrong_size": "of another size",
@@ -109,7 +110,8 @@ def class_names(names: Names) -> tuple[str, ...] | None:
     """
     if not isinstance(names, Path):
         return names
-    found = tuple(line.strip() for line in open_lines(names) if line.strip())
+    lines = (line.strip() for line in open_lines(names))
+    found = tuple(islice((line for line in lines if line), _MOST_CLASSES + 1))
     if problem := _problem_of(found):
         raise DataError(f"{names}: {problem}")
     return found
@@ -153,11 +155,15 @@ def numbered(
 def _problem_of(names: Sequence[str]) -> str | None:
     if not names:
         return "there is no name; give one for each class"
+    if len(names) > _MOST_CLASSES:
+        return f"there are more than {_MOST_CLASSES:,} names"
+    seen: set[str] = set()
     for number, name in enumerate(names):
         if not name.strip():
             return f"name {number + 1} is blank"
-        if name in names[:number]:
+        if name in seen:
             return f"{name!r} is given twice"
+        seen.add(name)
     return None
 
 

@@ -83,21 +83,28 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         if path.suffix in _TORCH:
-            return _tensors_in(torch.load(path, map_location="cpu", weights_only=True), path)
+            return _tensors_in(_load_torch(path), path)
     except OSError as error:
         raise CheckpointError(f"{path} can't be read: {error.strerror or error}") from error
     except SafetensorError as error:
         raise CheckpointError(f"{path} is no whole safetensors file: {error}") from error
+    raise CheckpointError(f"{path} is not .safetensors, {', '.join(_TORCH)} or a folder with one")
+
+
+def _load_torch(path: Path) -> object:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path} is no torch file of tensors alone, and nothing else is unpickled; "
             "save a state_dict() with torch.save"
         ) from error
-    except (RuntimeError, EOFError, ValueError) as error:
+    except Exception as error:  # torch raises nearly anything where a file is damaged
         raise CheckpointError(
             f"{path} is no whole torch file: it is damaged or cut short"
         ) from error
-    raise CheckpointError(f"{path} is not .safetensors, {', '.join(_TORCH)} or a folder with one")
 
 
 def imagenet_classes() -> tuple[str, ...]:
@@ -158,7 +165,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         values = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise CheckpointError(f"{path} can't be read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is no JSON: {error}") from error
     if not isinstance(values, dict):
         raise CheckpointError(f"{path} must hold one JSON object")
