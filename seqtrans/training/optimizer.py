@@ -11,6 +11,7 @@ from torch.nn import Parameter
 from torch.optim import SGD, Adafactor, Adam, AdamW, Optimizer
 
 from seqtrans.ranges import NonNegativeFloat, PositiveFloat, Probability
+from seqtrans.training.parts import is_part
 from seqtrans.training.patterns import matching
 
 FUSED_DEVICES = frozenset({"cpu", "cuda", "xpu", "mps"})
@@ -133,7 +134,8 @@ def _factors(named: Mapping[str, Parameter], factors: Mapping[str, float]) -> di
 
 
 def _build(config: OptimizerConfig, groups: list[dict[str, Any]]) -> Optimizer:
-    fused = _can_fuse([p for group in groups for p in group["params"]])
+    parameters = [p for group in groups for p in group["params"]]
+    fused = _can_fuse(parameters)
     lr = config.learning_rate
     match config:
         case AdamConfig():
@@ -141,6 +143,7 @@ def _build(config: OptimizerConfig, groups: list[dict[str, Any]]) -> Optimizer:
         case AdamWConfig():
             return AdamW(groups, lr, config.betas, config.epsilon, fused=fused)
         case SgdConfig():
+            fused = fused and not any(map(is_part, parameters))  # PyTorch has no fused SGD of parts
             return SGD(groups, lr, config.momentum, nesterov=config.nesterov, fused=fused)
         case AdafactorConfig():
             return Adafactor(groups, lr, d=config.clip_threshold)

@@ -3,29 +3,20 @@
 import zlib
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
+from tiny_tasks import classification, sentences, translation_task
 from together import together
 
-from seqtrans.data.encoded import encode_corpus, open_corpus
-from seqtrans.data.images.augment import AugmentConfig
-from seqtrans.data.images.epochs import ImageEpochs
-from seqtrans.data.images.image_set import ImageSet
-from seqtrans.data.images.normalisation import measure, normalise
-from seqtrans.data.segmentation import train_segmenters
-from seqtrans.data.subword import SubwordConfig, UnigramSampling
-from seqtrans.decoding.beam import DecodingConfig, build_search
+from seqtrans.data.images.normalisation import normalise
 from seqtrans.errors import TrainingError
 from seqtrans.models.encoder_decoder import EncoderDecoder, ModelConfig
 from seqtrans.models.images.mlp import Mlp, MlpConfig
 from seqtrans.models.images.shape import ImageShape
 from seqtrans.models.transformer import TransformerDecoderConfig, TransformerEncoderConfig
 from seqtrans.tasks.classification import ClassificationTask
-from seqtrans.tasks.translation import TranslationTask, Validation
 from seqtrans.training.distributed import ALONE
 
-WORDS = "the lamp in kitchen is on off door of garage opens closes when it rains today"
 SIZES = {"num_layers": 1, "model_dim": 16, "num_heads": 2, "ffn_dim": 32}
 
 
@@ -39,14 +30,6 @@ class Rank:
         raise AssertionError("planning updates must not wait for others")
 
 
-def sentences():
-    generator = torch.Generator().manual_seed(0)
-    for n in torch.randint(1, 12, (300,), generator=generator).tolist():
-        chosen = torch.randint(len(WORDS.split()), (n,), generator=generator).tolist()
-        line = " ".join(WORDS.split()[i] for i in chosen)
-        yield line, line[::-1]
-
-
 @pytest.fixture(scope="module", params=["plain", "sampled", "images", "augmented"])
 def task(request, tmp_path_factory):
     if request.param in ("images", "augmented"):
@@ -57,39 +40,6 @@ def task(request, tmp_path_factory):
 @pytest.fixture(scope="module", params=["plain", "sampled"])
 def translation(request, tmp_path_factory):
     return translation_task(tmp_path_factory.mktemp("task"), sampled=request.param == "sampled")
-
-
-def classification(*, augmented=False):
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randint(256, (90, 3, 6, 5), generator=generator).to(torch.uint8)
-    labels = torch.randint(4, (90,), generator=generator)
-    whole = ImageSet(images, labels, tuple("abcd"))
-    learnt, held_out = whole.take(np.arange(67)), whole.take(np.arange(67, 90))
-    changes = AugmentConfig(pad_crop=1, flip=0.5, rotate=20.0, cutout=2, mixup=0.3)
-    augmentation = changes if augmented else AugmentConfig()
-    epochs = ImageEpochs(learnt, 8, 3, measure(images), augmentation)
-    return ClassificationTask(epochs, held_out, accumulate=2, label_smoothing=0.1)
-
-
-def translation_task(folder, *, sampled):
-    sampling = UnigramSampling(alpha=0.1) if sampled else None
-    config = SubwordConfig(vocab_size=50, byte_fallback=False, sampling=sampling)
-    segmenters = train_segmenters(config, sentences, folder / "vocabulary")
-    corpora = {}
-    for name, keep_text in (("train", sampling is not None), ("valid", False)):
-        (folder / name).mkdir()
-        encode_corpus(sentences(), segmenters, None, keep_text=keep_text, folder=folder / name)
-        corpora[name] = open_corpus(folder / name)
-    search = build_search(DecodingConfig(beam_size=1), segmenters.target.specials)
-    references = [target for _, target in sentences()]
-    return TranslationTask(
-        train=corpora["train"],
-        validation=Validation(corpora["valid"], references, search, None, 500),
-        segmenters=segmenters,
-        batch_tokens=200,
-        accumulate=2,
-        seed=3,
-    )
 
 
 def fingerprints(updates):

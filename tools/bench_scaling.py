@@ -1,0 +1,172 @@
+"""How much faster several processes train than one, and where the rest of the time goes.
+
+    python tools/bench_scaling.py [RECIPE] [--set KEY=VALUE ...] [--processes 1 2] [--rounds 3]
+
+The numbers of processes take turns, each process with one thread of this machine. All make the same
+updates, each of as many micro-batches as the largest number of processes, so that twice the
+processes should need half the time. Shares are of the wall time of all processes:
+
+- padding: of all positions of the batches that are no targets,
+- waiting: a process has done its part of an update and another has not,
+- communication: the slowest process of an update is not computing either; on one machine that
+  includes what gloo's own threads add up, for they take the processors from it.
+
+A process computes while the thread that runs forward and backward passes is on a processor.
+"""
+
+import argparse
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+RECIPE = Path(__file__).parents[1] / "recipes/translation/smart-home-en-de.yaml"
+
+
+class Lap(NamedTuple):
+    """One update in one process."""
+
+    seconds: float
+    busy: float  # seconds of them on a processor
+    targets: int
+    padded: int
+
+
+def main() -> None:
+    """Measure, and print a table; or be one of the processes that are measured."""
+    parser = argparse.ArgumentParser(
+        description="How much faster several processes train than one."
+    )
+    parser.add_argument("recipe", type=Path, nargs="?", default=RECIPE)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--processes", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--updates", type=int, default=60)
+    parser.add_argument("--warmup", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--laps", type=Path, help=argparse.SUPPRESS)  # where a process writes
+    asked = parser.parse_args()
+    if asked.laps:
+        asked.laps.write_text(json.dumps(laps(asked)))
+        return
+    found: dict[int, list[dict[str, float]]] = {world: [] for world in asked.processes}
+    for number in range(asked.rounds):
+        for world in asked.processes:
+            found[world].append(summary(run(world)))
+            speed = found[world][-1]["speed"]
+            sys.stderr.write(f"round {number + 1}: {world} processes: {speed:,.0f} targets/s\n")
+    print_table(found)
+
+
+def run(world: int) -> list[list[Lap]]:
+    """Train in so many processes; the laps of each."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    with tempfile.TemporaryDirectory() as folder:
+        started, files = [], [Path(folder) / f"{rank}.json" for rank in range(world)]
+        for rank, file in enumerate(files):
+            place = {"RANK": rank, "WORLD_SIZE": world, "MASTER_PORT": port, "OMP_NUM_THREADS": 1}
+            environment = {name: str(value) for name, value in place.items()}
+            environment = os.environ | environment | {"MASTER_ADDR": "127.0.0.1"}
+            command = [sys.executable, *sys.argv, "--laps", str(file)]
+            started.append(subprocess.Popen(command, env=environment))
+        if any([process.wait() for process in started]):  # noqa: C419 - wait for all
+            raise SystemExit("a process failed")
+        return [[Lap(*lap) for lap in json.loads(file.read_text())] for file in files]
+
+
+def laps(asked: argparse.Namespace) -> list[Lap]:
+    """In one of the processes: the updates after the first few."""
+    from seqtrans import config
+    from seqtrans.recipe import load_recipe
+    from seqtrans.recipe.preparing import prepare
+    from seqtrans.training.distributed import join, leave
+    from seqtrans.training.run_directory import create, open_run
+    from seqtrans.training.trainer import Trainer
+
+    shard = join()
+    settings = {
+        "training.accumulate": max(asked.processes),
+        "training.schedule": "{kind: constant}",
+        "training.max_steps": asked.warmup + asked.updates,
+        "training.max_minutes": "null",
+        "training.validate_every_steps": 10**9,
+        "training.stopping.metric": "perplexity",
+        "validation.metrics": "[]",
+        "training.processes.timeout_seconds": 600,
+    }
+    given = [f"{key}={value}" for key, value in settings.items()] + asked.set
+    recipe = load_recipe(asked.recipe, given)
+    with tempfile.TemporaryDirectory() as folder:
+        name = folder if shard.rank == 0 else ""
+        directory = Path(shard.gather(name)[0]) / "run"  # one run for all
+        if shard.rank == 0:
+            create(directory, config.dump(recipe))
+        shard.sum([0.0])  # the others wait until it is there
+        prepared = prepare(recipe, open_run(directory), shard)
+        trainer = Trainer(prepared.task, prepared.model, recipe.training, shard=shard)
+        found = timed(trainer)
+        trainer.fit()
+        shard.sum([0.0])  # nobody removes the folder before all are done
+    leave()
+    return found[asked.warmup :]
+
+
+def timed(trainer: Any) -> list[Lap]:
+    """A list to which every update of ``trainer`` adds a lap."""
+    found, update = list[Lap](), trainer.update
+
+    def timed_update(micro_batches: Sequence[Any]) -> None:
+        began, busy = time.monotonic(), time.thread_time()
+        update(micro_batches)
+        targets = sum(batch.num_targets for batch in micro_batches)
+        padded = sum(batch.num_padded for batch in micro_batches)
+        spent = time.monotonic() - began
+        found.append(Lap(spent, time.thread_time() - busy, targets, padded))
+
+    trainer.update = timed_update
+    return found
+
+
+def summary(processes: list[list[Lap]]) -> dict[str, float]:
+    """Targets per second of all, and shares of the time."""
+    updates = list(zip(*processes, strict=True))
+    wall = sum(max(lap.seconds for lap in update) for update in updates)
+    slowest = sum(max(lap.busy for lap in update) for update in updates)
+    busy = sum(lap.busy for update in updates for lap in update) / len(processes)
+    targets = sum(lap.targets for update in updates for lap in update)
+    padded = sum(lap.padded for update in updates for lap in update)
+    return {
+        "speed": targets / wall,
+        "padding": padded / (targets + padded),
+        "waiting": (slowest - busy) / wall,
+        "communication": max(0.0, wall - slowest) / wall,
+    }
+
+
+def print_table(found: dict[int, list[dict[str, float]]]) -> None:
+    """Medians over the rounds, and the range of the speeds."""
+    first = min(found)
+    base = statistics.median(row["speed"] for row in found[first]) / first
+    print("| processes | target tokens/s | range | of linear | padding | waiting | communication |")
+    print("| --: | --: | --: | --: | --: | --: | --: |")
+    for world, rows in found.items():
+        speeds = [row["speed"] for row in rows]
+        middle = statistics.median(speeds)
+        shares = [
+            statistics.median(row[name] for row in rows)
+            for name in ("padding", "waiting", "communication")
+        ]
+        cells = [f"{share:.1%}" for share in (middle / (base * world), *shares)]
+        limits = f"{min(speeds):,.0f} to {max(speeds):,.0f}"
+        print(f"| {world} | {middle:,.0f} | {limits} | {' | '.join(cells)} |")
+
+
+if __name__ == "__main__":
+    main()
