@@ -2,6 +2,9 @@
 
     python tools/bench_scaling.py [RECIPE] [--set KEY=VALUE ...] [--processes 1 2] [--rounds 3]
 
+Micro-batches are of 4,096 tokens where ``--set data.batch_tokens`` says nothing else: the smaller an
+update, the larger the share of communication, which depends on the size of the model alone.
+
 The numbers of processes take turns, each process with one thread of this machine. All make the same
 updates, each of as many micro-batches as the largest number of processes, so that twice the
 processes should need half the time. Shares are of the wall time of all processes:
@@ -92,6 +95,7 @@ def laps(asked: argparse.Namespace) -> list[Lap]:
 
     shard = join()
     settings = {
+        "data.batch_tokens": 4096,
         "training.accumulate": max(asked.processes),
         "training.schedule": "{kind: constant}",
         "training.max_steps": asked.warmup + asked.updates,

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
+import torch.distributed as dist
 from torch import nn
 
+from seqtrans.shapes import Tensor
 from seqtrans.training.compilation import Compiled
 from seqtrans.training.config import ProcessesConfig, TrainingConfig
 from seqtrans.training.distributed import ProcessShard
@@ -74,9 +76,7 @@ def replicate(model: nn.Module, config: TrainingConfig, shard: ProcessShard) -> 
         model, process_group=shard.group, gradient_as_bucket_view=True
     )
     if config.processes.communication == "bf16":
-        from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
-
-        parallel.register_comm_hook(shard.group, bf16_compress_hook)
+        parallel.register_comm_hook(shard.group, _rounded)
     return Replicated(parallel, _compiled(parallel, config), shard)
 
 
@@ -166,6 +166,19 @@ class Sharded:
             for part in parts:
                 part.reshard()
                 part.set_reshard_after_forward(part is not self.parallel, recurse=False)
+
+
+def _rounded(group: Any, bucket: Any) -> torch.futures.Future[Tensor]:
+    """Average gradients of DDP in bf16; PyTorch's own such function refuses gloo."""
+    group = dist.group.WORLD if group is None else group
+    exact = bucket.buffer()
+    sent = exact.to(torch.bfloat16).div_(group.size())
+
+    def receive(done: torch.futures.Future[list[Tensor]]) -> Tensor:
+        return exact.copy_(done.value()[0])
+
+    work: Any = dist.all_reduce(sent, group=group, async_op=True)
+    return work.get_future().then(receive)
 
 
 def _compiled(model: nn.Module, config: TrainingConfig) -> nn.Module:

@@ -54,7 +54,7 @@ def learner(kind, folder):
     return task, EncoderDecoder(ModelConfig(encoder=encoder, decoder=decoder), *sizes).double()
 
 
-def trained(kind, optimizer, sharding, shard, folder):
+def trained(kind, optimizer, processes, shard, folder):
     """Every weight after the updates, whole in every process."""
     task, model = learner(kind, folder)
     config = TrainingConfig(
@@ -64,7 +64,7 @@ def trained(kind, optimizer, sharding, shard, folder):
         optimizer=OPTIMIZERS[optimizer],
         schedule=ConstantConfig(),
         validate_every_steps=10**9,
-        processes=ProcessesConfig(sharding=sharding),
+        processes=processes,
     )
     trainer = Trainer(task, model, config, shard=shard)
     updates = (update for epoch in range(99) for update in task.updates(epoch, shard))
@@ -78,11 +78,25 @@ def trained(kind, optimizer, sharding, shard, folder):
         }
 
 
-def _train(shard, folder, kind, optimizer, sharding):
+def _train(shard, folder, kind, optimizer, processes):
     (folder / f"text{shard.rank}").mkdir()
-    found = trained(kind, optimizer, sharding, shard, folder / f"text{shard.rank}")
+    found = trained(kind, optimizer, processes, shard, folder / f"text{shard.rank}")
     plain = {name: weight.tolist() for name, weight in found.items()}
     (folder / f"{shard.rank}.json").write_text(json.dumps(plain))
+
+
+def compared(kind, optimizer, processes, world, folder):
+    """By process: how far its weights are from those of one process."""
+    (folder / "alone").mkdir()
+    expected = trained(kind, optimizer, ProcessesConfig(), ALONE, folder / "alone")
+    assert meet(_train, folder, world, kind, optimizer, processes) == [0] * world
+    for rank in range(world):
+        found = json.loads((folder / f"{rank}.json").read_text())
+        assert found.keys() == expected.keys()
+        yield max(
+            float((torch.tensor(found[name], dtype=torch.float64) - weight).abs().max())
+            for name, weight in expected.items()
+        )
 
 
 @pytest.mark.parametrize(
@@ -91,13 +105,15 @@ def _train(shard, folder, kind, optimizer, sharding):
 )
 @pytest.mark.parametrize("kind", ["translation", "images"])
 def test_weights_are_those_of_one_process(kind, optimizer, sharding, world, tmp_path):
-    (tmp_path / "alone").mkdir()
-    expected = trained(kind, optimizer, "none", ALONE, tmp_path / "alone")
-    assert meet(_train, tmp_path, world, kind, optimizer, sharding) == [0] * world
-    for rank in range(world):
-        found = json.loads((tmp_path / f"{rank}.json").read_text())
-        assert found.keys() == expected.keys()
-        for name, weight in expected.items():
-            both = torch.tensor(found[name], dtype=torch.float64), weight
-            tolerance = 1e-12 if optimizer == "sgd" else 1e-9  # Adam divides by small moments
-            torch.testing.assert_close(*both, rtol=0.0, atol=tolerance, msg=name)
+    tolerance = 1e-12 if optimizer == "sgd" else 1e-9  # Adam divides by small moments
+    processes = ProcessesConfig(sharding=sharding)
+    distances = list(compared(kind, optimizer, processes, world, tmp_path))
+    assert max(distances) < tolerance
+
+
+@pytest.mark.parametrize("sharding", ["none", "full"])
+def test_gradients_that_travel_in_bf16_are_rounded_and_no_worse(sharding, tmp_path):
+    processes = ProcessesConfig(sharding=sharding, communication="bf16")
+    distances = list(compared("translation", "sgd", processes, 2, tmp_path))
+    assert distances[0] == distances[1]
+    assert 1e-6 < distances[0] < 5e-3
