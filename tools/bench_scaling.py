@@ -2,7 +2,7 @@
 
     python tools/bench_scaling.py [RECIPE] [--set KEY=VALUE ...] [--processes 1 2] [--rounds 3]
 
-Micro-batches are of 4,096 tokens where ``--set data.batch_tokens`` says nothing else: the smaller an
+Micro-batches are of 4,096 tokens unless ``--set data.batch_tokens`` says otherwise: the smaller an
 update, the larger the share of communication, which depends on the size of the model alone.
 
 The numbers of processes take turns, each process with one thread of this machine. All make the same

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.distributed import GradBucket  # pyright: ignore[reportPrivateImportUsage]
 
 from seqtrans.shapes import Tensor
 from seqtrans.training.compilation import Compiled
@@ -168,7 +169,7 @@ class Sharded:
                 part.set_reshard_after_forward(part is not self.parallel, recurse=False)
 
 
-def _rounded(group: Any, bucket: Any) -> torch.futures.Future[Tensor]:
+def _rounded(group: Any, bucket: GradBucket) -> torch.futures.Future[Tensor]:
     """Average gradients of DDP in bf16; PyTorch's own such function refuses gloo."""
     group = dist.group.WORLD if group is None else group
     exact = bucket.buffer()
