@@ -4,10 +4,12 @@ Whoever fails says so to the others through the launcher's key-value store, so t
 processes of a run one speaks, and it speaks about the cause.
 """
 
+import os
 import time
 from typing import Any
 
 import torch.distributed as dist
+from torch.distributed import PrefixStore  # pyright: ignore[reportPrivateImportUsage]
 
 from seqtrans.errors import TrainingError
 from seqtrans.protocols import Shard
@@ -85,4 +87,15 @@ def _store() -> Any:
     """The key-value store that the processes of a run share; None where there is one process."""
     if not (dist.is_available() and dist.is_initialized()):
         return None
-    return dist.distributed_c10d._get_default_store()  # pyright: ignore[reportPrivateUsage]
+    store = dist.distributed_c10d._get_default_store()  # pyright: ignore[reportPrivateUsage]
+    while isinstance(store, PrefixStore):  # rendezvous and groups add names of their own
+        store = store.underlying_store
+    return agreed(store)
+
+
+def agreed(store: Any) -> Any:
+    """The part of a launcher's store in which it and the processes tell each other of ends.
+
+    Of those that ``torchrun --max-restarts`` starts again, each attempt has its own.
+    """
+    return PrefixStore(f"seqtrans/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)

@@ -11,10 +11,10 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 
 import torch
-from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
+from torch.distributed import Store, TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 from seqtrans.errors import TrainingError
-from seqtrans.training.contact import ENDED, SPOKEN
+from seqtrans.training.contact import ENDED, SPOKEN, agreed
 from seqtrans.training.interruption import SIGNALS
 
 LIFELINE = "SEQTRANS_LIFELINE"
@@ -49,7 +49,7 @@ def launch(arguments: Sequence[str], devices: int) -> int:
             for env in environments
         ]
         with _passing_on(started):
-            return _watch(started, store)
+            return _watch(started, agreed(store))
     finally:
         os.close(reading)
         os.close(writing)
@@ -101,7 +101,7 @@ def _passing_on(started: Sequence[subprocess.Popen[bytes]]) -> Generator[None]:
             signal.signal(number, handler)
 
 
-def _watch(started: Sequence[subprocess.Popen[bytes]], store: TCPStore) -> int:
+def _watch(started: Sequence[subprocess.Popen[bytes]], store: Store) -> int:
     """Wait for all; the code of the first that failed, as a shell would give it."""
     failure, first, deadline = 0, (0, 0), float("inf")
     waiting = dict(enumerate(started))

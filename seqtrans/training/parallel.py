@@ -4,6 +4,7 @@ Either way the gradient is the mean over the processes of what each computed.
 """
 
 import math
+import warnings
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -73,6 +74,8 @@ def replicate(model: nn.Module, config: TrainingConfig, shard: ProcessShard) -> 
         return Alone(_compiled(model, config))
     if config.processes.sharding == "full":
         return Sharded(model, _compiled(model, config), shard)
+    # Weights of one channel are in two memory orders at once, of which it expects the other.
+    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     parallel = nn.parallel.DistributedDataParallel(
         model, process_group=shard.group, gradient_as_bucket_view=True
     )

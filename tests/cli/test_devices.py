@@ -1,0 +1,98 @@
+"""``seqtrans train --devices``: the weights of one process, and one message when one is gone."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from test_classification_cli import RECIPE as IMAGES
+from test_train_cli import RECIPE as TEXT
+
+SETTINGS = ["training.accumulate=2", "training.optimizer={kind: sgd, learning_rate: 0.05}"]
+MANY_STEPS = "training.max_steps=90000"
+
+
+def start(folder, *arguments):
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "seqtrans", "train", "r.yaml", *map(str, arguments)],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def train(folder, *arguments):
+    process = start(folder, *arguments)
+    said = process.communicate(timeout=120)[1]
+    assert process.returncode == 0, said
+    return said
+
+
+def settings(*more):
+    return [part for setting in (*SETTINGS, *more) for part in ("--set", setting)]
+
+
+@pytest.fixture(params=["translation", "images"])
+def folder(request, tmp_path):
+    if request.param == "images":
+        (tmp_path / "r.yaml").write_text(IMAGES)
+        return tmp_path
+    (tmp_path / "r.yaml").write_text(TEXT)
+    for split, count in (("train", 120), ("dev", 10)):
+        lines = [f"{'abcdefg'[n % 7]} {'hijk'[n % 4]} {'lmn'[n % 3]}" for n in range(count)]
+        (tmp_path / f"{split}.src").write_text("".join(f"{line}\n" for line in lines))
+        (tmp_path / f"{split}.tgt").write_text("".join(f"{line[::-1]}\n" for line in lines))
+    return tmp_path
+
+
+def last_weights(run):
+    name = (run / "checkpoints" / "last").read_text().strip()
+    return name, load_file(run / "checkpoints" / name / "model.safetensors")
+
+
+def test_a_run_of_two_goes_on_alone_and_ends_as_one_that_was_always_alone(folder):
+    train(folder, "--run", "alone", *settings("training.max_steps=12"))
+    said = train(folder, "--run", "run", "--devices", 2, *settings("training.max_steps=8"))
+    assert "Warning" not in said
+    assert said.count("max_steps reached") == 1
+    stored = folder / "run" / "recipe.yaml"
+    stored.write_text(stored.read_text().replace("max_steps: 8", "max_steps: 12"))
+    train(folder, "--run", "run", "--resume")
+    name, found = last_weights(folder / "run")
+    expected_name, expected = last_weights(folder / "alone")
+    assert name == expected_name
+    for name in [n for n in found if ".running_" in n or n.endswith("_tracked")]:
+        found[name] = expected[name]  # statistics of batch normalisation are the first process's
+    torch.testing.assert_close(found, expected, rtol=0.0, atol=2e-5)  # of fp32, added otherwise
+
+
+def _children(pid):
+    return [int(n) for n in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the processes in /proc")
+def test_when_one_process_is_killed_all_end_with_one_message(folder):
+    launcher = start(folder, "--run", "run", "--devices", 2, *settings(MANY_STEPS))
+    deadline = time.monotonic() + 100
+    metrics = folder / "run" / "metrics.jsonl"
+    while not (metrics.exists() and metrics.stat().st_size) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    workers = _children(launcher.pid)
+    assert len(workers) == 2
+    os.kill(workers[1], signal.SIGKILL)
+    said = launcher.communicate(timeout=60)[1]
+    assert launcher.returncode not in (0, None)
+    complaints = [line for line in said.splitlines() if line.startswith("seqtrans: ")]
+    assert len(complaints) == 1, said
+    assert "process 1 of 2" in complaints[0]
+    assert "--resume" in complaints[0]
+    assert "SIGKILL" in complaints[0]
+    assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
