@@ -47,7 +47,7 @@ def train(
 
     On several machines, start it on each by torchrun --nnodes ... -m seqtrans train RECIPE.
     """
-    from seqtrans.training.contact import speaks_first
+    from seqtrans.training.contact import in_contact, speaks_first
     from seqtrans.training.distributed import join, leave, was_restarted
     from seqtrans.training.launching import follow_launcher
 
@@ -58,9 +58,10 @@ def train(
     shard = join()
     resume = resume or (was_restarted() and (path / "recipe.yaml").is_file())
     try:
-        opened = _resume_run if resume else _new_run
-        chosen, directory = opened(recipe, settings or [], path, shard)
-        outcome = _train(chosen, directory, shard, is_new=not resume, tensorboard=tensorboard)
+        with in_contact(shard, lambda: "preparing the run"), ExitStack() as held:
+            opened = _resume_run if resume else _new_run
+            chosen, directory = opened(recipe, settings or [], path, shard, held)
+            outcome = _train(chosen, directory, shard, is_new=not resume, tensorboard=tensorboard)
     except SeqtransError as error:
         if not speaks_first(error):
             raise typer.Exit(FAILED_ELSEWHERE) from error
@@ -87,15 +88,16 @@ def _launch(
 
 
 def _new_run(
-    recipe: Path, settings: list[str], path: Path, shard: "ProcessShard"
+    recipe: Path, settings: list[str], path: Path, shard: "ProcessShard", held: ExitStack
 ) -> "tuple[Recipe, RunDirectory]":
     from seqtrans import config
     from seqtrans.recipe import ClassificationRecipe, load_recipe
     from seqtrans.recipe.classification import keep_builder
-    from seqtrans.training.run_directory import create, open_run
+    from seqtrans.training.run_directory import create, open_run, writing
 
     chosen = load_recipe(recipe, settings)
     if shard.rank == 0:
+        held.enter_context(writing(path))
         directory = create(path, config.dump(chosen))
         if isinstance(chosen, ClassificationRecipe):
             keep_builder(chosen, recipe.parent, directory)
@@ -104,16 +106,18 @@ def _new_run(
 
 
 def _resume_run(
-    recipe: Path, settings: list[str], path: Path, shard: "ProcessShard"
+    recipe: Path, settings: list[str], path: Path, shard: "ProcessShard", held: ExitStack
 ) -> "tuple[Recipe, RunDirectory]":
     from seqtrans.recipe import load_recipe
-    from seqtrans.training.run_directory import open_run
+    from seqtrans.training.run_directory import open_run, writing
 
     directory = open_run(path)
     if settings:
         raise SeqtransError(
             f"--set can't change a run that goes on; change {directory.recipe} instead"
         )
+    if shard.rank == 0:
+        held.enter_context(writing(path))
     # What a run started from is in its first checkpoint, so it may be gone.
     forgotten = ["init_from="] if directory.steps() else []
     chosen = load_recipe(directory.recipe, forgotten)

@@ -6,6 +6,8 @@ processes of a run one speaks, and it speaks about the cause.
 
 import os
 import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import Any
 
 import torch.distributed as dist
@@ -27,6 +29,25 @@ def is_lost_contact(error: BaseException) -> bool:
     """Whether an error of ``torch.distributed`` says that another process does not answer."""
     lost = "gloo" in str(error) or "NCCL" in str(error)  # as a plain RuntimeError
     return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and lost)
+
+
+@contextmanager
+def in_contact(shard: Shard, where: Callable[[], str]) -> Generator[None]:
+    """Within, an error that means that another process is gone says so.
+
+    Args:
+        shard: This process.
+        where: Tells what it is doing; see ``lost``.
+
+    Raises:
+        LostContactError: Another process does not answer.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error, TrainingError) or not is_lost_contact(error):
+            raise
+        raise lost(error, shard, where()) from error
 
 
 def lost(error: BaseException, shard: Shard, where: str) -> LostContactError:

@@ -7,6 +7,7 @@
     vocabulary/      what turns text into ids and back
     metrics.jsonl    numbers by step
     log.txt          what the console said
+    lock             host and process that train it now
     checkpoints/     <step>/ and averaged/, and the text files `best` and `last` that name one
 """
 
@@ -15,12 +16,15 @@ import logging
 import math
 import os
 import shutil
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from seqtrans.errors import CheckpointError, TrainingError
 from seqtrans.files import aside, sync_folder, write_atomically
+from seqtrans.locks import locked
 from seqtrans.training import checkpoint
 
 talk = logging.getLogger(__name__)
@@ -53,6 +57,11 @@ class RunDirectory:
     def log(self) -> Path:
         """What the console said."""
         return self.path / "log.txt"
+
+    @property
+    def lock(self) -> Path:
+        """There while a process trains."""
+        return self.path / "lock"
 
     @property
     def checkpoints(self) -> Path:
@@ -93,6 +102,28 @@ class RunDirectory:
             write_atomically(file, f"{name}\n")
 
 
+@contextmanager
+def writing(path: Path) -> Generator[None]:
+    """Within, no other process trains in the folder ``path``, which is made if need be.
+
+    What ``torchrun`` restarts under an id of its own may move to another host.
+
+    Raises:
+        LockedError: Another process does.
+        TrainingError: The folder can't be made or written.
+    """
+    job = os.environ.get("TORCHELASTIC_RUN_ID", "none")
+    lock = locked(RunDirectory(path).lock, f"run {path}", job="" if job == "none" else job)
+    with ExitStack() as stack:
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(lock)
+        except OSError as error:
+            reason = error.strerror or error
+            raise TrainingError(f"run directory {path} can't be made: {reason}") from error
+        yield
+
+
 def create(path: Path, recipe: str) -> RunDirectory:
     """Make the directory of a new run, with its resolved recipe.
 
@@ -119,7 +150,7 @@ def _is_blank(path: Path) -> bool:
     run = RunDirectory(path)
     left = {run.checkpoints, run.vocabulary}
     return path.is_dir() and all(
-        entry == aside(run.recipe)
+        entry in (aside(run.recipe), run.lock)
         or (entry in left and entry.is_dir() and not any(entry.iterdir()))
         for entry in path.iterdir()
     )

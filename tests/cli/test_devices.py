@@ -13,6 +13,8 @@ from safetensors.torch import load_file
 from test_classification_cli import RECIPE as IMAGES
 from test_train_cli import RECIPE as TEXT
 
+from seqtrans.locks import locked
+
 SETTINGS = ["training.accumulate=2", "training.optimizer={kind: sgd, learning_rate: 0.05}"]
 MANY_STEPS = "training.max_steps=90000"
 
@@ -96,3 +98,17 @@ def test_when_one_process_is_killed_all_end_with_one_message(folder):
     assert "--resume" in complaints[0]
     assert "SIGKILL" in complaints[0]
     assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
+
+
+def test_a_run_that_another_process_trains_is_left_alone(folder):
+    train(folder, "--run", "run", *settings("training.max_steps=2"))
+    before = (folder / "run" / "metrics.jsonl").read_bytes()
+    with locked(folder / "run" / "lock", "it"):
+        for devices in (1, 2):
+            process = start(folder, "--run", "run", "--resume", "--devices", devices)
+            said = process.communicate(timeout=60)[1]
+            assert process.returncode == 2
+            complaints = [line for line in said.splitlines() if "Gloo" not in line]
+            assert len(complaints) == 1, said
+            assert f"run run is in use by process {os.getpid()} on" in said
+    assert (folder / "run" / "metrics.jsonl").read_bytes() == before
