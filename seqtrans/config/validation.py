@@ -1,7 +1,6 @@
 """A recipe file as a dataclass, or every mistake in it as one line of plain words each."""
 
 import dataclasses
-import difflib
 import json
 import typing
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,7 +20,7 @@ from seqtrans.config.schema import (
     options_of,
     tags_of,
 )
-from seqtrans.errors import RecipeError
+from seqtrans.errors import RecipeError, suggestion
 
 T = TypeVar("T")
 
@@ -92,7 +91,8 @@ def _explain(cls: type[object], mistake: Mistake, document: Document) -> str:
 def _contradiction(path: PathKey, words: Sequence[str], document: Document) -> str:
     """What a class says of its values, where the key is that it begins with."""
     where = document.place((*path, *"".join(words[:1]).split(".")))
-    return f"{where}: {_dotted(path)}: {' '.join(words)}"
+    name = f"{_dotted(path)}: " if path else ""  # of the whole recipe it says the whole key
+    return f"{where}: {name}{' '.join(words)}"
 
 
 def _locate(cls: type[object], location: PathKey, tree: Any) -> _Place:
@@ -151,8 +151,7 @@ def _nearest_key(key: str, owner: Any) -> str:
 
 
 def _nearest(value: Any, names: Sequence[str]) -> str:
-    near = difflib.get_close_matches(str(value), names, n=1) if isinstance(value, str) else []
-    return f"; did you mean '{near[0]}'?" if near else ""
+    return suggestion(value, names) if isinstance(value, str) else ""
 
 
 def _choices(hint: Any) -> list[str]:

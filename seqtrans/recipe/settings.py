@@ -10,7 +10,7 @@ from seqtrans.data.parallel import CorpusFiles, FilterConfig
 from seqtrans.data.segmentation import SegmentationConfig
 from seqtrans.data.subword_config import SubwordConfig
 from seqtrans.decoding.beam import DecodingConfig
-from seqtrans.evaluation.corpus import MetricName
+from seqtrans.evaluation.corpus import METRICS, MetricName
 from seqtrans.models.encoder_decoder import ModelConfig
 from seqtrans.models.transformer import TransformerConfig
 from seqtrans.ranges import Positive, Probability
@@ -77,10 +77,11 @@ class TranslationRecipe:
     def __post_init__(self) -> None:
         """Refuse to judge by what is not measured, and sentences without positions."""
         measured = ("loss", "perplexity", *self.validation.metrics)
-        if self.training.stopping.metric not in measured:
+        if (metric := self.training.stopping.metric) not in measured:
+            remedy = "; add it to validation.metrics" if metric in METRICS else ""
             raise ValueError(
-                f"training.stopping.metric '{self.training.stopping.metric}' is not measured: "
-                f"validation gives {', '.join(measured)}"
+                f"training.stopping.metric '{metric}' is not measured: "
+                f"validation gives {', '.join(measured)}{remedy}"
             )
         needed = self.data.filter.max_tokens + 1
         for name, half in (("encoder", self.model.encoder), ("decoder", self.model.decoder)):

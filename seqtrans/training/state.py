@@ -16,3 +16,8 @@ class TrainState:
     seconds: float = 0.0  # spent training, over all resumptions
     lr_scale: float = 1.0  # what a plateau schedule has made of the rate
     stopping: StoppingState = field(default_factory=StoppingState)
+
+    @property
+    def updated_epoch(self) -> int:
+        """That of the last update, from 0; the update may have been the last of its epoch."""
+        return self.epoch - 1 if self.step and not self.updates_in_epoch else self.epoch

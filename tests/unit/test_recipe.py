@@ -94,13 +94,14 @@ def test_a_name_that_no_file_can_have_is_one_of_no_file(recipe):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (["training.stopping.metric=ter"], "--set training.stopping.metric: the recipe: training.stopping.metric 'ter' is not measured: validation gives loss, perplexity, bleu, chrf"),
-        (["validation.metrics=[]", "training.stopping.metric=bleu"], "--set training.stopping.metric: the recipe: training.stopping.metric 'bleu' is not measured: validation gives loss, perplexity"),
+        (["training.stopping.metric=ter"], "--set training.stopping.metric: training.stopping.metric 'ter' is not measured: validation gives loss, perplexity, bleu, chrf; add it to validation.metrics"),
+        (["validation.metrics=[]", "training.stopping.metric=bleu"], "--set training.stopping.metric: training.stopping.metric 'bleu' is not measured: validation gives loss, perplexity; add it to validation.metrics"),
+        (["training.stopping.metric=blue"], "--set training.stopping.metric: training.stopping: metric 'blue' needs a goal, max or min (known: accuracy, bleu, chrf, chrf++, loss, nll, perplexity, ter); did you mean 'bleu'?"),
         (["training={}"], "--set training: training: training needs a limit: max_steps, max_epochs or max_minutes"),
         (["data.train=[]"], "--set data.train: data.train must be a list of 1 or more, not a list of 0"),
         (["data.train.0={source: train.en}"], "--set data.train.0: data.train[0]: target is missing: give source and target, or tsv"),
         (["init_from=3"], "--set init_from: init_from must be a path, a mapping or null, not 3"),
-        (["model.encoder={kind: transformer, positions: learned, max_positions: 100}"], "--set: the recipe: data.filter.max_tokens 256 and EOS need 257 positions: model.encoder.max_positions is 100"),
+        (["model.encoder={kind: transformer, positions: learned, max_positions: 100}"], "--set: data.filter.max_tokens 256 and EOS need 257 positions: model.encoder.max_positions is 100"),
     ],
 )  # fmt: skip
 def test_contradictions_are_one_line(recipe, settings, message):
@@ -184,7 +185,7 @@ def test_the_schema_covers_the_whole_recipe():
     assert schema["required"] == ["data", "model", "training"]
 
 
-SAID = re.compile(r"r\.yaml: (the recipe|[a-z_0-9.[\]]+)(:| must be | has no | lacks ).*")
+SAID = re.compile(r"r\.yaml: (the recipe|[a-z_0-9.[\]]+)(:| '| must be | has no | lacks ).*")
 WRONG = {
     "-1": -1, "0.5": 0.5, "true": True, "'wrong'": "wrong", "null": None,
     "a list of 0": [], "a list of 1": [[]], "a mapping": {"kind": "wrong"},

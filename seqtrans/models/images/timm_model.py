@@ -1,13 +1,12 @@
 """Any network of timm by its name: the one wrapper of timm, by the extra ``timm``."""
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any, Literal, cast
 
 import torch
 from torch import nn
 
-from seqtrans.errors import RecipeError
+from seqtrans.errors import RecipeError, suggestion
 from seqtrans.models.images.shape import ImageShape
 
 
@@ -81,8 +80,7 @@ def _timm() -> Any:
 
 def _check_name(timm: Any, name: str, place: str) -> None:
     if not timm.is_model(name):
-        near = get_close_matches(name, timm.list_models(), n=1)
-        hint = f"; did you mean '{near[0]}'?" if near else ""
+        hint = suggestion(name, timm.list_models())
         raise RecipeError(f"{place}timm has no '{name}'{hint}")
 
 
