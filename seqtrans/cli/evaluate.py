@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from seqtrans.cli.streams import read_lines
+from seqtrans.cli.streams import name_of, read_lines
 from seqtrans.errors import DataError
 from seqtrans.evaluation.corpus import MetricName, PairedTestName, Score, Tokenizer
 
@@ -93,7 +93,7 @@ def _texts(paths: Iterable[Path]) -> dict[str, list[str]]:
     """Lines of every file by its name."""
     texts: dict[str, list[str]] = {}
     for path in paths:
-        name = "standard input" if str(path) == "-" else str(path)
+        name = name_of(path)
         if name in texts:
             raise DataError(f"{name} is given twice")
         texts[name] = list(read_lines(path))

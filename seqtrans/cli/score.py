@@ -19,7 +19,7 @@ from seqtrans.cli.options import (
     Threads,
     overridden,
 )
-from seqtrans.cli.streams import open_output, with_progress, write_lines
+from seqtrans.cli.streams import name_of, open_output, read_lines, with_progress, write_lines
 from seqtrans.errors import DataError
 
 if TYPE_CHECKING:
@@ -30,8 +30,10 @@ Format = Literal["text", "jsonl"]
 
 def score(  # noqa: PLR0913 - typer's signature
     run: Run,
-    source: Annotated[Path, typer.Argument(help="Source text, one line each.")],
-    target: Annotated[Path, typer.Argument(help="Its translation, line by line.")],
+    source: Annotated[
+        Path, typer.Argument(help="Source text, one line each; - is the standard input.")
+    ],
+    target: Annotated[Path, typer.Argument(help="Its translation, line by line, or -.")],
     *,
     tokens: Annotated[
         bool,
@@ -64,17 +66,19 @@ def score(  # noqa: PLR0913 - typer's signature
     The score is the log-probability / length ** length penalty, EOS counted, by which translate
     ranks. Text is segmented anew, so translate may have found the same text by other tokens.
     """
-    from seqtrans.data.parallel import CorpusFiles, read_pairs
+    from seqtrans.data.parallel import NamedLines, align
     from seqtrans.recipe import load_run
     from seqtrans.tasks.placement import use_threads
     from seqtrans.tasks.scoring import Scorer, Summary
 
+    if source == target == Path("-"):
+        raise typer.BadParameter("SOURCE and TARGET can't both be the standard input")
     use_threads(threads)
     with open_output(output) as file:
         loaded = load_run(run, checkpoint)
         config = overridden(loaded, length_penalty=length_penalty, batch_tokens=batch_tokens)
         scorer = Scorer(loaded.model, loaded.segmenters, config, device, precision)
-        lines = read_pairs(CorpusFiles(source=source, target=target))
+        lines = align(*(NamedLines(name_of(path), read_lines(path)) for path in (source, target)))
         pairs = _with_tokens(lines, target) if tokens else lines
         summary = Summary()
         scored = with_progress(_counted(scorer.stream(pairs), summary), "pairs")
@@ -89,8 +93,8 @@ def _with_tokens(lines: Iterable[tuple[str, str]], path: Path) -> Iterator["Pair
             found = json.loads(line)["tokens"]
         except (ValueError, TypeError, KeyError) as error:
             raise DataError(
-                f"{path}:{number}: is no JSON object with 'tokens', as translate --format jsonl "
-                "writes; leave out --tokens if it is text"
+                f"{name_of(path)}:{number}: is no JSON object with 'tokens', as translate "
+                "--format jsonl writes; leave out --tokens if it is text"
             ) from error
         yield source, [str(token) for token in found]
 

@@ -14,6 +14,8 @@ from seqtrans.errors import DataError
 
 ItemT = TypeVar("ItemT")
 
+STANDARD_INPUT = "standard input"
+
 _BROKEN_PIPE = 141  # what a shell reports of a program that SIGPIPE ended; typer would say 1
 _INTERVAL = 0.5  # seconds between two lines of progress
 
@@ -25,7 +27,12 @@ def read_lines(path: Path | None) -> Iterator[str]:
     if path is not None and str(path) != "-":
         return open_lines(path)
     # Not sys.stdin: a thread that waits in it at the end would hold a lock Python then wants.
-    return stream_lines(io.BufferedReader(io.FileIO(0, closefd=False)), "standard input")
+    return stream_lines(io.BufferedReader(io.FileIO(0, closefd=False)), STANDARD_INPUT)
+
+
+def name_of(path: Path) -> str:
+    """What messages call a file, or the standard input if it is ``-``."""
+    return STANDARD_INPUT if str(path) == "-" else str(path)
 
 
 @contextmanager

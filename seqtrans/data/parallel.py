@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from itertools import zip_longest
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import numpy as np
 from annotated_types import Ge
@@ -52,6 +52,13 @@ class CorpusFiles:
         return tuple(path for path in (self.source, self.target, self.tsv) if path is not None)
 
 
+class NamedLines(NamedTuple):
+    """Lines of text, and what messages call the place they come from."""
+
+    name: str
+    lines: Iterator[str]
+
+
 def read_pairs(*corpora: CorpusFiles) -> Iterator[tuple[str, str]]:
     """Source and target sentences of one corpus after the other, in file order.
 
@@ -60,24 +67,38 @@ def read_pairs(*corpora: CorpusFiles) -> Iterator[tuple[str, str]]:
             different numbers of lines, or a row lacks a column.
     """
     for files in corpora:
-        pairs = _read_columns(files) if files.tsv else _read_aligned(*files.paths)
-        number = 0
-        for number, pair in enumerate(pairs, start=1):  # noqa: B007 - the last number counts
-            yield pair
-        if not number:
-            raise DataError(f"{files.paths[0]}: has no lines; a corpus needs at least one")
+        if files.tsv:
+            yield from _some(_read_columns(files), str(files.tsv))
+        else:
+            yield from align(*(NamedLines(str(path), open_lines(path)) for path in files.paths))
 
 
-def _read_aligned(source: Path, target: Path) -> Iterator[tuple[str, str]]:
-    sources, targets = open_lines(source), open_lines(target)
-    for line, (one, other) in enumerate(zip_longest(sources, targets), start=1):
+def align(source: NamedLines, target: NamedLines) -> Iterator[tuple[str, str]]:
+    """Pairs of lines.
+
+    Raises:
+        DataError: There are none, or not as many on both sides.
+    """
+    return _some(_aligned(source, target), source.name)
+
+
+def _some(pairs: Iterator[tuple[str, str]], name: str) -> Iterator[tuple[str, str]]:
+    first = next(pairs, None)
+    if first is None:
+        raise DataError(f"{name}: has no lines; a corpus needs at least one")
+    yield first
+    yield from pairs
+
+
+def _aligned(source: NamedLines, target: NamedLines) -> Iterator[tuple[str, str]]:
+    for line, (one, other) in enumerate(zip_longest(source.lines, target.lines), start=1):
         if one is None or other is None:
-            rest = line + sum(1 for _ in (sources if other is None else targets))
-            counts = (rest, line - 1) if other is None else (line - 1, rest)
             longer = source if other is None else target
+            rest = line + sum(1 for _ in longer.lines)
+            counts = (rest, line - 1) if longer is source else (line - 1, rest)
             raise DataError(
-                f"{source} has {counts[0]} lines but {target} has {counts[1]}: "
-                f"{longer}:{line} has no translation; line must translate line"
+                f"{source.name} has {counts[0]} lines but {target.name} has {counts[1]}: "
+                f"{longer.name}:{line} has no translation; line must translate line"
             )
         yield one, other
 

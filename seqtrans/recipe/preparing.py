@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from seqtrans.data.segmentation import Segmenters
 from seqtrans.errors import TrainingError
 from seqtrans.models.images.config import build_image_model
 from seqtrans.protocols import Shard, Task
@@ -57,8 +58,7 @@ def _prepare_translation(recipe: TranslationRecipe, run: RunDirectory, shard: Sh
         _make_vocabulary(recipe, run)
     shard.sum([0.0])  # the others wait for the vocabulary
     segmenters = prepare_segmenters(recipe, run)
-    sizes = {f"{len(segmenter.pieces):,}" for segmenter in segmenters}
-    talk.info("vocabulary: %s tokens%s", " and ".join(sorted(sizes)), _joint(segmenters.is_joint))
+    talk.info("vocabulary: %s", _sizes(segmenters))
     cache = recipe.data.cache or run.path.parent / ".seqtrans-cache"
     corpora = load_corpora(recipe.data, segmenters, cache)
     check_vocabulary(corpora, segmenters)
@@ -162,5 +162,8 @@ def _make_vocabulary(recipe: TranslationRecipe, run: RunDirectory) -> None:
     prepare_segmenters(recipe, run)
 
 
-def _joint(is_joint: bool) -> str:  # noqa: FBT001
-    return ", of both languages" if is_joint else ""
+def _sizes(segmenters: Segmenters) -> str:
+    source, target = (f"{len(segmenter.pieces):,}" for segmenter in segmenters)
+    if segmenters.is_joint:
+        return f"{source} tokens, of both languages"
+    return f"{source} source tokens, {target} target tokens"

@@ -232,6 +232,22 @@ def test_scores_are_what_translate_reports(home):
     assert same, "no translation was segmented as it was found"
 
 
+def test_scores_can_come_at_the_end_of_a_pipe(home):
+    expected, _ = score(home, "train.src", "train.tgt")
+    for side, sides in (("train.src", ("-", "train.tgt")), ("train.tgt", ("train.src", "-"))):
+        running = process(home, "score", "run", *sides)
+        out, err = running.communicate((home / side).read_bytes())
+        assert (running.returncode, out.decode()) == (0, expected), err
+    (home / "found").write_text(translate(home, "train.src", "--format", "jsonl"))
+    running = process(home, "score", "run", "train.src", "-", "--tokens")
+    out, err = running.communicate((home / "found").read_bytes()[:-9])
+    assert running.returncode == 2
+    assert err.decode().startswith("seqtrans: standard input:20: is no JSON object")
+    code, said = run(home, "score", "run", "-", "-")
+    assert code == 2
+    assert "can't both be the standard input" in said
+
+
 def test_columns_json_and_the_perplexity_agree(home):
     text, said = score(home, "train.src", "train.tgt")
     columns = [[float(x) for x in line.split("\t")] for line in text.splitlines()]

@@ -166,3 +166,28 @@ def test_a_disk_without_room_is_told(recipe, run):
     greedy = replace(recipe, training=replace(recipe.training, checkpoints=checkpoints))
     with pytest.raises(TrainingError, match="are free"):
         check(prepared, greedy, run)
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "said"),
+    [
+        ("{kind: words}", "vocabulary: 10 source tokens, 11 target tokens"),
+        ("{kind: words, joint: true}", "vocabulary: 17 tokens, of both languages"),
+        (
+            "{kind: words, vocab_size: 10, target_vocab_size: 9}",
+            "vocabulary: 10 source tokens, 9 target tokens",
+        ),
+    ],
+)
+def test_the_size_of_every_vocabulary_is_said(folder, tmp_path, caplog, segmentation, said):
+    document = config.parse(RECIPE.format(folder), "r.yaml")
+    recipe = config.validate(
+        TranslationRecipe,
+        config.override(
+            document,
+            [f"data.segmentation={segmentation}", "model.tie_embeddings=none"],
+        ),
+    )
+    with caplog.at_level(logging.INFO, "seqtrans"):
+        prepare(recipe, create(tmp_path / "words", config.dump(recipe)), ALONE)
+    assert said in caplog.messages
