@@ -41,6 +41,7 @@ class Document:
 
     value: Any
     places: dict[PathKey, str]  # "recipe.yaml:3", or the command-line option that set it
+    mistakes: tuple[str, ...] = ()  # repeated keys, settings of nothing; ``validate`` tells them
 
     def place(self, path: PathKey) -> str:
         """Where the value at ``path`` was written, or the nearest value that holds it."""
@@ -109,7 +110,7 @@ def parse(text: str, name: str) -> Document:
     """Read YAML text; ``name`` stands for the file in error messages.
 
     Raises:
-        RecipeError: The text is empty or not YAML, or repeats a key.
+        RecipeError: The text is empty, not YAML, or holds what no recipe does.
     """
     try:
         loader = _Loader(text)
@@ -129,8 +130,8 @@ def parse(text: str, name: str) -> Document:
     reading = _Reading(name, loader)
     value = reading.value_of(node, ())
     if reading.problems:
-        raise RecipeError("\n".join(reading.problems))
-    return Document(value, reading.places)
+        raise RecipeError("\n".join((*reading.problems, *reading.repeated)))
+    return Document(value, reading.places, tuple(reading.repeated))
 
 
 class _Reading:
@@ -141,6 +142,7 @@ class _Reading:
         self.loader = loader
         self.places: dict[PathKey, str] = {}
         self.problems: list[str] = []
+        self.repeated: list[str] = []  # keys, of which the first value counts
         self.depth = 0
 
     def value_of(self, node: yaml.Node, path: PathKey, place: str | None = None) -> Any:
@@ -165,7 +167,8 @@ class _Reading:
                 continue
             key = cast("str", key_node.value)
             if key in mapping:
-                self.problems.append(f"{place}: the key '{key}' is given twice")
+                self.repeated.append(f"{place}: the key '{key}' is given twice")
+                continue
             mapping[key] = self.value_of(value_node, (*path, key), place)
         return mapping
 
@@ -202,17 +205,14 @@ def _whole(text: str) -> int:
 def override(document: Document, settings: Sequence[str]) -> Document:
     """Replace values by ``key.path=value``, where the value is YAML and lists count from 0.
 
-    Raises:
-        RecipeError: A setting has no ``=`` or its path leads through a value without keys.
+    A setting that has no ``=``, or whose path leads through a value without keys, is one of the
+    ``mistakes`` of what is returned.
     """
-    problems: list[str] = []
     for setting in settings:
         try:
             document = _override_one(document, setting)
         except RecipeError as error:
-            problems.append(str(error))
-    if problems:
-        raise RecipeError("\n".join(problems))
+            document = dataclasses.replace(document, mistakes=(*document.mistakes, str(error)))
     return document
 
 
@@ -221,12 +221,13 @@ def _override_one(document: Document, setting: str) -> Document:
     name = f"--set {dotted}"
     if not equals or not all(dotted.split(".")):
         raise RecipeError(f"{name}: write --set KEY=VALUE, such as --set training.seed=2")
-    value = parse(text, name).value if text.strip() else None
+    given = parse(text if text.strip() else "~", name)
     path: PathKey = tuple(int(k) if k.isdecimal() else k for k in dotted.split("."))
-    changed = _replace(document.value, path, value, name)
+    changed = _replace(document.value, path, given.value, name)
     kept = {p: place for p, place in document.places.items() if p[: len(path)] != path}
     new = {path[:i]: name for i in range(1, len(path) + 1)}
-    return Document(changed, {**new, **kept, path: name})
+    mistakes = (*document.mistakes, *given.mistakes)
+    return Document(changed, {**new, **kept, path: name}, mistakes)
 
 
 def _replace(tree: Any, path: PathKey, value: Any, name: str) -> Any:

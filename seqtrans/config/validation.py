@@ -44,8 +44,11 @@ def validate(cls: type[T], document: Document) -> T:
     """Build a ``cls`` from a document; see ``load``."""
     result = check(cls, document.value)
     if not isinstance(result, list):
-        return result
-    lines = dict.fromkeys(_explain(cls, mistake, document) for mistake in result)
+        if not document.mistakes:
+            return result
+        result = []
+    told = (_explain(cls, mistake, document) for mistake in result)
+    lines = dict.fromkeys((*document.mistakes, *told))
     raise RecipeError("\n".join(sorted(lines, key=_line_number)))
 
 

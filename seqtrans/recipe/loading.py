@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from seqtrans import config
-from seqtrans.errors import CheckpointError, RecipeError
+from seqtrans.errors import CheckpointError, RecipeError, suggestion
 from seqtrans.recipe.images import ClassificationRecipe
 from seqtrans.recipe.settings import TranslationRecipe
 from seqtrans.training.run_directory import RunDirectory
@@ -70,8 +70,8 @@ def _validate(document: config.Document) -> Recipe:
     if isinstance(task, str) and task != _task(TranslationRecipe):
         known = {_task(cls): cls for cls in (TranslationRecipe, ClassificationRecipe)}
         if task not in known:
-            names = " or ".join(map(repr, known))
-            raise RecipeError(f"{document.place(('task',))}: task must be {names}, not {task!r}")
+            names = f"{' or '.join(map(repr, known))}, not {task!r}{suggestion(task, known)}"
+            raise RecipeError(f"{document.place(('task',))}: task must be {names}")
         return config.validate(ClassificationRecipe, document)
     return config.validate(TranslationRecipe, document)
 

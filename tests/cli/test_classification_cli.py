@@ -187,7 +187,7 @@ def test_a_new_head_on_the_weights_of_another_run(home, tmp_path):
         ("model={kind: lenett}", "did you mean 'lenet'?"),
         ("data.normalisation={mean: [0.1, 0.1], std: [1, 1]}", "data.normalisation has 2 channels, but the images have 1"),
         ("training.stopping.metric=bleu", "'bleu' is not measured: validation gives loss, accuracy"),
-        ("task=classify", "task must be 'translation' or 'classification', not 'classify'"),
+        ("task=classify", "task must be 'translation' or 'classification', not 'classify'; did you mean 'classification'?"),
         ("init_from=.", "has no model.safetensors or pytorch_model.bin"),
     ],
 )  # fmt: skip

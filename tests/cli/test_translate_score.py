@@ -232,12 +232,18 @@ def test_scores_are_what_translate_reports(home):
     assert same, "no translation was segmented as it was found"
 
 
+def numbers(text):
+    return [float(x) for line in text.splitlines() for x in line.split("\t")]
+
+
 def test_scores_can_come_at_the_end_of_a_pipe(home):
-    expected, _ = score(home, "train.src", "train.tgt")
+    expected = numbers(score(home, "train.src", "train.tgt")[0])
     for side, sides in (("train.src", ("-", "train.tgt")), ("train.tgt", ("train.src", "-"))):
         running = process(home, "score", "run", *sides)
         out, err = running.communicate((home / side).read_bytes())
-        assert (running.returncode, out.decode()) == (0, expected), err
+        assert running.returncode == 0, err
+        # Another process may have its memory, hence its sums, in another order.
+        assert numbers(out.decode()) == pytest.approx(expected, abs=1e-4)
     (home / "found").write_text(translate(home, "train.src", "--format", "jsonl"))
     running = process(home, "score", "run", "train.src", "-", "--tokens")
     out, err = running.communicate((home / "found").read_bytes()[:-9])
