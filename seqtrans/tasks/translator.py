@@ -94,9 +94,13 @@ class Translator:
         Another thread reads ``lines``, by a bounded number ahead; what comes slowly is translated
         as soon as it is there.
         """
-        size = _BATCHES_AHEAD * self.config.batch_tokens * _CHARACTERS_A_TOKEN
-        for window in windows(lines, size):
+        for window in windows(lines, self.window_characters):
             yield from self.translate_window(window)
+
+    @property
+    def window_characters(self) -> int:
+        """Characters to translate at once, so that batches of like lengths fill."""
+        return _BATCHES_AHEAD * self.config.batch_tokens * _CHARACTERS_A_TOKEN
 
     def translate_window(self, lines: Sequence[str]) -> list[Translation]:
         """Translations of ``lines``, in their order; all are held at once.
