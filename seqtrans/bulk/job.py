@@ -1,12 +1,12 @@
 """The folder of a bulk job: the shards, what is done of them, and the files they become.
 
-``.seqtrans-job`` in the output folder holds ``plan.json``, the text of the shards to come in
-``shards/``, finished ones in ``parts/``, and in ``joined/`` a mark for every file that is whole.
+``.seqtrans-job`` in the output folder holds ``plan.json``, the text of the shards in ``shards/``,
+their translations in ``parts/``, and in ``joined/`` a mark for every file that is whole, of which
+shards and parts are gone then.
 """
 
 import os
 import shutil
-import socket
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -67,14 +67,11 @@ class Job:
     def finish(self, number: int, lines: Iterable[str]) -> None:
         """Keep a shard's translation.
 
-        Two may do so at once where a driver was killed and another one began: each writes aside
-        under a name of its own.
+        Two may do so at once where a driver was killed and another one began.
         """
-        own = self._part(number).with_name(f".{number}.{socket.gethostname()}.{os.getpid()}")
-        write_atomically(own, "".join(f"{line}\n" for line in lines))
-        own.replace(self._part(number))
-        sync_folder(own.parent)
-        _shard_file(self.folder, number).unlink(missing_ok=True)
+        text = "".join(f"{line}\n" for line in lines)
+        with open_aside(self._part(number), own=True) as file:
+            file.write(text.encode())
 
     def join(self, source: int) -> None:
         """Put the output of a source, all of whose shards are translated, in place.
@@ -127,8 +124,7 @@ def opened(output: Path, work: Work) -> Generator[Job]:
         with locked(folder / "lock", f"the job in {output}"):
             yield _continued(output, work) if (folder / _PLAN).exists() else _begun(output, work)
     except OSError as error:
-        where = error.filename or output
-        raise DataError(f"{where}: can't be written: {error.strerror or error}") from error
+        raise DataError(f"{error.filename or output}: {error.strerror or error}") from error
 
 
 def load_job(folder: Path) -> Job:
@@ -188,6 +184,12 @@ def _continued(output: Path, work: Work) -> Job:
     if other:
         names = " and ".join(name.replace("_", " ") for name in other)
         raise DataError(f"{output} holds a job with other {names}: {begin_again}")
+    for source in set(range(len(job.lines))).difference(job.unjoined()):
+        if not (output / work.names[source]).exists():
+            gone = output / work.names[source]
+            raise DataError(f"{gone} was whole and is gone: put it back, or {begin_again}")
+    for left in (job.folder / "parts").glob(".*"):  # of workers that were killed as they wrote
+        left.unlink(missing_ok=True)
     return job
 
 

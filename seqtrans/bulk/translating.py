@@ -1,6 +1,6 @@
 """Translating one shard after the other, within one process of a job."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from seqtrans.bulk.job import load_job
@@ -41,20 +41,6 @@ class ShardTranslator:
             self._job.finish(number, self._lines(number))
 
     def _lines(self, number: int) -> Iterator[str]:
-        for window in _windows(self._job.text(number), self._translator.window_characters):
-            for translation in self._translator.translate_window(window):
-                yield render(translation, self._job.work.output_format)
-
-
-def _windows(lines: Sequence[str], max_characters: int) -> Iterator[list[str]]:
-    """``lines`` in lists that depend on nothing else: batches, and so last digits, do on them."""
-    window: list[str] = []
-    characters = 0
-    for line in lines:
-        if window and characters + len(line) > max_characters:
-            yield window
-            window, characters = [], 0
-        window.append(line)
-        characters += len(line)
-    if window:
-        yield window
+        work, text = self._job.work, self._job.text(number)
+        for translation in self._translator.stream_blocks(text, work.shard_lines):
+            yield render(translation, work.output_format)

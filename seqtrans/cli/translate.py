@@ -1,7 +1,7 @@
 """``seqtrans translate``: raw text in, raw text out."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -17,6 +17,11 @@ from seqtrans.cli.options import (
 )
 from seqtrans.cli.streams import open_output, read_lines, with_progress, write_lines
 from seqtrans.errors import SeqtransError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from seqtrans.tasks.translator import Translation, Translator
 
 SHARD_LINES = 5000
 
@@ -113,9 +118,15 @@ def translate(  # noqa: PLR0913 - typer's signature
     use_threads(threads)
     with open_output(output) as file:
         translator = Translator(loaded.model, loaded.segmenters, config, device, precision)
-        text = inputs[0] if inputs else None
-        translations = with_progress(translator.stream(read_lines(text)), "lines")
-        write_lines((render(found, output_format) for found in translations), file)
+        found = with_progress(_translations(translator, inputs[0] if inputs else None), "lines")
+        write_lines((render(translation, output_format) for translation in found), file)
+
+
+def _translations(translator: "Translator", text: Path | None) -> "Iterator[Translation]":
+    """Those of a file are batched as in a bulk job, so that they are the same to the last digit."""
+    if text is not None and text.is_file():
+        return translator.stream_blocks(read_lines(text), SHARD_LINES)
+    return translator.stream(read_lines(text))
 
 
 def _files(inputs: list[Path] | None) -> list[Path]:

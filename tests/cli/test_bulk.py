@@ -89,7 +89,7 @@ def test_lines_out_are_lines_in_as_from_a_stream(home, files):
         code, said = run(home, "translate", "run", name, "-o", "streamed")
         assert code == 0, said
         assert (home / "one" / output).read_bytes() == (home / "streamed").read_bytes()
-    assert (home / "one" / "odd.txt").read_bytes().count(b"\n") == 7
+    assert (home / "one" / "odd.txt").read_bytes().count(b"\n") == 8
     assert complete(home, "one")
 
 
