@@ -5,6 +5,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+from uuid import uuid4
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -18,12 +19,17 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 
 @contextmanager
-def open_aside(path: Path) -> Generator[BinaryIO]:
+def open_aside(path: Path, *, own: bool = False) -> Generator[BinaryIO]:
     """A file to write that takes the place of ``path`` at the end: flushed to the disk, renamed.
 
     After an error it is gone and ``path`` is as it was.
+
+    Args:
+        path: Where it goes.
+        own: Write aside under a name that no other has: several may write ``path`` at once, and
+            the last one stays. Whoever is killed leaves a file that none replaces.
     """
-    partial = aside(path)
+    partial = path.with_name(f".{path.name}.{uuid4().hex}.partial") if own else aside(path)
     try:
         with partial.open("wb") as file:
             yield file

@@ -1,16 +1,15 @@
 """``seqtrans translate``: raw text in, raw text out."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from seqtrans.cli.in_bulk import translate_in_bulk
 from seqtrans.cli.options import (
     Checkpoint,
     Device,
     LengthPenalty,
-    Output,
     Precision,
     Run,
     Threads,
@@ -20,23 +19,33 @@ from seqtrans.cli.streams import open_output, read_lines, with_progress, write_l
 from seqtrans.errors import SeqtransError
 
 if TYPE_CHECKING:
-    from seqtrans.tasks.translator import Candidate, Translation
+    from collections.abc import Iterator
 
-Format = Literal["text", "jsonl"]
+    from seqtrans.tasks.translator import Translation, Translator
+
+SHARD_LINES = 5000
 
 
 def translate(  # noqa: PLR0913 - typer's signature
     run: Run,
-    text: Annotated[
-        Path | None,
+    inputs: Annotated[
+        list[Path] | None,
         typer.Argument(
-            metavar="INPUT", help="Text, one line each; .gz, .xz, .zst too. [standard input]"
+            metavar="[INPUT]...",
+            help="Text, one line each; .gz, .xz, .zst too. [standard input]",
         ),
     ] = None,
     *,
-    output: Output = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="File that appears once it is whole; of a bulk job, a folder. [standard output]",
+        ),
+    ] = None,
     output_format: Annotated[
-        Format,
+        Literal["text", "jsonl"],
         typer.Option("--format", help="Text, or JSON with score, tokens and alternatives."),
     ] = "text",
     beam_size: Annotated[
@@ -56,47 +65,72 @@ def translate(  # noqa: PLR0913 - typer's signature
     precision: Precision = "fp32",
     device: Device = "auto",
     threads: Threads = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Bulk job: processes. [one a core, or one a GPU]"),
+    ] = None,
+    engine: Annotated[
+        Literal["local", "ray"] | None,
+        typer.Option(help="Bulk job: on this machine, or on a Ray cluster. [local]"),
+    ] = None,
+    shard_lines: Annotated[
+        int | None,
+        typer.Option(min=1, help=f"Bulk job: lines at most lost when killed. [{SHARD_LINES}]"),
+    ] = None,
 ) -> None:
     """Translate text line by line: a line out for every line in.
 
-    What is not given is as the recipe says.
+    What is not given is as the recipe says. Several inputs, an output that is a folder, or one of
+    the options for it make a bulk job: it translates files in many processes, and when it is
+    killed, the same command goes on where it stood. A worker uses one core unless --threads says
+    more.
     """
     from seqtrans.recipe import load_run
     from seqtrans.tasks.placement import use_threads
+    from seqtrans.tasks.rendering import render
     from seqtrans.tasks.translator import Translator
 
     if (n_best or 1) > 1 and output_format == "text":
         raise SeqtransError(f"--n-best {n_best} needs --format jsonl: a line of text is one")
+    loaded = load_run(run, checkpoint)
+    config = overridden(
+        loaded,
+        beam_size=beam_size,
+        length_penalty=length_penalty,
+        n_best=n_best,
+        max_length_factor=max_length_factor,
+        batch_tokens=batch_tokens,
+    )
+    if any((workers, engine, shard_lines, len(inputs or []) > 1, output and output.is_dir())):
+        from seqtrans.bulk import Means, describe
+
+        work = describe(
+            run=run,
+            checkpoint=loaded.checkpoint,
+            decoding=vars(config),
+            precision=precision,
+            output_format=output_format,
+            shard_lines=shard_lines or SHARD_LINES,
+            sources=_files(inputs),
+        )
+        translate_in_bulk(work, output, Means(engine or "local", workers, threads or 1, device))
+        return
     use_threads(threads)
     with open_output(output) as file:
-        loaded = load_run(run, checkpoint)
-        config = overridden(
-            loaded,
-            beam_size=beam_size,
-            length_penalty=length_penalty,
-            n_best=n_best,
-            max_length_factor=max_length_factor,
-            batch_tokens=batch_tokens,
-        )
         translator = Translator(loaded.model, loaded.segmenters, config, device, precision)
-        translations = with_progress(translator.stream(read_lines(text)), "lines")
-        write = _as_json if output_format == "jsonl" else _as_text
-        write_lines(map(write, translations), file)
+        found = with_progress(_translations(translator, inputs[0] if inputs else None), "lines")
+        write_lines((render(translation, output_format) for translation in found), file)
 
 
-def _as_text(translation: "Translation") -> str:
-    return translation.text
+def _translations(translator: "Translator", text: Path | None) -> "Iterator[Translation]":
+    """Those of a file are batched as in a bulk job, so that they are the same to the last digit."""
+    if text is not None and text.is_file():
+        return translator.stream_blocks(read_lines(text), SHARD_LINES)
+    return translator.stream(read_lines(text))
 
 
-def _as_json(translation: "Translation") -> str:
-    fields = _fields(translation)
-    fields["alternatives"] = [_fields(other) for other in translation.alternatives]
-    return json.dumps(fields, ensure_ascii=False)
-
-
-def _fields(candidate: "Candidate") -> dict[str, object]:
-    return {
-        "translation": candidate.text,
-        "score": candidate.score,
-        "tokens": list(candidate.tokens),
-    }
+def _files(inputs: list[Path] | None) -> list[Path]:
+    """The inputs of a bulk job, which reads them more than once."""
+    if not inputs or any(str(path) == "-" for path in inputs):
+        raise SeqtransError("a bulk job reads files: name them, or leave its options away")
+    return inputs

@@ -1,4 +1,4 @@
-"""Read the next lines while the last ones are worked on, and never wait for lines to come."""
+"""Lines in windows: what is there of a stream, without waiting, or always the same of a file."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -28,6 +28,34 @@ def windows(lines: Iterable[str], max_characters: int) -> Iterator[list[str]]:
             yield window
     finally:
         buffer.close()
+
+
+def fixed_windows(
+    lines: Iterable[str], max_characters: int, block_lines: int
+) -> Iterator[list[str]]:
+    """``lines`` in their order, in lists that depend on them alone, not on when they come.
+
+    Args:
+        lines: What they raise is raised here, after the lines before it.
+        max_characters: Size of a window, at least 1; one line alone may go beyond.
+        block_lines: A window ends with every such block of lines, so that a block has the windows
+            that it would have alone.
+    """
+    window: list[str] = []
+    characters = 0
+    try:
+        for number, line in enumerate(lines):
+            if window and (number % block_lines == 0 or characters + len(line) > max_characters):
+                yield window
+                window, characters = [], 0
+            window.append(line)
+            characters += len(line)
+    except Exception:
+        if window:
+            yield window
+        raise
+    if window:
+        yield window
 
 
 class _Buffer:

@@ -12,7 +12,7 @@ from seqtrans.errors import CheckpointError
 from seqtrans.protocols import Hypothesis, Seq2SeqModel
 from seqtrans.tasks.long_input import split_long
 from seqtrans.tasks.placement import DeviceName, place
-from seqtrans.tasks.reading_ahead import windows
+from seqtrans.tasks.reading_ahead import fixed_windows, windows
 from seqtrans.tasks.searching import search_sources
 from seqtrans.training.precision import Precision
 
@@ -94,9 +94,21 @@ class Translator:
         Another thread reads ``lines``, by a bounded number ahead; what comes slowly is translated
         as soon as it is there.
         """
-        size = _BATCHES_AHEAD * self.config.batch_tokens * _CHARACTERS_A_TOKEN
-        for window in windows(lines, size):
+        for window in windows(lines, self._window_characters):
             yield from self.translate_window(window)
+
+    def stream_blocks(self, lines: Iterable[str], block_lines: int) -> Iterator[Translation]:
+        """Translations of ``lines``, in their order, where waiting for lines does no harm.
+
+        Each block of ``block_lines`` lines is translated as it would be alone, to the last digit.
+        """
+        for window in fixed_windows(lines, self._window_characters, block_lines):
+            yield from self.translate_window(window)
+
+    @property
+    def _window_characters(self) -> int:
+        """Characters to translate at once, so that batches of like lengths fill."""
+        return _BATCHES_AHEAD * self.config.batch_tokens * _CHARACTERS_A_TOKEN
 
     def translate_window(self, lines: Sequence[str]) -> list[Translation]:
         """Translations of ``lines``, in their order; all are held at once.

@@ -13,7 +13,7 @@ from seqtrans.cli import app
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "options.txt"
 COMMANDS = ["train", "translate", "classify", "evaluate", "export", "score", "average", "show"]
-HEAVY = ["torch", "numpy", "PIL", "sacrebleu", "sentencepiece", "yaml", "matplotlib"]
+HEAVY = ["torch", "numpy", "PIL", "sacrebleu", "sentencepiece", "yaml", "matplotlib", "ray"]
 
 
 def seqtrans(*arguments, **options):

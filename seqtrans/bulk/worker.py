@@ -1,0 +1,50 @@
+"""A process that a driver on the same machine gives shards: ``python -m seqtrans.bulk.worker``.
+
+Numbers of shards come in, line by line; a JSON object goes out for each. When the driver is
+gone, so is this process, in the middle of a shard: its next one begins that again.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
+from typing import TextIO, cast
+
+from seqtrans.errors import SeqtransError
+from seqtrans.tasks.placement import DeviceName
+
+
+def main(folder: str, device: str, threads: str) -> None:
+    """Translate what is asked for until nobody asks any more."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # no library that prints shall break what the driver reads
+    numbers: SimpleQueue[int] = SimpleQueue()
+    Thread(target=_listen, args=(numbers,), daemon=True, name="listen").start()
+    from seqtrans.bulk.translating import ShardTranslator
+
+    try:
+        translator = ShardTranslator(Path(folder), cast("DeviceName", device), int(threads))
+        while True:
+            translator.translate(numbers.get())
+            _answer(answers, "")
+    except SeqtransError as error:
+        _answer(answers, str(error))
+    except OSError as error:
+        _answer(answers, f"{error.filename or folder}: {error.strerror or error}")
+
+
+def _listen(numbers: "SimpleQueue[int]") -> None:
+    for line in os.fdopen(os.dup(0), encoding="ascii"):
+        numbers.put(int(line))
+    os._exit(0)
+
+
+def _answer(answers: TextIO, error: str) -> None:
+    answers.write(json.dumps({"error": error}) + "\n")
+    answers.flush()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,25 @@
+"""Translations as lines of text or of JSON."""
+
+import json
+from typing import Literal
+
+from seqtrans.tasks.translator import Candidate, Translation
+
+Format = Literal["text", "jsonl"]
+
+
+def render(translation: Translation, output_format: Format) -> str:
+    """One line, without its end: the text alone, or JSON with score, tokens and alternatives."""
+    if output_format == "text":
+        return translation.text
+    fields = _fields(translation)
+    fields["alternatives"] = [_fields(other) for other in translation.alternatives]
+    return json.dumps(fields, ensure_ascii=False)
+
+
+def _fields(candidate: Candidate) -> dict[str, object]:
+    return {
+        "translation": candidate.text,
+        "score": candidate.score,
+        "tokens": list(candidate.tokens),
+    }

@@ -1,0 +1,250 @@
+# ruff: noqa: E501, F811, ARG001 - messages are told in full; fixtures
+"""Bulk jobs: the same bytes however many work, whoever is killed, and nothing done twice."""
+
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from test_translate_score import home, run  # noqa: F401 - a fixture
+
+from seqtrans.bulk.job import FOLDER
+from seqtrans.locks import locked
+
+LINES = [f"{'abcd'[n % 4]}{'dcba. '[n % 6]}{'ab' * (n % 3)} {n}" for n in range(60)]
+ODD = "\ufeffab cd\r\n\r\n \t \na\rb\x00c\u2028d\ncarriage\r\r\n\ufeffmark\n漢字 🏳️‍🌈\nab cd"
+
+
+def start(folder, *arguments):
+    return subprocess.Popen(
+        [sys.executable, "-m", "seqtrans", "translate", "run", *map(str, arguments)],
+        cwd=folder,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+    )
+
+
+@pytest.fixture(scope="module")
+def files(home):
+    """Inputs of all kinds, and the job of one process that the others are held against."""
+    (home / "many.txt").write_text("".join(f"{line}\n" for line in LINES))
+    (home / "odd.txt").write_bytes(ODD.encode())
+    (home / "empty.txt").write_bytes(b"")
+    (home / "packed.txt.gz").write_bytes(
+        gzip.compress("".join(f"{x}\n" for x in LINES[:5]).encode())
+    )
+    names = ["many.txt", "odd.txt", "empty.txt", "packed.txt.gz"]
+    code, said = run(
+        home, "translate", "run", *names, "-o", "one", "--workers", 1, "--shard-lines", 4
+    )
+    assert code == 0, said
+    return names
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def complete(home, folder):
+    """Whether a job's output is that of one process, with nothing left of the work."""
+    left = [path for path in (home / folder / FOLDER).rglob("*") if path.is_file()]
+    assert {p.name for p in left} <= {"plan.json", "0", "1", "2", "3"}
+    return contents(home / folder) == contents(home / "one")
+
+
+def parts(folder):
+    return set((folder / FOLDER / "parts").glob("[0-9]*"))
+
+
+def wait_for(condition, seconds=90):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def children(pid):
+    """Processes that any thread of one started."""
+    lists = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(n) for of_thread in lists for n in of_thread.read_text().split()]
+
+
+def ray_workers():
+    """Processes of Ray that translate; they give themselves a name."""
+    paths = [path for path in Path("/proc").iterdir() if path.name.isdigit()]
+    names = {path.name: (path / "cmdline").read_bytes() for path in paths if path.exists()}
+    return [int(pid) for pid, name in names.items() if b"ShardActor" in name]
+
+
+def test_lines_out_are_lines_in_as_from_a_stream(home, files):
+    for name, output in zip(files, ["many.txt", "odd.txt", "empty.txt", "packed.txt"], strict=True):
+        code, said = run(home, "translate", "run", name, "-o", "streamed")
+        assert code == 0, said
+        assert (home / "one" / output).read_bytes() == (home / "streamed").read_bytes()
+    assert (home / "one" / "odd.txt").read_bytes().count(b"\n") == 8
+    assert complete(home, "one")
+
+
+def test_json_lines_of_several_workers(home, files):
+    code, said = run(
+        home,
+        "translate",
+        "run",
+        "odd.txt",
+        "-o",
+        "json",
+        "--workers",
+        2,
+        "--shard-lines",
+        2,
+        "--format",
+        "jsonl",
+    )
+    assert code == 0, said
+    lines = (home / "json" / "odd.txt.jsonl").read_text().split("\n")[:-1]
+    found = "".join(json.loads(line)["translation"] + "\n" for line in lines)
+    assert found == (home / "one" / "odd.txt").read_text()
+
+
+def test_the_same_command_again_does_nothing(home, files):
+    before = (home / "one" / "many.txt").stat()
+    code, said = run(home, "translate", "run", *files, "-o", "one", "--shard-lines", 4)
+    assert (code, said.splitlines()[-1]) == (0, "one: done already")
+    assert (home / "one" / "many.txt").stat() == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the processes in /proc")
+def test_workers_and_drivers_that_are_killed_cost_no_finished_shard(home, files):
+    arguments = (*files, "-o", "killed", "--workers", 2, "--shard-lines", 4)
+    driver = start(home, *arguments)
+    wait_for(lambda: len(children(driver.pid)) == 2)
+    os.kill(children(driver.pid)[0], signal.SIGKILL)  # while it starts
+    wait_for(lambda: len(parts(home / "killed")) >= 2 or driver.poll() is not None)
+    workers = children(driver.pid)
+    os.kill(workers[0], signal.SIGKILL)
+    driver.kill()
+    driver.communicate()
+    wait_for(lambda: not any(Path(f"/proc/{worker}/exe").exists() for worker in workers))
+    done = {part: part.stat().st_mtime_ns for part in parts(home / "killed")}
+    assert done
+    driver = start(home, *arguments)
+    wait_for(lambda: len(parts(home / "killed")) > len(done) or driver.poll() is not None)
+    assert all(part.stat().st_mtime_ns == at for part, at in done.items() if part.exists())
+    output, said = driver.communicate(timeout=90)
+    assert driver.returncode == 0, said
+    assert "lines are done from before" in said
+    assert output == ""
+    assert complete(home, "killed")
+
+
+def test_what_kills_every_worker_is_named_and_the_rest_is_done(home, files, monkeypatch):
+    folder = home / "poison"
+    arguments = ("translate", "run", "many.txt", "-o", "poison", "--workers", 2, "--shard-lines", 4)
+    (home / "sitecustomize.py").write_text(
+        "import seqtrans.bulk.job as job, os\n"
+        "text = job.Job.text\n"
+        "job.Job.text = lambda self, number: os._exit(9) if number == 2 else text(self, number)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(home), prepend=os.pathsep)
+    code, said = run(home, *arguments)
+    assert code == 2
+    assert (
+        f"lines 9 to 12 of {home / 'many.txt'}: not translated, the process that tried died (exit code 9)"
+        in said
+    )
+    assert len(parts(folder)) == 14
+    monkeypatch.undo()
+    assert run(home, *arguments)[0] == 0
+    assert (folder / "many.txt").read_bytes() == (home / "one" / "many.txt").read_bytes()
+
+
+def test_ctrl_c_stops_and_says_how_to_go_on(home, files):
+    arguments = (*files, "-o", "stopped", "--workers", 1, "--shard-lines", 1)
+    driver = start(home, *arguments)
+    wait_for(lambda: parts(home / "stopped") or driver.poll() is not None)
+    driver.send_signal(signal.SIGINT)
+    said = driver.communicate(timeout=60)[1]
+    assert driver.returncode == 130, said
+    assert said.splitlines()[-1] == "stopped; the same command goes on"
+    assert not (home / "stopped" / FOLDER / "lock").exists()
+
+
+REFUSED = {
+    ("many.txt", "odd.txt"): "a bulk job writes several files: give --output a folder",
+    ("many.txt", "odd.txt", "-o", "many.txt"): "give --output a folder, which many.txt is not",
+    ("--workers", "2", "-o", "new"): "a bulk job reads files: name them",
+    ("-", "many.txt", "-o", "new"): "a bulk job reads files: name them",
+    ("gone.txt", "--workers", "2", "-o", "new"): "gone.txt: no such file",
+    ("run", "--workers", "2", "-o", "new"): "is no regular file",
+    ("many.txt", "run/../many.txt", "-o", "new"): "would both become many.txt",
+    ("many.txt", "-o", "."): "many.txt would be overwritten: take another folder",
+    ("many.txt", "-o", "one"): "one holds a job with other shard lines and sources",
+    ("latin.txt", "-o", "new", "--workers", "1"): "latin.txt:2: not UTF-8",
+}
+
+
+@pytest.mark.parametrize("arguments", REFUSED, ids=" ".join)
+def test_what_can_not_be_is_refused(home, files, arguments):
+    (home / "latin.txt").write_bytes(b"a\n\xe4\n")
+    code, said = run(home, "translate", "run", *arguments)
+    assert code == 2
+    assert REFUSED[arguments] in said
+    assert len(said.splitlines()) == 1, said
+
+
+def test_a_job_does_not_go_on_with_other_files_settings_or_weights(home, files):
+    (home / "text.txt").write_text("ab\ncd\n")
+    arguments = ("translate", "run", "text.txt", "-o", "job", "--workers", 1)
+    assert run(home, *arguments)[0] == 0
+    assert "job with other decoding" in run(home, *arguments, "--beam-size", 1)[1]
+    (home / "text.txt").write_text("ab\ncd\nef\n")
+    assert "text.txt has changed since the job began" in run(home, *arguments)[1]
+    (home / "job" / FOLDER / "plan.json").write_text("{}")
+    assert "plan.json: damaged" in run(home, *arguments)[1]
+
+
+def test_of_two_drivers_one_is_refused(home, files):
+    (home / "twice" / FOLDER).mkdir(parents=True)
+    with locked(home / "twice" / FOLDER / "lock", "it"):
+        code, said = run(home, "translate", "run", "many.txt", "-o", "twice")
+    assert code == 2
+    assert f"the job in twice is in use by process {os.getpid()}" in said
+
+
+def test_a_part_that_was_altered_is_not_joined(home, files):
+    arguments = ("many.txt", "-o", "altered", "--workers", 1, "--shard-lines", 1)
+    driver = start(home, *arguments)
+    wait_for(lambda: parts(home / "altered") or driver.poll() is not None)
+    driver.kill()
+    driver.communicate()
+    min(parts(home / "altered")).write_text("one\ntwo\n")
+    code, said = run(home, "translate", "run", *arguments)
+    assert code == 2
+    assert "was altered: it has not 1 lines" in said
+    assert not (home / "altered" / "many.txt").exists()
+
+
+def test_ray_gives_the_same_bytes_though_a_worker_is_killed(home, files):
+    pytest.importorskip("ray")
+    arguments = (*files, "-o", "ray", "--engine", "ray", "--workers", 2, "--shard-lines", 4)
+    driver = start(home, *arguments)
+    wait_for(lambda: parts(home / "ray") or driver.poll() is not None)
+    os.kill(ray_workers()[0], signal.SIGKILL)
+    said = driver.communicate(timeout=120)[1]
+    assert driver.returncode == 0, said
+    assert complete(home, "ray")
+
+
+def test_without_ray_the_extra_is_named(home, files, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    code, said = run(home, "translate", "run", "many.txt", "-o", "none", "--engine", "ray")
+    assert code == 2
+    assert "pip install 'seqtrans[cluster]'" in said
