@@ -6,12 +6,14 @@ each, with the file, the line and the nearest valid key.
 """
 
 from seqtrans.config.document import Document, PathKey, dump, override, parse, read
+from seqtrans.config.keys import described
 from seqtrans.config.schema import json_schema
 from seqtrans.config.validation import load, loads, validate
 
 __all__ = [
     "Document",
     "PathKey",
+    "described",
     "dump",
     "json_schema",
     "load",

@@ -255,7 +255,9 @@ def dump(value: object) -> str:
 def plain(value: object) -> Hashable | dict[str, Any] | list[Any]:
     """Dataclasses as mappings, tuples as lists and paths as text, all the way down."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        # First what says how to read the others, also where a class inherits these.
+        fields = sorted(dataclasses.fields(value), key=lambda field: field.name != "kind")
+        return {field.name: plain(getattr(value, field.name)) for field in fields}
     if isinstance(value, tuple | list):
         return [plain(item) for item in cast("Sequence[object]", value)]
     if isinstance(value, dict):

@@ -142,7 +142,7 @@ def _mirror_class(cls: type[object]) -> Any:
     for field in dataclasses.fields(cast("Any", cls)):
         if not field.init:
             continue
-        default = _default(field)
+        default = default_of(field)
         extra = {} if default is dataclasses.MISSING else {"default": plain(default)}
         about = pydantic.Field(
             description=notes.get(field.name), json_schema_extra=cast("Any", extra)
@@ -159,7 +159,8 @@ def _builder(cls: type[T]) -> Callable[[Mapping[str, Any]], T]:
     return lambda values: cls(**values)
 
 
-def _default(field: dataclasses.Field[Any]) -> Any:
+def default_of(field: dataclasses.Field[Any]) -> Any:
+    """What a field is where nothing is said; ``dataclasses.MISSING`` where that can't be."""
     if field.default_factory is not dataclasses.MISSING:
         return field.default_factory()
     return field.default

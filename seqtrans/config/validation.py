@@ -79,7 +79,7 @@ def _explain(cls: type[object], mistake: Mistake, document: Document) -> str:
             return f"{where}: {parent} lacks the key '{place.path[-1]}'"
         case "missing" | "too_long" if not isinstance(place.path[-1], str):
             value = _lookup(document.value, place.path[:-1])
-            return f"{where}: {parent} must be {_expected(place.owner)}, not {_shown(value)}"
+            return f"{where}: {parent} must be {expected(place.owner)}, not {_shown(value)}"
         case "union_tag_not_found" | "union_tag_invalid":
             return f"{where}: {_wrong_kind(name, place)}"
         case "value_error" | "assertion_error":
@@ -87,7 +87,7 @@ def _explain(cls: type[object], mistake: Mistake, document: Document) -> str:
         case _:
             near = _nearest(place.value, _choices(place.hint))
             return (
-                f"{where}: {name} must be {_expected(place.hint)}, not {_shown(place.value)}{near}"
+                f"{where}: {name} must be {expected(place.hint)}, not {_shown(place.value)}{near}"
             )
 
 
@@ -162,11 +162,11 @@ def _choices(hint: Any) -> list[str]:
     return [str(c) for literal in literals for c in typing.get_args(literal)]
 
 
-def _expected(hint: Any) -> str:
+def expected(hint: Any) -> str:
     """A type in words: ``a whole number of 1 or more``."""
     if options := options_of(hint)[1:]:
         members = (options_of(hint)[0], *options)
-        return _join(dict.fromkeys(_expected(o) for o in members))
+        return _join(dict.fromkeys(expected(o) for o in members))
     words = _words(bare(hint))
     limits = typing.get_args(hint)[1:] if bare(hint) is not hint else ()
     return words + _limits(limits)

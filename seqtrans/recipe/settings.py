@@ -51,7 +51,7 @@ class InitFrom:
 
     run: Path
     """Its run directory."""
-    checkpoint: str = "best"
+    checkpoint: Positive | str = "best"
     """Which of its checkpoints: best, last, averaged, or a step."""
     vocabulary: Literal["keep", "new"] = "keep"
     """Use its vocabulary, or make a new one and carry over the vectors of shared pieces."""

@@ -51,7 +51,7 @@ def start_from(origin: InitFrom, model: EncoderDecoder, segmenters: Segmenters) 
             vocabulary.
     """
     run = open_run(origin.run)
-    checkpoint = find_checkpoint(run, origin.checkpoint)
+    checkpoint = find_checkpoint(run, str(origin.checkpoint))
     weights = read_inference_weights(checkpoint)
     if origin.vocabulary == "keep":
         fill(model, weights, str(checkpoint))

@@ -1,11 +1,14 @@
 """What happened since the last line of the log."""
 
 import math
+import re
 import resource
 import sys
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 
 import torch
 
@@ -70,9 +73,17 @@ class Window:
 
 
 def peak_memory() -> int:
-    """Bytes: of the CUDA device where one is used, else resident in this process."""
+    """The most bytes so far: of the CUDA device where one is used, else resident in this process.
+
+    On Linux ``ru_maxrss`` is also that of the process that started this one, so a notebook's
+    gigabytes would pass for the training's.
+    """
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated()
+    with suppress(OSError):
+        found = re.search(rb"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_bytes())
+        if found:
+            return int(found[1]) * 1024
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 

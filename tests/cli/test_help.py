@@ -12,7 +12,17 @@ import typer
 from seqtrans.cli import app
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "options.txt"
-COMMANDS = ["train", "translate", "classify", "evaluate", "export", "score", "average", "show"]
+COMMANDS = [
+    "train",
+    "translate",
+    "classify",
+    "evaluate",
+    "export",
+    "score",
+    "average",
+    "show",
+    "keys",
+]
 HEAVY = ["torch", "numpy", "PIL", "sacrebleu", "sentencepiece", "yaml", "matplotlib", "ray"]
 
 

@@ -70,3 +70,26 @@ def test_freed_memory_is_kept_unless_the_user_says_otherwise(chosen: str | None)
     command = [sys.executable, "-c", FREED]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert (int(done.stdout) >= 32 << 20) == (chosen is None)
+
+
+# What a program takes over by exec from a larger one is not its own.
+LARGE = """
+import os, sys
+held = b"x" * 800_000_000
+os.execv(sys.executable, [sys.executable, "-c", sys.argv[1]])
+"""
+TOLD = """
+from seqtrans.training.window import peak_memory
+before = peak_memory()
+held = b"x" * 50_000_000
+del held
+print(before, peak_memory())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere only ru_maxrss can be asked")
+def test_the_memory_told_is_the_most_of_this_program_alone() -> None:
+    command = [sys.executable, "-c", LARGE, TOLD]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    before, after = map(int, done.stdout.split())
+    assert before + 40_000_000 < after < 700_000_000

@@ -112,6 +112,8 @@ def test_contradictions_are_one_line(recipe, settings, message):
 def test_init_from_may_be_a_path_or_a_mapping(recipe):
     short = load_recipe(recipe, ["init_from=."]).origin
     long = load_recipe(recipe, ["init_from={run: ., vocabulary: keep}"]).origin
+    step = load_recipe(recipe, ["init_from={run: ., checkpoint: 300}"]).origin
+    assert step.checkpoint == 300
     assert short == long
     assert load_recipe(recipe).origin is None
 

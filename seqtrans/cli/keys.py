@@ -1,0 +1,34 @@
+"""``seqtrans keys``: what a recipe may say."""
+
+import json
+import sys
+from typing import Annotated, Literal
+
+import typer
+
+
+def keys(
+    key: Annotated[
+        str, typer.Argument(help="Only this key and those under it. [all]", show_default=False)
+    ] = "",
+    *,
+    task: Annotated[
+        Literal["translation", "classification"], typer.Option(help="Of which recipes.")
+    ] = "translation",
+    output_format: Annotated[
+        Literal["text", "schema"],
+        typer.Option("--format", help="Text, or a JSON Schema, by which editors complete recipes."),
+    ] = "text",
+) -> None:
+    """List the keys of a recipe with their defaults and meanings."""
+    from seqtrans import config
+    from seqtrans.errors import SeqtransError
+    from seqtrans.recipe import ClassificationRecipe, TranslationRecipe
+
+    cls = TranslationRecipe if task == "translation" else ClassificationRecipe
+    if output_format == "text":
+        sys.stdout.write(config.described(cls, key))
+    elif key:
+        raise SeqtransError("--format schema is that of a whole recipe; leave out the key")
+    else:
+        sys.stdout.write(json.dumps(config.json_schema(cls), indent=1) + "\n")
