@@ -160,7 +160,10 @@ def _train(
                 loggers=[*loggers, console],
                 shard=impatient(shard, patience),
             )
-        trainer.resume()
+        if trainer.resume():
+            talk.info("going on after %s", trainer.state)
+        elif not is_new:
+            talk.info("nothing was saved yet: starting anew")
         outcome = trainer.fit()
         if shard.rank == 0:
             _conclude(outcome, recipe, directory)

@@ -17,6 +17,10 @@ class TrainState:
     lr_scale: float = 1.0  # what a plateau schedule has made of the rate
     stopping: StoppingState = field(default_factory=StoppingState)
 
+    def __str__(self) -> str:
+        """Where it stands, for people, who count epochs from 1."""
+        return f"step {self.step:,} in epoch {self.updated_epoch + 1}"
+
     @property
     def updated_epoch(self) -> int:
         """That of the last update, from 0; the update may have been the last of its epoch."""
