@@ -89,7 +89,7 @@ def _save_mistakes(shown: "list[Mistake]", images: "ImageSet", file: Any) -> Non
     from seqtrans.data.images.sheet import save_sheet
 
     names = images.classes
-    captions = [f"{names[m.label]}: {names[m.called]} {m.probability:.2f}" for m in shown]
+    captions = [f"is {names[m.label]}\ncalled {names[m.called]} {m.probability:.0%}" for m in shown]
     chosen = images.take(np.array([m.number for m in shown]))
     save_sheet(chosen.images, captions, file)
 

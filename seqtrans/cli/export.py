@@ -33,9 +33,10 @@ def export(
 
     The file is ONNX, TorchScript or what torch.export writes (pt2). Into it go images as float32
     (batch, channels, height, width) with pixels from 0 to 255, any number at once; it normalises
-    them itself. Out come logits in fp32 (softmax makes probabilities of them). Names of the
-    classes, size, mean and deviation are stored in it: as metadata of ONNX, each value as JSON;
-    as the extra file metadata.json of the others.
+    them itself. Their size is the one that the model sees: that of data.resize, if the recipe has
+    it. Out come logits in fp32 (softmax makes probabilities of them). Names of the classes, size,
+    mean and deviation are stored in it: as metadata of ONNX, each value as JSON; as the extra file
+    metadata.json of the others.
 
     The file is loaded again and must give the model's logits, within 0.0001 of the largest, and
     classes, for random images and up to 64 of the run's own, or it is not kept.

@@ -149,7 +149,7 @@ def _train(
         with removed_on_failure(directory) if is_new and shard.rank == 0 else nullcontext():
             loggers = _loggers(directory, tensorboard=tensorboard)
             prepared = prepare(recipe, directory, shard)
-            check(prepared, recipe, directory)
+            check(prepared, recipe, directory, shard.world)
             console = stack.enter_context(ConsoleLogger(prepared.task.unit))
             patience = recipe.training.processes.timeout_seconds
             trainer = Trainer(

@@ -8,9 +8,12 @@ import numpy as np
 import torch
 
 from seqtrans.data.images.image_set import ImageSet
+from seqtrans.data.images.resizing import resize
 from seqtrans.errors import CheckpointError, SeqtransError
 from seqtrans.export.network import Contract, PixelClassifier
 from seqtrans.export.writing import SUFFIXES, FormatName, Sample, open_format, write_checked
+from seqtrans.models.images.inception_v3 import InceptionV3
+from seqtrans.models.images.shape import ImageShape
 from seqtrans.recipe.classification import Classifier, load_classifier
 from seqtrans.recipe.image_sets import read_like
 from seqtrans.recipe.images import ClassificationRecipe, FractionConfig
@@ -56,6 +59,8 @@ def export_run(
             f"{path} is a run of task '{recipe.task}': only image classifiers can be exported"
         )
     found = load_classifier(path, checkpoint)
+    if isinstance(found.model, InceptionV3):
+        found.model.drop_auxiliary()  # a tenth of the file, which nobody would use
     contract = _contract(found)
     samples = [*_random(found), *_real(found)]
     file = output or path / f"model{SUFFIXES[name]}"
@@ -71,7 +76,7 @@ def export_run(
 
 
 def _contract(found: Classifier) -> Contract:
-    channels, height, width = found.facts.shape
+    channels, height, width = _seen(found)
     return Contract(
         classes=found.facts.classes,
         channels=channels,
@@ -84,10 +89,14 @@ def _contract(found: Classifier) -> Contract:
     )
 
 
+def _seen(found: Classifier) -> ImageShape:
+    return found.facts.seen(found.recipe.data.resize)
+
+
 def _random(found: Classifier) -> Iterator[Sample]:
     generator = torch.Generator().manual_seed(0)
     for size in RANDOM_BATCHES:
-        shape = (size, *found.facts.shape)
+        shape = (size, *_seen(found))
         pixels = torch.randint(256, shape, dtype=torch.uint8, generator=generator)
         yield _sample("random images", pixels, found)
 
@@ -111,7 +120,8 @@ def _real(found: Classifier) -> Iterator[Sample]:
         count = min(REAL_IMAGES, len(images))
         chosen = images.take(np.linspace(0, len(images) - 1, count).astype(np.int64))
         for pixels in chosen.images.split(AT_ONCE):
-            yield _sample(f"{name} images", pixels, found)
+            seen = resize(pixels, found.recipe.data.resize)
+            yield _sample(f"{name} images", seen, found)
         return
     talk.warning("checked by random images only, for the run's can't be read: %s", problem)
 
@@ -120,6 +130,7 @@ def _real(found: Classifier) -> Iterator[Sample]:
 def _sample(
     name: str, pixels: UInt8[Tensor, "B channels height width"], found: Classifier
 ) -> Sample:
+    """``pixels`` at the size that the model sees."""
     labels = torch.zeros(len(pixels), dtype=torch.int64)
     images = suited(ImageSet(pixels, labels, found.facts.classes), found.model)
     return Sample(name, pixels, classify(found.model, images, found.facts.normalisation))

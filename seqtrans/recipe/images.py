@@ -12,6 +12,7 @@ from seqtrans.data.images.normalisation import Normalisation
 from seqtrans.data.images.resizing import ResizeConfig
 from seqtrans.models.images.config import ImageModelConfig
 from seqtrans.models.images.inception_v3 import InceptionV3Config
+from seqtrans.models.images.keras_model import KerasConfig
 from seqtrans.models.images.perceptron import PerceptronConfig
 from seqtrans.ranges import NonNegativeFloat, Positive, Probability
 from seqtrans.training.config import TrainingConfig
@@ -69,12 +70,17 @@ class ClassificationRecipe:
     ``.keras``). The last layer starts anew where there are other classes."""
 
     def __post_init__(self) -> None:
-        """Refuse to judge by what is not measured."""
+        """Refuse to judge by what is not measured, and to share out what Keras holds on to."""
         measured = ("loss", "accuracy") if self.has_probabilities else ("accuracy",)
         if self.training.stopping.metric not in measured:
             raise ValueError(
                 f"training.stopping.metric '{self.training.stopping.metric}' is not measured: "
                 f"validation gives {', '.join(measured)}"
+            )
+        if isinstance(self.model, KerasConfig) and self.training.processes.sharding == "full":
+            raise ValueError(
+                "training.processes.sharding full can't share out the weights of a keras model, "
+                "whose layers hold on to them: use none"
             )
 
     @property

@@ -24,7 +24,7 @@ from seqtrans.recipe.loading import Recipe
 from seqtrans.recipe.settings import TranslationRecipe
 from seqtrans.recipe.starting import copy_vocabulary, start_classifier_from, start_from
 from seqtrans.tasks.translation import TranslationTask
-from seqtrans.training.checks import check_room, is_out_of_memory, try_largest_batch
+from seqtrans.training.checks import check_room, check_used, is_out_of_memory, try_largest_batch
 from seqtrans.training.run_directory import RunDirectory
 
 talk = logging.getLogger(__name__)
@@ -89,11 +89,12 @@ def _prepare_classification(
     return Prepared(build_classification(recipe, sets, model, shard.world), model.to(device))
 
 
-def check(prepared: Prepared, recipe: Recipe, run: RunDirectory) -> None:
+def check(prepared: Prepared, recipe: Recipe, run: RunDirectory, processes: int = 1) -> None:
     """Try once what training will do for hours: its largest batch, decoding, saving.
 
     Raises:
-        TrainingError: Memory or room on the disk will not do.
+        TrainingError: Memory or room on the disk will not do, or several processes can't train a
+            part of the model.
     """
     task, model = prepared.task, prepared.model
     check_room(run, model, recipe.training)
@@ -105,6 +106,7 @@ def check(prepared: Prepared, recipe: Recipe, run: RunDirectory) -> None:
         largest.seconds,
         f"{largest.memory / 1e6:,.0f}",
     )
+    check_used(largest.unused, processes)
     if isinstance(recipe, TranslationRecipe) and isinstance(task, TranslationTask):
         _rehearse(task, model, recipe)
 

@@ -1,8 +1,10 @@
 """Seconds of checking before hours of training."""
 
+import logging
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 import torch
@@ -18,6 +20,9 @@ from seqtrans.training.run_directory import RunDirectory, check_disk_space
 from seqtrans.training.weights import named_weights, other_formats
 from seqtrans.training.window import peak_memory
 
+talk = logging.getLogger(__name__)
+
+_SHOWN = 5
 _OUT_OF_MEMORY = ("not enough memory", "can't allocate memory", "Storage size calculation overflow")
 
 
@@ -27,6 +32,7 @@ class Rehearsal(NamedTuple):
     targets: int
     seconds: float  # forward and backward
     memory: int  # bytes at the peak; on the CPU of the whole process so far
+    unused: tuple[str, ...]  # parameters that no gradient reaches, but for those that are frozen
 
 
 def try_largest_batch(task: Task[BatchT], model: nn.Module, config: TrainingConfig) -> Rehearsal:
@@ -46,6 +52,7 @@ def try_largest_batch(task: Task[BatchT], model: nn.Module, config: TrainingConf
             with autocast(bf16=uses_bf16(config.precision, device), device=device):
                 sums = task.loss_sums(model, batch.to(device))
             sums.loss.backward()
+            unused = tuple(_unused(model, config.freeze))
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -55,7 +62,26 @@ def try_largest_batch(task: Task[BatchT], model: nn.Module, config: TrainingConf
             ) from error
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    return Rehearsal(batch.num_targets, time.monotonic() - began, peak_memory())
+    return Rehearsal(batch.num_targets, time.monotonic() - began, peak_memory(), unused)
+
+
+def check_used(unused: Sequence[str], processes: int) -> None:
+    """Say which parameters never learn, as no gradient reaches them.
+
+    Raises:
+        TrainingError: There are some, and several processes, which would wait for their gradients.
+    """
+    if not unused:
+        return
+    shown = ", ".join(unused[:_SHOWN]) + (
+        f" and {len(unused) - _SHOWN} more" * (len(unused) > _SHOWN)
+    )
+    if processes > 1:
+        raise TrainingError(
+            f"the loss does not depend on {shown}: several processes can't average gradients that "
+            "there are not; name them in training.freeze"
+        )
+    talk.info("the loss does not depend on these, which won't learn: %s", shown)
 
 
 def check_room(run: RunDirectory, model: nn.Module, config: TrainingConfig) -> None:
@@ -78,6 +104,13 @@ def checkpoint_size(model: nn.Module, config: TrainingConfig) -> int:
     average = weights if config.ema_decay else 0
     others = weights * len(other_formats(model))
     return weights + average + others + trained * moments_per_weight(config.optimizer)
+
+
+def _unused(model: nn.Module, frozen: Sequence[str]) -> Iterator[str]:
+    for name, parameter in model.named_parameters():
+        is_frozen = any(fnmatchcase(name, pattern) for pattern in frozen)
+        if parameter.requires_grad and parameter.grad is None and not is_frozen:
+            yield name
 
 
 def is_out_of_memory(error: BaseException) -> bool:

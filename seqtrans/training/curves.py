@@ -12,11 +12,12 @@ Curve = Sequence[tuple[int, float]]  # step and value
 
 _LOSSES = {
     "train/nll": "training",
+    "train/loss": "training, as minimised",
     "valid/loss": "validation",
 }
 _SCORES = {
     "train/accuracy": "accuracy in training",
-    "valid/accuracy": "accuracy",
+    "valid/accuracy": "accuracy in validation",
     "valid/bleu": "BLEU",
     "valid/chrf": "chrF",
     "valid/chrf++": "chrF++",
@@ -56,7 +57,11 @@ def draw_curves(curves: Mapping[str, Curve], path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    losses = {title: curves[name] for name, title in _LOSSES.items() if curves.get(name)}
+    # What is minimised may be smoothed and of mixed images: it is shown where nothing plainer is.
+    left_out = "train/loss" if "train/nll" in curves else None
+    losses = {
+        t: curves[name] for name, t in _LOSSES.items() if curves.get(name) and name != left_out
+    }
     scores = {title: curves[name] for name, title in _SCORES.items() if curves.get(name)}
     panels = [p for p in ((losses, "loss, nats"), (scores, "score")) if p[0]]
     figure = Figure(figsize=(6.4 * max(1, len(panels)), 4.8), layout="constrained")

@@ -25,7 +25,7 @@ COLUMNS: dict[str, Format] = {  # of a line about training, the most important f
     "gradient_norm": lambda value: f"gradient {value:.3g}",
     "seconds_left": lambda value: f"{duration(value)} left",
     "memory_mb": lambda value: f"{value:,.0f} MB",
-    "padding_share": lambda value: f"padding {value:.0%}",
+    "padding_share": lambda value: f"padding {value:.0%}" if value else "",  # images have none
 }
 FIRST = 3  # columns before those that only the task knows, and the speed
 SPEED = "targets_per_second"

@@ -10,6 +10,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from PIL import Image
 from test_train_cli import RECIPE as TRANSLATION
 from test_train_cli import seqtrans
 
@@ -66,12 +67,43 @@ def test_the_file_takes_every_test_image_for_what_the_run_does(home, options, fi
     report = json.loads((home / "run" / "confusion.json").read_text())
     told = f"{file}: answers as checkpoint {report['checkpoint']} to 68 images; logits differ by "
     assert done.stderr.splitlines()[-1].startswith(told)
+    pixels, labels = digits()
+    assert confusion(home / file, pixels, labels) == report["confusion"]
+
+
+def test_images_of_a_run_that_resizes_go_in_as_the_model_sees_them(home):
+    resized = ["--set", "data.resize={height: 12, width: 10}", "--set", "training.max_steps=10"]
+    for command in (
+        ["train", "digits.yaml", "--run", "resized", *resized],
+        ["evaluate", "resized"],
+        ["export", "resized", "--format", "onnx"],
+    ):
+        done = seqtrans(home, *command)
+        assert done.returncode == 0, done.stderr
+    file = home / "resized" / "model.onnx"
+    stored = onnxruntime.InferenceSession(file).get_modelmeta().custom_metadata_map
+    assert (stored["height"], stored["width"]) == ("12", "10")
+    pixels, labels = digits()
+    by_pillow = [
+        np.array(Image.fromarray(image.astype(np.uint8)).resize((10, 12), Image.Resampling.BICUBIC))
+        for image in pixels[:, 0]
+    ]
+    report = json.loads((home / "resized" / "confusion.json").read_text())
+    seen = np.stack(by_pillow)[:, None].astype(np.float32)
+    assert confusion(file, seen, labels) == report["confusion"]
+
+
+def digits():
+    """Pixels and labels of the test set."""
     raw = [np.fromfile(DIGITS / f"test-{name}-ubyte", np.uint8) for name in ("images-idx3", "labels-idx1")]  # fmt: skip
-    pixels, labels = raw[0][16:].reshape(-1, 1, 8, 8).astype(np.float32), raw[1][8:]
-    called = logits(home / file, pixels).argmax(1)
+    return raw[0][16:].reshape(-1, 1, 8, 8).astype(np.float32), raw[1][8:]
+
+
+def confusion(file, pixels, labels):
+    """What an exported file takes for what."""
     matrix = np.zeros((10, 10), dtype=int)
-    np.add.at(matrix, (labels, called), 1)
-    assert matrix.tolist() == report["confusion"]
+    np.add.at(matrix, (labels, logits(file, pixels).argmax(1)), 1)
+    return matrix.tolist()
 
 
 def logits(path, pixels):

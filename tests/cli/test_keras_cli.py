@@ -169,6 +169,7 @@ def test_a_new_head_on_weights_of_others(home, tmp_path, origin):
         ("model.build=small", "--set model.build: model: build must be module:function, not 'small'"),
         ("model.arguments=3", "model.arguments must be a mapping, not 3"),
         ("model.arguments={}", "model.build: mine:small failed: TypeError: small() missing 1 required positional argument: 'dropout'"),
+        ("training.processes.sharding=full", "training.processes.sharding full can't share out the weights of a keras model, whose layers hold on to them: use none"),
         ("init_from=mine.py", "mine.py is not .safetensors, .pth, .pt, .bin or a folder with one"),
         ("init_from=none.h5", "init_from: there is no such file: "),
     ],

@@ -242,3 +242,13 @@ def test_shares_follow_the_beta_distribution(alpha):
 def test_a_share_is_that_of_its_image(alpha, chosen):
     every = Draws(1, 1).beta(np.arange(100), alpha)
     assert torch.equal(Draws(1, 1).beta(np.array(chosen), alpha), every[chosen])
+
+
+@given(st.lists(st.integers(0, 99), min_size=1, max_size=9, unique=True))
+def test_drawing_for_all_images_at_once_changes_nothing(chosen):
+    known, images = Draws(1, 1, 100), np.array(chosen)
+    for _ in range(2):  # the second time from memory
+        for draw in (Draw.TOP, Draw.ANGLE):
+            assert torch.equal(known.uniform(images, draw), Draws(1, 1).uniform(images, draw))
+        for alpha in (0.3, 1.0):
+            assert torch.equal(known.beta(images, alpha), Draws(1, 1).beta(images, alpha))

@@ -87,6 +87,9 @@ def test_the_auxiliary_classifier_learns_beside_the_last():
     assert reached == {n for n, _ in model.named_parameters() if not n.startswith(later)}
     with torch.no_grad():
         torch.testing.assert_close(model(images), logits)
+        model.drop_auxiliary()
+        torch.testing.assert_close(model(images), logits)
+    assert not any(name.startswith("AuxLogits") for name in model.state_dict())
 
 
 def test_without_one_there_is_no_auxiliary_classifier():

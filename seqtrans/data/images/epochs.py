@@ -85,7 +85,7 @@ class ImageEpochs:
         """Functions that make the batches of an epoch; one not called costs next to nothing."""
         key = np.random.SeedSequence((self.seed, epoch))
         order = np.random.Generator(np.random.PCG64(key)).permutation(len(self.image_set))
-        draws = Draws(self.seed, epoch)
+        draws = Draws(self.seed, epoch, len(self.image_set))
         bounds = [*range(0, len(order), self.batch_size), len(order)]
         if len(bounds) > 2 and bounds[-1] - bounds[-2] == 1 and self.batch_size > 2:
             bounds[-2] -= 1

@@ -4,6 +4,7 @@ No function knows chance. Each gives an image the same bits whatever else is in 
 keeps the order in memory.
 """
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -103,7 +104,7 @@ def mix(
 
 
 def _sine(degrees: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
-    return torch.deg2rad(degrees).sin()
+    return torch.from_numpy(np.sin(np.deg2rad(degrees.numpy())))  # faster than torch for a batch
 
 
 def _like(images: Tensor, model: Tensor) -> Tensor:

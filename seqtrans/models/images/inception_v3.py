@@ -87,6 +87,10 @@ class InceptionV3(nn.Module):
             return self._last(middle), self.AuxLogits(middle)
         return self._last(middle)
 
+    def drop_auxiliary(self) -> None:
+        """Do without the classifier in the middle: to train no more, or by the last one alone."""
+        self.AuxLogits = None
+
     def _middle(
         self, images: Float[Tensor, "B channels height width"]
     ) -> Float[Tensor, "B 768 rows columns"]:
