@@ -104,7 +104,7 @@ def test_a_run_says_what_it_found_and_how_to_go_on(home):
     said = (home / "said").read_text()
     assert "training: 83 pairs, 80 kept, 3 dropped: 1 empty source, 1 empty target, 1 source too long" in said  # fmt: skip
     assert "validation: 10 pairs, 10 kept, 0 dropped" in said
-    assert "vocabulary: 12 tokens" in said
+    assert "vocabulary: 12 source tokens, 12 target tokens" in said
     assert "largest batch: " in said
     assert "max_steps reached after step 12" in said
     assert said.endswith("translate with: seqtrans translate runs/toy < INPUT > OUTPUT\n")
