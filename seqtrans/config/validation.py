@@ -151,7 +151,10 @@ def _nearest_key(key: str, owner: Any) -> str:
 
 
 def _nearest(value: Any, names: Sequence[str]) -> str:
-    near = difflib.get_close_matches(str(value), names, n=1) if isinstance(value, str) else []
+    if not isinstance(value, str):
+        return ""
+    alike = [name for name in names if name.lower() == value.lower()]
+    near = alike or difflib.get_close_matches(value, names, n=1)
     return f"; did you mean '{near[0]}'?" if near else ""
 
 
