@@ -70,7 +70,11 @@ def evaluate(  # noqa: PLR0913 - typer's signature
     if not reference:
         is_plain = not (metric or confidence or paired or lowercase or tokenize != "13a")
         if len(hypothesis) > 1 or not hypothesis[0].is_dir() or not is_plain:
-            raise typer.BadParameter("give --reference, or nothing but a run of a classifier")
+            missing = [str(path) for path in hypothesis if not path.exists() and str(path) != "-"]
+            raise typer.BadParameter(
+                "give --reference, or nothing but a run of a classifier"
+                + "".join(f"; there is no {path}" for path in missing)
+            )
         from seqtrans.cli.evaluate_run import evaluate_run
 
         evaluate_run(hypothesis[0], checkpoint or "best", output_format)

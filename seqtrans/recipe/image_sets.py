@@ -64,6 +64,7 @@ def load_image_sets(data: ImageDataConfig, stored: ImageFacts | None) -> ImageSe
     talk.info("training: %s", report)
     facts = stored or _facts(data, train)
     _check_shape(train, facts, "training")
+    _check_augmentation(data, facts)
     if isinstance(data.validation, FractionConfig):
         try:
             train, validation = split(train, data.validation.fraction, SPLIT_SEED)
@@ -127,6 +128,11 @@ def store_facts(run: RunDirectory, facts: ImageFacts) -> None:
 
 
 def _facts(data: ImageDataConfig, train: ImageSet) -> ImageFacts:
+    if len(train.classes) < 2:
+        raise DataError(
+            f"the training images are all of one class, {_listed(train.classes)}; there is nothing "
+            "to tell apart"
+        )
     channels, height, width = train.images.shape[1:]
     given = data.normalisation
     if given and len(given.mean) not in (1, channels):
@@ -137,6 +143,21 @@ def _facts(data: ImageDataConfig, train: ImageSet) -> ImageFacts:
     return ImageFacts(
         classes=train.classes, shape=(channels, height, width), normalisation=normalisation
     )
+
+
+def _check_augmentation(data: ImageDataConfig, facts: ImageFacts) -> None:
+    """Refuse to crop or cut out whole images."""
+    _, height, width = facts.shape
+    seen = facts.seen(data.resize)
+    for name, most in (
+        ("pad_crop", min(height, width) - 1),
+        ("cutout", min(seen.height, seen.width)),
+    ):
+        if getattr(data.augmentation, name) > most:
+            raise RecipeError(
+                f"data.augmentation.{name} can leave nothing of images of {height} x {width} "
+                f"pixels; it must be {most} or less"
+            )
 
 
 def _check_shape(images: ImageSet, facts: ImageFacts, name: str) -> None:

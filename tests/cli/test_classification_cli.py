@@ -181,7 +181,11 @@ def test_a_new_head_on_the_weights_of_another_run(home, tmp_path):
         ("data.validation.fraction=1.0", "data.validation.fraction must be a number of more than 0 and less than 1, not 1.0"),
         ("data.validation.fraction=0.0001", "a fraction of 0.0001 sets 0 of 1437 images aside"),
         ("data.train.images=none.idx", "data.train.images: there is no such file: "),
-        ("data.train.classes=[a, b]", "unknown class: there are 2"),
+        ("data.train.classes=[a, b]", "unknown class: they go from 0 to 1"),
+        ("data.train={kind: npz, path: one.npz, classes: [only]}", "the training images are all of one class, only; there is nothing to tell apart"),
+        ("data.augmentation={pad_crop: 8}", "data.augmentation.pad_crop can leave nothing of images of 8 x 8 pixels; it must be 7 or less"),
+        ("data.augmentation={cutout: 9}", "data.augmentation.cutout can leave nothing of images of 8 x 8 pixels; it must be 8 or less"),
+        ("model={kind: mlp, widths: [16], activation: Relu}", "not 'Relu'; did you mean 'relu'?"),
         ("model={kind: lenet}", "lenet with padding 2 needs images of at least 12 x 12 pixels, not 8 x 8"),
         ("model={kind: vgg}", "model: vgg needs images of 32x32 pixels or more, not 8x8"),
         ("model={kind: lenett}", "did you mean 'lenet'?"),
@@ -192,6 +196,7 @@ def test_a_new_head_on_the_weights_of_another_run(home, tmp_path):
     ],
 )  # fmt: skip
 def test_what_can_not_be_trained_is_one_line(home, setting, message):
+    np.savez(home / "one.npz", images=np.zeros((9, 8, 8), np.uint8), labels=np.zeros(9, np.int64))
     done = seqtrans(home, "train", "digits.yaml", "--run", "doomed", "--set", setting)
     assert (done.returncode, done.stdout) == (2, ""), done.stderr
     last = done.stderr.splitlines()[-1]
@@ -229,6 +234,12 @@ def test_options_for_translations_and_for_runs_do_not_mix(home, arguments):
     done = seqtrans(home, "evaluate", *arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert "Error: " in done.stderr
+
+
+def test_a_run_that_is_not_there_is_named(home):
+    done = seqtrans(home, "evaluate", "runs/digit")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "there is no runs/digit" in done.stderr
 
 
 def test_facts_that_were_altered_are_told(home, tmp_path):

@@ -12,6 +12,7 @@ from seqtrans.training.run_directory import open_run
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+RECIPE = "data:\n  train:\n"  # how the translation recipe of the README begins
 RECIPES = sorted((ROOT / "recipes" / "translation").glob("*.yaml"))
 
 
@@ -28,7 +29,7 @@ def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("train.en", "train.de", "dev.en", "dev.de"):
         (tmp_path / name).write_text("a b c\n" * 4)
-    (tmp_path / "my.yaml").write_text(block("data:"))
+    (tmp_path / "my.yaml").write_text(block(RECIPE))
     return tmp_path
 
 
@@ -39,7 +40,7 @@ def test_the_shortest_recipe_is_one(here):
 
 
 def test_mistakes_are_told_as_shown(here, capsys):
-    text = block("data:").replace("num_layers", "num_layer").replace("epochs: 30", "epochs: 0")
+    text = block(RECIPE).replace("num_layers", "num_layer").replace("epochs: 30", "epochs: 0")
     (here / "my.yaml").write_text(text)
     assert main(["train", "my.yaml"]) == 2
     assert capsys.readouterr().err == block("seqtrans: my.yaml")

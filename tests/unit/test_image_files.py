@@ -132,7 +132,7 @@ def test_classes_have_the_names_of_recipe_file_or_training_images(tmp_path):
     assert read_images(idx_files(tmp_path, classes=wanted))[0].classes == wanted
     assert read_images(idx_files(tmp_path, classes=names))[0].classes == wanted
     assert read_images(idx_files(tmp_path), known=wanted)[0].classes == wanted
-    said = "labels: label 2 is 2, which is an unknown class: there are 2, counted from 0"
+    said = "labels: label 2 is 2, which is an unknown class: they go from 0 to 1"
     assert refused(idx_files(tmp_path), known=("cat", "dog")) == f"{tmp_path}/{said}"
     names.write_text("cat\ncat\n")
     assert refused(idx_files(tmp_path, classes=names)) == f"{names}: 'cat' is given twice"

@@ -200,7 +200,7 @@ def test_an_image_is_turned_as_the_camera_noted(tmp_path):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (encoded(picture(), "GIF"), "cannot identify image file"),
+        (encoded(picture(), "GIF"), "it is of no known kind, or its beginning is damaged$"),
         (encoded(picture(), "PNG")[:-30], "."),
         (encoded(picture(40, 40), "JPEG")[:400], "(?i)truncated"),
         (encoded(picture(1, 1, 1).astype(np.uint16), "PNG"), "more than 8 bits a channel"),

@@ -201,4 +201,6 @@ def _scaled(size: tuple[int, int], shorter: int) -> tuple[int, int]:
 
 
 def _line(error: BaseException) -> str:
+    if type(error).__name__ == "UnidentifiedImageError":  # which tells the name of the file again
+        return "it is of no known kind, or its beginning is damaged"
     return " ".join(str(error).split()) or type(error).__name__

@@ -135,7 +135,7 @@ def check_labels(path: Path, labels: Int[Tensor, " N"], count: int) -> None:
         position = int(unknown[0])
         raise DataError(
             f"{path}: label {position + 1} is {int(labels[position])}, which is an unknown class: "
-            f"there are {count}, counted from 0"
+            f"they go from 0 to {count - 1:,}"
         )
 
 
