@@ -127,5 +127,6 @@ def _told(what: str) -> Generator[None]:
     except (ExportError, OSError, MemoryError):
         raise
     except Exception as error:
-        reason = next((line for line in str(error).splitlines() if line.strip()), "")
-        raise ExportError(f"{what}: {reason.strip() or type(error).__name__}") from error
+        told = error.__cause__ or error  # torch's exporters wrap it in advice to their authors
+        reason = next((line for line in str(told).splitlines() if line.strip()), "")
+        raise ExportError(f"{what}: {reason.strip() or type(told).__name__}") from error

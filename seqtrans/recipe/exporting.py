@@ -13,6 +13,7 @@ from seqtrans.errors import CheckpointError, SeqtransError
 from seqtrans.export.network import Contract, PixelClassifier
 from seqtrans.export.writing import SUFFIXES, FormatName, Sample, open_format, write_checked
 from seqtrans.models.images.inception_v3 import InceptionV3
+from seqtrans.models.images.keras_model import KerasModel
 from seqtrans.models.images.shape import ImageShape
 from seqtrans.recipe.classification import Classifier, load_classifier
 from seqtrans.recipe.image_sets import read_like
@@ -61,6 +62,8 @@ def export_run(
     found = load_classifier(path, checkpoint)
     if isinstance(found.model, InceptionV3):
         found.model.drop_auxiliary()  # a tenth of the file, which nobody would use
+    elif isinstance(found.model, KerasModel):
+        found.model.drop_seeds()
     contract = _contract(found)
     samples = [*_random(found), *_real(found)]
     file = output or path / f"model{SUFFIXES[name]}"

@@ -93,6 +93,14 @@ def test_both_formats_say_the_same(home, checkpoint):
     assert "model.weights.h5" in (folder / "state.yaml").read_text()
 
 
+@pytest.mark.parametrize("name", ["onnx", "torchscript", "pt2"])
+def test_it_can_be_exported(home, name):
+    """The file is checked by images of the test set before it is kept."""
+    done = seqtrans(home, "export", "runs/digits", "--format", name)
+    assert done.returncode == 0, done.stderr
+    assert " to 68 images; logits differ by " in done.stderr
+
+
 def test_resuming_equals_never_stopping_bit_for_bit(home):
     """Also with a builder changed since: a run goes on with what it began with."""
     for name, steps in (("straight", 40), ("parts", 13)):

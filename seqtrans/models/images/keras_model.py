@@ -113,6 +113,16 @@ class KerasModel(nn.Module):
                     state[1] = 0
                 return model(x, training=True)
 
+    def drop_seeds(self) -> None:
+        """Do without what random numbers are drawn from: to train no more.
+
+        Exporters take these for constants, and the one of ONNX stumbles over them.
+        """
+        self._seeds = []
+        for name, _ in list(self.named_buffers()):
+            if name in self._non_persistent_buffers_set:
+                delattr(self, name)
+
     def other_formats(self) -> Mapping[str, Callable[[Path], None]]:
         """See ``protocols.SavesOtherwise``: ``load_weights`` of the Keras model reads it."""
         return {"model.weights.h5": partial(_save, self.keras_model)}
