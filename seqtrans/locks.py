@@ -38,7 +38,7 @@ class Holder:
             return True
         except (PermissionError, OverflowError):  # somebody else's; or what is no process id
             return False
-        return self.started != "" and self.started != _start_of(self.pid)
+        return self.started != "" and self.started != start_of(self.pid)
 
 
 @contextmanager
@@ -57,7 +57,7 @@ def locked(path: Path, what: str, *, job: str = "") -> Generator[None]:
         LockedError: Another process holds it.
         OSError: The file can't be written.
     """
-    own = Holder(socket.gethostname(), os.getpid(), _start_of(os.getpid()), job)
+    own = Holder(socket.gethostname(), os.getpid(), start_of(os.getpid()), job)
     with _alone_on_this_host(path.parent):
         _take(path, own, what)
     try:
@@ -108,7 +108,7 @@ def _read(path: Path) -> Holder | None:
     return stored if is_ours and stored.pid > 0 else None
 
 
-def _start_of(pid: int) -> str:
+def start_of(pid: int) -> str:
     """Boot and clock tick at which a process started; empty where the system does not tell."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()

@@ -79,7 +79,8 @@ class ToyTask:
         order = torch.randperm(
             self.train.num_targets, generator=torch.Generator().manual_seed(epoch)
         )
-        for rows in order.split(self.batch_size * self.accumulate)[start:]:
+        done = start // (self.accumulate * shard.world)
+        for rows in order.split(self.batch_size * self.accumulate)[done:]:
             yield [
                 self.rows(r) for r in rows[shard.rank :: shard.world].tensor_split(self.accumulate)
             ]

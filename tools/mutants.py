@@ -17,6 +17,7 @@ import tempfile
 from pathlib import Path
 
 from mutations import MUTANTS, Mutant
+from mutations_processes import PROCESS_MUTANTS
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -27,7 +28,7 @@ def main() -> int:
     parser.add_argument("--only", default="", help="mutants whose description holds this")
     word = parser.parse_args().only
     alive = 0
-    for mutant in MUTANTS:
+    for mutant in (*MUTANTS, *PROCESS_MUTANTS):
         if word in mutant.what:
             verdict = judge(mutant)
             alive += verdict != "killed"

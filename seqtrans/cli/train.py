@@ -48,7 +48,7 @@ def train(
     On several machines, start it on each by torchrun --nnodes ... -m seqtrans train RECIPE.
     """
     from seqtrans.training.contact import in_contact, speaks_first
-    from seqtrans.training.distributed import join, leave, was_restarted
+    from seqtrans.training.distributed import join, leave
     from seqtrans.training.launching import follow_launcher
 
     path = run or Path("runs") / recipe.stem
@@ -56,13 +56,17 @@ def train(
         _launch(devices, recipe, path, settings or [], resume=resume, tensorboard=tensorboard)
     follow_launcher()
     shard = join()
-    resume = resume or (was_restarted() and (path / "recipe.yaml").is_file())
     try:
         with in_contact(shard, lambda: "preparing the run"), ExitStack() as held:
+            if resume and settings:
+                raise SeqtransError(
+                    f"--set can't change a run that goes on; change {path / 'recipe.yaml'} instead"
+                )
+            resume = resume or _was_restarted(path, shard)
             opened = _resume_run if resume else _new_run
             chosen, directory = opened(recipe, settings or [], path, shard, held)
             outcome = _train(chosen, directory, shard, is_new=not resume, tensorboard=tensorboard)
-    except SeqtransError as error:
+    except Exception as error:
         if not speaks_first(error):
             raise typer.Exit(FAILED_ELSEWHERE) from error
         raise
@@ -87,18 +91,30 @@ def _launch(
     raise typer.Exit(launch(arguments, devices))
 
 
+def _was_restarted(path: Path, shard: "ProcessShard") -> bool:
+    """Whether this process is one that replaces others, of which the first began the run."""
+    from seqtrans.training.attempts import belongs_to, job
+    from seqtrans.training.run_directory import RunDirectory
+
+    run = RunDirectory(path)
+    # One process looks, because hosts may see what is new in a shared folder at different times.
+    is_ours = shard.rank == 0 and run.recipe.is_file() and belongs_to(run.job, job())
+    return bool(shard.sum([float(is_ours)])[0])
+
+
 def _new_run(
     recipe: Path, settings: list[str], path: Path, shard: "ProcessShard", held: ExitStack
 ) -> "tuple[Recipe, RunDirectory]":
     from seqtrans import config
     from seqtrans.recipe import ClassificationRecipe, load_recipe
     from seqtrans.recipe.classification import keep_builder
+    from seqtrans.training.attempts import job
     from seqtrans.training.run_directory import create, open_run, writing
 
     chosen = load_recipe(recipe, settings)
     if shard.rank == 0:
-        held.enter_context(writing(path))
-        directory = create(path, config.dump(chosen))
+        held.enter_context(writing(path, job()))
+        directory = create(path, config.dump(chosen), job())
         if isinstance(chosen, ClassificationRecipe):
             keep_builder(chosen, recipe.parent, directory)
     shard.sum([0.0])  # the others wait until it is there
@@ -109,20 +125,18 @@ def _resume_run(
     recipe: Path, settings: list[str], path: Path, shard: "ProcessShard", held: ExitStack
 ) -> "tuple[Recipe, RunDirectory]":
     from seqtrans.recipe import load_recipe
+    from seqtrans.training.attempts import hand_over, job
     from seqtrans.training.run_directory import open_run, writing
 
     directory = open_run(path)
-    if settings:
-        raise SeqtransError(
-            f"--set can't change a run that goes on; change {directory.recipe} instead"
-        )
     if shard.rank == 0:
-        held.enter_context(writing(path))
+        held.enter_context(writing(path, job()))
+        hand_over(directory.job, job())
     # What a run started from is in its first checkpoint, so it may be gone.
     forgotten = ["init_from="] if directory.steps() else []
     chosen = load_recipe(directory.recipe, forgotten)
     try:
-        is_other = load_recipe(recipe, forgotten) != chosen
+        is_other = load_recipe(recipe, [*settings, *forgotten]) != chosen
     except RecipeError:
         is_other = True
     if is_other and shard.rank == 0:

@@ -19,7 +19,7 @@ def shared_updates(
         batches: Functions that make the batches of the epoch.
         accumulate: Micro-batches an update; the same whatever the number of processes.
         shard: This process.
-        start: Updates to leave out.
+        start: Micro-batches to leave out.
 
     Raises:
         TrainingError: There are more processes than micro-batches.
@@ -30,6 +30,6 @@ def shared_updates(
             f"set training.accumulate to {shard.world} or a multiple, or training.processes.batch "
             "to each"
         )
-    skipped = islice(batches, start * accumulate, None)
+    skipped = islice(batches, start, None)
     while update := list(islice(skipped, accumulate)):
         yield [make() for make in update[shard.rank :: shard.world]]

@@ -47,7 +47,7 @@ def try_largest_batch(task: Task[BatchT], model: nn.Module, config: TrainingConf
     device = next(model.parameters()).device
     batch = task.largest_batch()
     began = time.monotonic()
-    with _untouched(model, device):
+    with untouched(model):
         try:
             with autocast(bf16=uses_bf16(config.precision, device), device=device):
                 sums = task.loss_sums(model, batch.to(device))
@@ -122,7 +122,9 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 @contextmanager
-def _untouched(model: nn.Module, device: torch.device) -> Generator[None]:
+def untouched(model: nn.Module) -> Generator[None]:
+    """Within, ``model`` is as in training; afterwards it is as it was, and has no gradient."""
+    device = next(model.parameters()).device
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     was_training = model.training
     devices = [device] if device.type == "cuda" else []

@@ -44,7 +44,7 @@ class ProcessesConfig:
     batch: Literal["shared", "each"] = "shared"
     """shared: processes divide the micro-batches of ``accumulate`` among them, so that an update
     is the same whatever their number. each: every process takes so many of its own; the update
-    grows with their number, so go on after a stop with as many."""
+    grows with their number. Others that go on after a stop begin in the epoch where those ended."""
     timeout_seconds: PositiveFloat = 600.0
     """The longest wait for another process while training; then all stop with one message."""
 

@@ -5,23 +5,32 @@ processes of a run one speaks, and it speaks about the cause.
 """
 
 import os
+import threading
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
 
 import torch.distributed as dist
 from torch.distributed import PrefixStore  # pyright: ignore[reportPrivateImportUsage]
 
 from seqtrans.errors import TrainingError
 from seqtrans.protocols import Shard
+from seqtrans.training.attempts import ONLY
 
+T = TypeVar("T")
 SPOKEN, HERE, ENDED = "seqtrans/spoken", "seqtrans/here", "seqtrans/ended"
 GRACE = 2.0
 """Seconds that processes give each other to notice, and to say, that one is gone."""
+REACH = 10.0
+"""Seconds after which the store is taken to be out of reach."""
 
 
-class LostContactError(TrainingError):
+class ElsewhereError(TrainingError):
+    """Something failed in another process, which knows the cause and tells it."""
+
+
+class LostContactError(ElsewhereError):
     """Other processes stopped answering; the message says which and what this one waited for."""
 
 
@@ -70,17 +79,21 @@ def lost(error: BaseException, shard: Shard, where: str) -> LostContactError:
 def speaks_first(error: BaseException) -> bool:
     """Whether this process is to report ``error``: the first that asks, and the cause first.
 
-    A process that only lost contact gives the one that caused it time to speak.
+    A process that only met the consequences gives the one that caused them time to speak. On a
+    host that can reach no other, one process speaks for it.
     """
     store = _store()
     if store is None:
         return True
-    try:
-        if isinstance(error, LostContactError):
-            time.sleep(GRACE)
-        return store.add(SPOKEN, 1) == 1
-    except RuntimeError:  # the store went with the first process, whose launcher will tell
-        return not isinstance(error, LostContactError)
+    is_cause = not isinstance(error, ElsewhereError)
+    if not is_cause:
+        time.sleep(GRACE)
+    asked = _answer(lambda: store.add(SPOKEN, 1))
+    if os.environ.get("RANK") == "0" and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "False":
+        time.sleep(2 * GRACE)  # this process keeps the store, and others still want to ask
+    if asked is None:
+        return is_cause or os.environ.get("LOCAL_RANK", "0") == "0"
+    return asked == 1
 
 
 def _missing(shard: Shard) -> dict[int, str]:
@@ -89,13 +102,32 @@ def _missing(shard: Shard) -> dict[int, str]:
     if store is None:
         return {}
     keys = [f"{HERE}/{rank}" for rank in range(shard.world)]
-    try:
+
+    def look() -> dict[int, str]:
         store.set(keys[shard.rank], "1")
         time.sleep(GRACE)
         missing = [rank for rank, key in enumerate(keys) if not store.check([key])]
         return {rank: _end(store, rank) for rank in missing}
-    except RuntimeError:
-        return {0: ", with which all contact is lost"}  # it kept the store
+
+    found = _answer(look)
+    if found is None:  # the store is where the first process is
+        return {0: ", with which all contact is lost"} if shard.rank else {}
+    return found
+
+
+def _answer(ask: Callable[[], T]) -> T | None:
+    """What comes of asking the store; None where it is gone, or does not answer."""
+    answers: list[T] = []
+
+    def run() -> None:
+        with suppress(RuntimeError):
+            answers.append(ask())
+
+    # In a thread, because nothing ends a wait for a host that is cut off.
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(REACH)
+    return answers[0] if answers else None
 
 
 def _end(store: Any, rank: int) -> str:
@@ -108,15 +140,12 @@ def _store() -> Any:
     """The key-value store that the processes of a run share; None where there is one process."""
     if not (dist.is_available() and dist.is_initialized()):
         return None
-    store = dist.distributed_c10d._get_default_store()  # pyright: ignore[reportPrivateUsage]
-    while isinstance(store, PrefixStore):  # rendezvous and groups add names of their own
+    store: Any = dist.distributed_c10d._get_default_store()  # pyright: ignore[reportPrivateUsage]
+    while isinstance(store.underlying_store, PrefixStore):  # groups add names of their own
         store = store.underlying_store
-    return agreed(store)
+    return store
 
 
-def agreed(store: Any) -> Any:
-    """The part of a launcher's store in which it and the processes tell each other of ends.
-
-    Of those that ``torchrun --max-restarts`` starts again, each attempt has its own.
-    """
-    return PrefixStore(f"seqtrans/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+def agreed(store: Any, attempt: str = ONLY) -> Any:
+    """The part of a launcher's store in which it and the processes of an attempt talk."""
+    return PrefixStore(f"seqtrans/{attempt}", store)

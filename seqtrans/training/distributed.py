@@ -16,6 +16,8 @@ import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
 from seqtrans.shapes import Tensor
+from seqtrans.training.attempts import name_attempt
+from seqtrans.training.contact import agreed
 
 PATIENCE = timedelta(days=7)
 """How long processes wait while one of them prepares the data; training waits for less."""
@@ -78,13 +80,9 @@ def join(init_method: str = "env://") -> ProcessShard:
         backend = "cpu:gloo,cuda:nccl"
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     store, _, _ = next(iter(rendezvous(init_method, rank, world)))
+    store = agreed(store, name_attempt(store, rank, world))
     dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=PATIENCE)
     return ProcessShard(rank, world)
-
-
-def was_restarted() -> bool:
-    """Whether ``torchrun --max-restarts`` started this process in place of one that failed."""
-    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
 
 
 def impatient(shard: ProcessShard, seconds: float) -> ProcessShard:

@@ -8,7 +8,7 @@ from torch import nn
 
 from seqtrans.errors import CheckpointError
 from seqtrans.shapes import Tensor
-from seqtrans.training.parts import assign
+from seqtrans.training.parts import assign, own_part
 from seqtrans.training.weights import differences
 
 
@@ -22,9 +22,10 @@ class MovingAverage:
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay = decay
-        self.parameters = [p.detach() for p in model.parameters()]
-        self.averages = [p.clone() for p in self.parameters]
-        self._names = [name for name, _ in model.named_parameters()]
+        self._averages = {name: p.detach().clone() for name, p in model.named_parameters()}
+        # Of parts, only this process's own: operations on many tensors at once know no DTensor.
+        self.parameters = [own_part(p.detach()) for p in model.parameters()]
+        self.averages = [own_part(average) for average in self._averages.values()]
 
     def update(self, step: int) -> None:
         """Take in the weights after step ``step`` (from 1)."""
@@ -57,4 +58,4 @@ class MovingAverage:
 
     def named(self) -> dict[str, Tensor]:
         """Averages by parameter name."""
-        return dict(zip(self._names, self.averages, strict=True))
+        return dict(self._averages)

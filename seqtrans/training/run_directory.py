@@ -8,6 +8,7 @@
     metrics.jsonl    numbers by step
     log.txt          what the console said
     lock             host and process that train it now
+    job              id of the torchrun that trains it, which may go on with it by itself
     checkpoints/     <step>/ and averaged/, and the text files `best` and `last` that name one
 """
 
@@ -26,6 +27,7 @@ from seqtrans.errors import CheckpointError, TrainingError
 from seqtrans.files import aside, sync_folder, write_atomically
 from seqtrans.locks import locked
 from seqtrans.training import checkpoint
+from seqtrans.training.attempts import hand_over
 
 talk = logging.getLogger(__name__)
 AVERAGED = "averaged"
@@ -62,6 +64,11 @@ class RunDirectory:
     def lock(self) -> Path:
         """There while a process trains."""
         return self.path / "lock"
+
+    @property
+    def job(self) -> Path:
+        """Whose processes may go on with the run without being told to."""
+        return self.path / "job"
 
     @property
     def checkpoints(self) -> Path:
@@ -103,17 +110,19 @@ class RunDirectory:
 
 
 @contextmanager
-def writing(path: Path) -> Generator[None]:
+def writing(path: Path, job: str = "") -> Generator[None]:
     """Within, no other process trains in the folder ``path``, which is made if need be.
 
-    What ``torchrun`` restarts under an id of its own may move to another host.
+    Args:
+        path: Of a run.
+        job: What processes that replace each other have in common, which may be on other hosts;
+            empty: nothing.
 
     Raises:
         LockedError: Another process does.
         TrainingError: The folder can't be made or written.
     """
-    job = os.environ.get("TORCHELASTIC_RUN_ID", "none")
-    lock = locked(RunDirectory(path).lock, f"run {path}", job="" if job == "none" else job)
+    lock = locked(RunDirectory(path).lock, f"run {path}", job=job)
     with ExitStack() as stack:
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -124,8 +133,13 @@ def writing(path: Path) -> Generator[None]:
         yield
 
 
-def create(path: Path, recipe: str) -> RunDirectory:
+def create(path: Path, recipe: str, job: str = "") -> RunDirectory:
     """Make the directory of a new run, with its resolved recipe.
+
+    Args:
+        path: Where.
+        recipe: Text of it.
+        job: Whose processes may go on with it; see ``attempts.job``.
 
     Raises:
         TrainingError: Something is there already, or nothing can be written there.
@@ -139,6 +153,7 @@ def create(path: Path, recipe: str) -> RunDirectory:
         run.checkpoints.mkdir(parents=True, exist_ok=True)
         run.vocabulary.mkdir(exist_ok=True)
         sync_folder(path)
+        hand_over(run.job, job)
         write_atomically(run.recipe, recipe)
     except OSError as error:
         raise TrainingError(f"run directory {path} can't be made: {error.strerror}") from error
@@ -150,7 +165,7 @@ def _is_blank(path: Path) -> bool:
     run = RunDirectory(path)
     left = {run.checkpoints, run.vocabulary}
     return path.is_dir() and all(
-        entry in (aside(run.recipe), run.lock)
+        entry in (aside(run.recipe), run.lock, run.job, aside(run.job))
         or (entry in left and entry.is_dir() and not any(entry.iterdir()))
         for entry in path.iterdir()
     )

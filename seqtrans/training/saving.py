@@ -1,9 +1,11 @@
 """What the trainer holds, to and from the checkpoints of its run."""
 
+import json
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from torch import nn
 from torch.optim import Optimizer
@@ -14,14 +16,17 @@ from seqtrans.shapes import Tensor
 from seqtrans.training import checkpoint
 from seqtrans.training.averaging import average
 from seqtrans.training.config import TrainingConfig
+from seqtrans.training.contact import ElsewhereError
 from seqtrans.training.moments import named_moments, restore_moments
 from seqtrans.training.moving_average import MovingAverage
 from seqtrans.training.parts import gathered
-from seqtrans.training.run_directory import AVERAGED, RunDirectory, newest_good, prepare_to_resume
+from seqtrans.training.run_directory import AVERAGED, RunDirectory, prepare_to_resume
 from seqtrans.training.state import TrainState
 from seqtrans.training.store import CheckpointStore
 from seqtrans.training.stored import state_from
 from seqtrans.training.weights import fill, holding, named_weights, other_formats
+
+T = TypeVar("T")
 
 
 class Saving:
@@ -74,12 +79,11 @@ class Saving:
         if self.run is None:
             return None
         found = prepare_to_resume(self.run) if self.shard.rank == 0 else None
-        self.shard.sum([0.0])  # the others read once the first has tidied up
-        found = newest_good(self.run) if self.shard.rank else found
-        if found is None:
+        step = self._told(found[0] if found else None)  # the others read what it has tidied up
+        if step is None:
             return None
-        step, plain = found
         path = self.run.at(step)
+        plain = found[1] if found else checkpoint.read_training(path)
         if plain["optimizer"] != self.config.optimizer.kind:
             raise CheckpointError(
                 f"{path} was trained with optimizer '{plain['optimizer']}', "
@@ -93,10 +97,20 @@ class Saving:
         self._saved_step = step
         if self.store and self.shard.rank == 0:
             self.store.tidy(step)  # a run killed after a save had no time for it
-        return state_from(plain)
+        state = state_from(plain)
+        if state.micro_batches_in_epoch == 0:  # as in checkpoints that did not hold it yet
+            per_update = self.config.micro_batches(self.shard.world)
+            state.micro_batches_in_epoch = state.updates_in_epoch * per_update
+        return state
 
     def steps_to_average(self) -> list[int]:
-        """Steps of the checkpoints to average at the end; none where that is not wanted."""
+        """Steps of the checkpoints to average at the end; none where that is not wanted.
+
+        Every process must call it.
+        """
+        return self._told([] if self.shard.rank else self._steps_to_average())
+
+    def _steps_to_average(self) -> list[int]:
         count = self.config.checkpoints.average_best
         if self.store is None or self.run is None or count is None:
             return []
@@ -161,4 +175,8 @@ class Saving:
         if error:
             raise error
         if failures:
-            raise TrainingError("the first process could not save a checkpoint; see its message")
+            raise ElsewhereError("the first process could not save a checkpoint; see its message")
+
+    def _told(self, value: T) -> T:
+        """What the first process says: of a shared folder, hosts may see what is new later."""
+        return json.loads(self.shard.gather(json.dumps(value))[0])

@@ -11,6 +11,7 @@ class TrainState:
 
     epoch: int = 0  # being trained, from 0
     updates_in_epoch: int = 0  # done in that epoch
+    micro_batches_in_epoch: int = 0  # that those were made of
     step: int = 0  # updates done in all
     validated_step: int = 0  # step of the last validation; 0: none yet
     seconds: float = 0.0  # spent training, over all resumptions

@@ -10,14 +10,16 @@ from torch import nn
 from seqtrans.errors import TrainingError
 from seqtrans.protocols import BatchT, LossSums, Task
 from seqtrans.shapes import Tensor
+from seqtrans.training.checks import untouched
 from seqtrans.training.config import TrainingConfig
+from seqtrans.training.contact import ElsewhereError
 from seqtrans.training.distributed import ProcessShard
 from seqtrans.training.finite import complaint, remedy
 from seqtrans.training.freezing import Freezing
 from seqtrans.training.gradients import Gradients, read
 from seqtrans.training.moving_average import MovingAverage
 from seqtrans.training.optimizer import build_optimizer, set_rates
-from seqtrans.training.parallel import replicate, shard_weights
+from seqtrans.training.parallel import Replica, Replicated, replicate, shard_weights
 from seqtrans.training.precision import autocast, uses_bf16
 from seqtrans.training.randomness import MicroBatchSeeds, start_generators
 from seqtrans.training.schedule import build_schedule
@@ -55,14 +57,14 @@ class Updater(Generic[BatchT]):
         )
         self.average = MovingAverage(model, config.ema_decay) if config.ema_decay else None
         self.freezing.enter(0)
-        self.replica = replicate(model, config, shard)
+        self.replica = self._replicate()
         self.window, self.rate = Window(), 0.0
         self._seeds = MicroBatchSeeds(config.seed)
 
     def enter_epoch(self, epoch: int) -> None:
         """Freeze and thaw what is due: what learns is a function of the epoch."""
         if self.freezing.enter(epoch):
-            self.replica = replicate(self.model, self.config, self.shard)
+            self.replica = self._replicate()
         self.freezing.train(epoch)
 
     def update(self, micro_batches: Sequence[BatchT], state: TrainState) -> None:
@@ -73,7 +75,7 @@ class Updater(Generic[BatchT]):
 
         Args:
             micro_batches: Those of this process, of which there may be none.
-            state: Its ``step`` is counted up.
+            state: Its ``step`` is counted up, and the micro-batches of the epoch.
 
         Raises:
             TrainingError: A loss or the gradient is not finite; the weights are as before.
@@ -81,30 +83,54 @@ class Updater(Generic[BatchT]):
         # Learning rate and randomness are functions of the step, so no checkpoint holds them.
         self.rate = self.schedule(state.step + 1) * state.lr_scale
         set_rates(self.optimizer, self.rate, state.step + 1)
-        losses = list(self._add_gradients(micro_batches, state.step))
+        own = [float(sum(b.num_targets for b in micro_batches)), float(len(micro_batches))]
+        num_targets, number = self.shard.sum(own)
+        losses = list(self._add_gradients(micro_batches, state.step, num_targets, number))
         values = read([*losses, *self.gradients.norms()])
         norm = self.replica.norm(values[len(losses) :])
-        self._refuse(complaint(values[: len(losses)], norm, micro_batches), state)
+        self._refuse(values[: len(losses)], norm, micro_batches, state)
         self.window.add_norm(norm)
         if self.config.clip_norm is not None and norm > self.config.clip_norm:
             self.gradients.scale(self.config.clip_norm / norm)
         self.optimizer.step()
         self.gradients.drop()
         state.step += 1
+        state.micro_batches_in_epoch += int(number)
         if self.average:
             self.average.update(state.step)
 
-    def _add_gradients(self, micro_batches: Sequence[BatchT], step: int) -> Iterator[Tensor]:
-        """Loss of every micro-batch, each after its backward pass."""
-        own_targets, own = sum(b.num_targets for b in micro_batches), len(micro_batches)
-        num_targets, number = self.shard.sum([float(own_targets), float(own)])
+    def _replicate(self) -> Replica:
+        """The model for training by all processes, ready to sum gradients in a lasting order.
+
+        DDP arranges gradients anew after its first backward pass, as they became ready. Sums of
+        more than two processes depend on that in their last bits, so a resumed run would have
+        others in its first update; hence one pass for nothing, of the same batch in every run.
+        """
+        replica = replicate(self.model, self.config, self.shard)
+        if isinstance(replica, Replicated):
+            with untouched(self.model):
+                loss = self._loss_sums(self.task.largest_batch(), replica).loss
+                loss.backward(torch.zeros_like(loss))
+        return replica
+
+    def _add_gradients(
+        self, micro_batches: Sequence[BatchT], step: int, num_targets: float, number: float
+    ) -> Iterator[Tensor]:
+        """Loss of every micro-batch, each after its backward pass.
+
+        Args:
+            micro_batches: Those of this process.
+            step: Updates done before.
+            num_targets: Of those of all processes.
+            number: Of those of all processes.
+        """
         passes = math.ceil(number / self.shard.world)
         for i in range(passes):
-            is_spare = i >= own
+            is_spare = i >= len(micro_batches)
             batch = self._spare(micro_batches) if is_spare else micro_batches[i]
             start_generators(self.device, self._seeds[step, i * self.shard.world + self.shard.rank])
             with self.replica.sharing(only_if=i == passes - 1):
-                sums = self._loss_sums(batch)
+                sums = self._loss_sums(batch, self.replica)
                 weight = 0.0 if is_spare else self.shard.world / num_targets
                 sums.loss.backward(torch.full_like(sums.loss, weight))
             self.window.add(batch, sums, counts=not is_spare)
@@ -118,17 +144,23 @@ class Updater(Generic[BatchT]):
         """
         return micro_batches[0] if micro_batches else self.task.largest_batch()
 
-    def _loss_sums(self, batch: BatchT) -> LossSums:
+    def _loss_sums(self, batch: BatchT, replica: Replica) -> LossSums:
         with autocast(bf16=self.bf16, device=self.device):
-            return self.task.loss_sums(self.replica.module, batch.to(self.device))
+            return self.task.loss_sums(replica.module, batch.to(self.device))
 
-    def _refuse(self, complaint: str, state: TrainState) -> None:
-        (failures,) = self.shard.sum([float(bool(complaint))])
+    def _refuse(
+        self, losses: Sequence[float], norm: float, batches: Sequence[BatchT], state: TrainState
+    ) -> None:
+        """Raise in all processes or in none; the gradient is common, a loss tells the cause."""
+        said = complaint(losses, norm, batches)
+        is_cause = bool(complaint(losses, 0.0, batches))
+        failures, causes = self.shard.sum([float(bool(said)), float(is_cause)])
         if not failures:
             return
         self.gradients.drop()
         where = f"epoch {state.epoch + 1}, update {state.updates_in_epoch + 1}"
-        raise TrainingError(
-            f"step {state.step + 1} ({where}): {complaint or 'see another process'}; "
+        kind = TrainingError if is_cause or (said and not causes) else ElsewhereError
+        raise kind(
+            f"step {state.step + 1} ({where}): {said or 'see another process'}; "
             f"nothing was updated or saved; {remedy(self.config, bf16=self.bf16)}"
         )

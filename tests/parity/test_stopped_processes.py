@@ -1,0 +1,118 @@
+"""Processes that stop and go on end with the bits of those that never stopped, averages too."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from test_process_counts import learner
+from test_processes import meet
+from tiny_tasks import classification
+from toy import toy_run
+
+from seqtrans.models.images.mlp import Mlp, MlpConfig
+from seqtrans.models.images.shape import ImageShape
+from seqtrans.training.config import CheckpointsConfig, ProcessesConfig, TrainingConfig
+from seqtrans.training.distributed import ALONE, impatient
+from seqtrans.training.early_stopping import StoppingConfig
+from seqtrans.training.optimizer import SgdConfig
+from seqtrans.training.schedule import ConstantConfig
+from seqtrans.training.trainer import Trainer
+
+WORLD = 3  # sums of two would not depend on their order
+STEPS = 12
+FILES = [f"{STEPS}/model", f"{STEPS}/optimizer", f"{STEPS}/ema", "averaged/model"]
+
+
+def train(shard, folder, name, sharding, steps):
+    """Begin or resume a run in fp64 of four micro-batches an update."""
+    text = folder / f"{name}-{steps}-{shard.rank}"
+    text.mkdir()
+    task, model = learner("translation", text)
+    config = TrainingConfig(
+        max_steps=steps,
+        precision="fp32",
+        clip_norm=0.5,
+        ema_decay=0.9,
+        optimizer=SgdConfig(learning_rate=0.1, momentum=0.9),
+        schedule=ConstantConfig(),
+        validate_every_steps=3,
+        stopping=StoppingConfig(metric="loss"),
+        processes=ProcessesConfig(sharding=sharding),
+        checkpoints=CheckpointsConfig(keep_best=3, average_best=3),
+    )
+    if shard.rank == 0:
+        toy_run(folder / name)
+    shard.sum([0.0])
+    trainer = Trainer(task, model, config, run=toy_run(folder / name), shard=shard)
+    assert trainer.resume() is (steps == STEPS and name == "resumed")
+    trainer.fit()
+
+
+def _train(shard, folder, *arguments):
+    train(impatient(shard, 60), folder, *arguments)
+
+
+def tensors(run: Path):
+    return {
+        f"{file}/{name}": tensor
+        for file in FILES
+        for name, tensor in load_file(run / "checkpoints" / f"{file}.safetensors").items()
+    }
+
+
+@pytest.mark.parametrize("sharding", ["none", "full"])
+def test_they_end_as_if_never_stopped_and_as_one_would(tmp_path, sharding):
+    for name, steps in (("straight", STEPS), ("resumed", 5), ("resumed", STEPS)):
+        (tmp_path / "rendezvous").unlink(missing_ok=True)
+        assert meet(_train, tmp_path, WORLD, name, sharding, steps) == [0] * WORLD
+    train(ALONE, tmp_path, "alone", sharding, STEPS)
+    straight, resumed, alone = (tensors(tmp_path / n) for n in ("straight", "resumed", "alone"))
+    assert straight.keys() == resumed.keys() == alone.keys()
+    assert any(tensor.is_floating_point() for tensor in alone.values())
+    for name, tensor in straight.items():
+        assert torch.equal(resumed[name], tensor), name
+        torch.testing.assert_close(tensor, alone[name], rtol=1e-12, atol=1e-12)
+
+
+def train_on_own_batches(shard, folder, steps):
+    """Train; what each update learnt from, by the labels of its micro-batches."""
+    if shard.rank == 0:
+        toy_run(folder / "run")
+    shard.sum([0.0])
+    config = TrainingConfig(
+        max_steps=steps,
+        validate_every_steps=10**9,
+        stopping=StoppingConfig(metric="loss"),
+        processes=ProcessesConfig(batch="each"),
+    )
+    task = replace(classification(), accumulate=config.micro_batches(shard.world))
+    model = Mlp(MlpConfig(widths=(4,)), ImageShape(3, 6, 5), 4)
+    trainer = Trainer(task, model, config, run=toy_run(folder / "run"), shard=shard)
+    trainer.resume()
+    seen, update = [], trainer.update
+
+    def noted(micro_batches):
+        seen.extend(batch.labels.tolist() for batch in micro_batches)
+        update(micro_batches)
+
+    trainer.update = noted
+    trainer.fit()
+    (folder / f"{steps}-{shard.rank}").write_text(json.dumps(seen))
+    return seen
+
+
+def _train_on_own_batches(shard, folder, steps):
+    train_on_own_batches(impatient(shard, 60), folder, steps)
+
+
+def test_another_number_of_processes_begins_where_the_others_ended(tmp_path):
+    """With ``batch: each`` their updates are of other sizes; the epoch is still gone through."""
+    epoch = [b.labels.tolist() for update in classification().updates(0, ALONE) for b in update]
+    assert meet(_train_on_own_batches, tmp_path, 2, 2) == [0, 0]
+    seen = [json.loads((tmp_path / f"2-{rank}").read_text()) for rank in (0, 1)]
+    assert [batch for pair in zip(*seen, strict=True) for batch in pair] == epoch[:4]
+    assert train_on_own_batches(ALONE, tmp_path, 7) == epoch[4:]
+    assert len(epoch) == 9

@@ -1,0 +1,66 @@
+"""Processes that are started again find each other, whatever the gone ones left in the store."""
+
+import os
+import random
+import threading
+import time
+
+import pytest
+from torch.distributed import HashStore
+
+from seqtrans.locks import start_of
+from seqtrans.training.attempts import ONLY, belongs_to, hand_over, job, name_attempt
+
+
+@pytest.fixture
+def elastic(monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+
+
+def names(store, world, chance):
+    found = [""] * world
+
+    def run(rank, late):
+        time.sleep(late)
+        found[rank] = name_attempt(store, rank, world)
+
+    threads = [threading.Thread(target=run, args=(r, chance.random() / 10)) for r in range(world)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    return found
+
+
+@pytest.mark.usefixtures("elastic")
+def test_an_attempt_has_one_name_that_no_other_had():
+    store, chance, earlier = HashStore(), random.Random(1), set()  # noqa: S311
+    for world in (3, 3, 2, 4, 3):
+        store.set("seqtrans/hello/1", "of one that was killed")
+        first, *others = names(store, world, chance)
+        assert others == [first] * (world - 1)
+        assert first
+        assert first not in earlier
+        earlier.add(first)
+
+
+def test_where_nobody_restarts_there_is_one_attempt_and_no_job(monkeypatch, tmp_path):
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
+    assert name_attempt(None, 1, 2) == ONLY
+    assert job() == ""
+    hand_over(tmp_path / "job", job())
+    assert not (tmp_path / "job").exists()
+    assert not belongs_to(tmp_path / "job", "")
+
+
+@pytest.mark.usefixtures("elastic")
+def test_a_job_is_known_by_its_id_or_else_by_what_started_it(monkeypatch, tmp_path):
+    unnamed = job()
+    assert unnamed.endswith(f"{os.getppid()} {start_of(os.getppid())}")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "nightly")
+    assert job() == "nightly"
+    file = tmp_path / "job"
+    hand_over(file, unnamed)
+    assert [belongs_to(file, name) for name in (unnamed, "nightly", "")] == [True, False, False]
+    hand_over(file, "nightly")
+    assert [belongs_to(file, name) for name in (unnamed, "nightly", "")] == [False, True, False]

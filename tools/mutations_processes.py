@@ -1,0 +1,60 @@
+"""More mistakes for ``mutants.py``: of several processes, and of those that are started again."""
+
+from mutations import TASKS, TRAINER, Mutant
+
+ATTEMPTS = "seqtrans/training/attempts.py"
+STOPPED = ("tests/parity/test_stopped_processes.py",)
+TOGETHER = ("tests/parity/test_no_rank_alone.py",)
+STARTED_AGAIN = ("tests/unit/test_attempts.py",)
+
+PROCESS_MUTANTS = (
+    Mutant(
+        "processes: sums change their order after the first update",
+        "seqtrans/training/updating.py",
+        "if isinstance(replica, Replicated):",
+        "if not replica:",
+        STOPPED,
+    ),
+    Mutant(
+        "processes: averages of parts are taken for whole",
+        "seqtrans/training/moving_average.py",
+        "own_part(p.detach()) for p",
+        "p.detach() for p",
+        STOPPED,
+    ),
+    Mutant(
+        "processes: others begin elsewhere in the epoch",
+        "seqtrans/tasks/sharing.py",
+        "islice(batches, start, None)",
+        "islice(batches, start * accumulate, None)",
+        TASKS,
+    ),
+    Mutant(
+        "processes: each decides by its own metrics",
+        TRAINER,
+        "return json.loads(self.shard.gather(json.dumps(metrics))[0])",
+        "return metrics",
+        TOGETHER,
+    ),
+    Mutant(
+        "processes: one abandons what the others wait for",
+        TRAINER,
+        "self._interruption.abandonable(if_=self.shard.world == 1),",
+        "self._interruption.abandonable(),",
+        TOGETHER,
+    ),
+    Mutant(
+        "processes: attempts are taken for one another",
+        ATTEMPTS,
+        "own = uuid.uuid4().hex",
+        "own = ONLY",
+        STARTED_AGAIN,
+    ),
+    Mutant(
+        "processes: a run is gone on with by anyone",
+        ATTEMPTS,
+        'return job != "" and file.read_text(encoding="utf-8") == job',
+        'return job != "" and file.exists()',
+        STARTED_AGAIN,
+    ),
+)
