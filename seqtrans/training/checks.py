@@ -11,20 +11,19 @@ from torch import nn
 from seqtrans.errors import TrainingError
 from seqtrans.protocols import BatchT, Task
 from seqtrans.training.config import TrainingConfig
-from seqtrans.training.memory import prepare_memory
+from seqtrans.training.memory import is_out_of_memory, prepare_memory, release
 from seqtrans.training.optimizer import moments_per_weight
 from seqtrans.training.precision import autocast, uses_bf16
 from seqtrans.training.run_directory import RunDirectory, check_disk_space
 from seqtrans.training.weights import named_weights, other_formats
 from seqtrans.training.window import peak_memory
 
-_OUT_OF_MEMORY = ("not enough memory", "can't allocate memory", "Storage size calculation overflow")
-
 
 class Rehearsal(NamedTuple):
-    """What the largest batch took."""
+    """What the largest batch took, or the largest part of it that fits."""
 
-    targets: int
+    targets: int  # of the batch
+    fitting: int  # of those, how many were computed at once
     seconds: float  # forward and backward
     memory: int  # bytes at the peak; on the CPU of the whole process so far
 
@@ -32,30 +31,47 @@ class Rehearsal(NamedTuple):
 def try_largest_batch(task: Task[BatchT], model: nn.Module, config: TrainingConfig) -> Rehearsal:
     """One forward and backward pass on the batch that needs the most memory.
 
-    Weights, buffers and the random state are afterwards as they were; there is no gradient.
+    Where it does not fit, half of it is tried, and so on, as training will divide it. Weights,
+    buffers and the random state are afterwards as they were; there is no gradient.
 
     Raises:
-        TrainingError: It does not fit into memory.
+        TrainingError: Not even the smallest part fits into memory.
     """
     prepare_memory()  # this is the first that a run computes
     device = next(model.parameters()).device
-    batch = task.largest_batch()
-    began = time.monotonic()
+    part = batch = task.largest_batch()
     with _untouched(model, device):
-        try:
-            with autocast(bf16=uses_bf16(config.precision, device), device=device):
-                sums = task.loss_sums(model, batch.to(device))
-            sums.loss.backward()
-        except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
-                raise
-            raise TrainingError(
-                f"the largest batch, of {batch.num_targets} targets, does not fit into memory; "
-                "make batches smaller and raise training.accumulate as much"
-            ) from error
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return Rehearsal(batch.num_targets, time.monotonic() - began, peak_memory())
+        began = time.monotonic()
+        while not _fits(task, model, config, part):
+            release()
+            part, *others = part.halves()
+            if not others:
+                raise TrainingError(
+                    f"of the largest batch, of {batch.num_targets} targets, not even "
+                    f"{part.num_targets} fit into memory; leave out long sentences, or take "
+                    "smaller images or a smaller model"
+                )
+            began = time.monotonic()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        seconds = time.monotonic() - began
+    return Rehearsal(batch.num_targets, part.num_targets, seconds, peak_memory())
+
+
+def _fits(task: Task[BatchT], model: nn.Module, config: TrainingConfig, batch: BatchT) -> bool:
+    """Whether memory holds a forward and a backward pass; on return all of them is gone."""
+    device = next(model.parameters()).device
+    try:
+        with autocast(bf16=uses_bf16(config.precision, device), device=device):
+            sums = task.loss_sums(model, batch.to(device))
+        sums.loss.backward()
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return False
+    finally:
+        model.zero_grad(set_to_none=True)
+    return True
 
 
 def check_room(run: RunDirectory, model: nn.Module, config: TrainingConfig) -> None:
@@ -80,14 +96,6 @@ def checkpoint_size(model: nn.Module, config: TrainingConfig) -> int:
     return weights + average + others + trained * moments_per_weight(config.optimizer)
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out: on a device, in torch or in numpy."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    said = str(error)
-    return any(words in said for words in _OUT_OF_MEMORY)
-
-
 @contextmanager
 def _untouched(model: nn.Module, device: torch.device) -> Generator[None]:
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
@@ -99,7 +107,6 @@ def _untouched(model: nn.Module, device: torch.device) -> Generator[None]:
             yield
     finally:
         model.train(was_training)
-        model.zero_grad(set_to_none=True)
         with torch.no_grad():
             for name, buffer in model.named_buffers():
                 buffer.copy_(buffers[name])
