@@ -40,6 +40,16 @@ class ToyBatch:
     def num_padded(self):
         return 0
 
+    @property
+    def size(self):
+        return self.token.numel()
+
+    def halves(self):
+        if len(self.label) < 2:
+            return (self,)
+        halves = zip(self.token.tensor_split(2), self.label.tensor_split(2), strict=True)
+        return tuple(ToyBatch(token, label) for token, label in halves)
+
     def to(self, device):
         return ToyBatch(self.token.to(device), self.label.to(device))
 
@@ -74,6 +84,10 @@ class ToyTask:
     batch_size: int = 8
     accumulate: int = 1
     validated: list[int] = field(default_factory=list)
+
+    @property
+    def unit(self):
+        return "symbols"
 
     def updates(self, epoch, shard, start=0) -> Iterator[Sequence[ToyBatch]]:
         order = torch.randperm(

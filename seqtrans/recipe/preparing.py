@@ -12,7 +12,6 @@ import torch
 from torch import nn
 
 from seqtrans.data.segmentation import Segmenters
-from seqtrans.errors import TrainingError
 from seqtrans.models.images.config import build_image_model
 from seqtrans.protocols import Shard, Task
 from seqtrans.recipe.building import build_model, build_task, prepare_segmenters
@@ -24,12 +23,14 @@ from seqtrans.recipe.loading import Recipe
 from seqtrans.recipe.settings import TranslationRecipe
 from seqtrans.recipe.starting import copy_vocabulary, start_classifier_from, start_from
 from seqtrans.tasks.translation import TranslationTask
-from seqtrans.training.checks import check_room, check_used, is_out_of_memory, try_largest_batch
+from seqtrans.training.checks import check_room, check_used, try_largest_batch
+from seqtrans.training.memory import enough_memory
 from seqtrans.training.run_directory import RunDirectory
 
 talk = logging.getLogger(__name__)
 
 REHEARSED_SENTENCES = 8
+TOO_LARGE = "the model does not fit into memory; make it smaller"
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def _prepare_translation(recipe: TranslationRecipe, run: RunDirectory, shard: Sh
     corpora = load_corpora(recipe.data, segmenters, cache)
     check_vocabulary(corpora, segmenters)
     torch.manual_seed(recipe.training.seed)
-    with _large_enough_memory():
+    with enough_memory(lambda: TOO_LARGE):
         model = build_model(recipe.model, segmenters)
     device = _say_model(model)
     if recipe.origin:
@@ -81,7 +82,7 @@ def _prepare_classification(
         store_facts(run, sets.facts)
     torch.manual_seed(recipe.training.seed)
     image = sets.facts.seen(recipe.data.resize)
-    with _large_enough_memory():
+    with enough_memory(lambda: TOO_LARGE):
         model = build_image_model(recipe.model, image, len(sets.facts.classes), run.path)
     device = _say_model(model)
     if recipe.init_from:
@@ -107,6 +108,11 @@ def check(prepared: Prepared, recipe: Recipe, run: RunDirectory, processes: int 
         f"{largest.memory / 1e6:,.0f}",
     )
     check_used(largest.unused, processes)
+    if largest.fitting < largest.targets:
+        talk.warning(
+            "only %s of them fit into memory at once: what is larger will be computed in parts",
+            f"{largest.fitting:,}",
+        )
     if isinstance(recipe, TranslationRecipe) and isinstance(task, TranslationTask):
         _rehearse(task, model, recipe)
 
@@ -129,17 +135,6 @@ def removed_on_failure(run: RunDirectory) -> Generator[None]:
     except BaseException:
         shutil.rmtree(run.path, ignore_errors=True)
         raise
-
-
-@contextmanager
-def _large_enough_memory() -> Generator[None]:
-    """Within, a model that memory can't hold is told in one line."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise TrainingError("the model does not fit into memory; make it smaller") from error
 
 
 def _say_model(model: nn.Module) -> torch.device:

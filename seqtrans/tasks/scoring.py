@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -17,6 +17,7 @@ from seqtrans.decoding.beam import DecodingConfig
 from seqtrans.errors import DataError
 from seqtrans.evaluation.metrics import perplexity
 from seqtrans.shapes import Bool, Float, Int, Tensor
+from seqtrans.tasks.halving import Halving, halves_of
 from seqtrans.tasks.placement import DeviceName, place
 from seqtrans.training.precision import Precision
 
@@ -89,6 +90,7 @@ class Scorer:
         self.model = model
         self.segmenters = segmenters
         self.config = config
+        self._halving = Halving("pairs", "lower max_source_tokens")
         self.max_tokens = 8 * config.max_source_tokens
         self._ids = {piece: i for i, piece in enumerate(segmenters.target.pieces)}
 
@@ -113,7 +115,8 @@ class Scorer:
         lengths = np.array([longest[i] for i in fitting], np.int64)
         for group in plan_by_length(lengths, batch_tokens=self.config.batch_tokens):
             rows = [fitting[i] for i in group.tolist()]
-            log_probs = self._log_probs([(sources[i], targets[i]) for i in rows])
+            pairs = [(sources[i], targets[i]) for i in rows]
+            log_probs = chain.from_iterable(self._halving(pairs, self._log_probs, halves_of))
             for row, of_row in zip(rows, log_probs, strict=True):
                 scored[row] = self._scored(targets[row], of_row)
         return scored

@@ -1,6 +1,7 @@
 """Search any number of sources, in batches of similar length."""
 
 from collections.abc import Sequence
+from itertools import chain
 
 import numpy as np
 import torch
@@ -8,6 +9,7 @@ import torch
 from seqtrans.data.batch import Ids, collate_sources
 from seqtrans.data.batching import plan_by_length
 from seqtrans.protocols import Hypothesis, Searcher, Seq2SeqModel, Specials, StateT
+from seqtrans.tasks.halving import Halving, halves_of
 
 
 def search_sources(
@@ -18,6 +20,7 @@ def search_sources(
     specials: Specials,
     batch_tokens: int,
     device: torch.device,
+    halving: Halving,
     part: slice = slice(None),
 ) -> list[list[Hypothesis]]:
     """Hypotheses of every source, best first, in the order of ``sources``.
@@ -29,15 +32,20 @@ def search_sources(
         specials: Special ids of the source vocabulary.
         batch_tokens: Source positions searched at once, padding and EOS counted.
         device: Where to search.
+        halving: What to do with batches that memory can't hold.
         part: Which of the batches to search, of those made of all sources, so that N processes
             can take every Nth; the sources of others get no hypotheses.
     """
+
+    def search_rows(rows: Sequence[int]) -> list[list[Hypothesis]]:
+        source, mask = collate_sources([sources[i] for i in rows], specials)
+        return search(model, source.to(device), mask.to(device))
+
     found: list[list[Hypothesis]] = [[] for _ in sources]
     lengths = np.fromiter(map(len, sources), np.int64, count=len(sources))
     for group in plan_by_length(lengths, batch_tokens=batch_tokens)[part]:
         rows = group.tolist()
-        source, mask = collate_sources([sources[i] for i in rows], specials)
-        of_rows = search(model, source.to(device), mask.to(device))
+        of_rows = chain.from_iterable(halving(rows, search_rows, halves_of))
         for row, hypotheses in zip(rows, of_rows, strict=True):
             found[row] = hypotheses
     return found

@@ -10,6 +10,7 @@ from seqtrans.data.segmentation import Segmenters
 from seqtrans.decoding.beam import BeamSearch, DecodingConfig, build_search
 from seqtrans.errors import CheckpointError
 from seqtrans.protocols import Hypothesis, Seq2SeqModel
+from seqtrans.tasks.halving import Halving
 from seqtrans.tasks.long_input import split_long
 from seqtrans.tasks.placement import DeviceName, place
 from seqtrans.tasks.reading_ahead import fixed_windows, windows
@@ -46,9 +47,9 @@ class Translator:
     """A trained model that translates lines of text.
 
     The result for a line depends on the line alone: not on its neighbours, nor on the batch size
-    (beyond the last digits of floating point). A blank line gives an empty one. A line of more
-    than ``max_source_tokens`` tokens is translated sentence by sentence and joined by spaces;
-    the first one is warned of.
+    (beyond the last digits of floating point); a batch that memory can't hold is halved. A blank
+    line gives an empty one. A line of more than ``max_source_tokens`` tokens is translated sentence
+    by sentence and joined by spaces; the first one is warned of.
 
     Args:
         model: An ``EncoderDecoder`` or another ``Seq2SeqModel``; moved and converted in place.
@@ -76,6 +77,7 @@ class Translator:
         self.segmenters = segmenters
         self.config = config
         self.search: BeamSearch = build_search(config, segmenters.target.specials)
+        self._halving = Halving("sentences", "lower max_source_tokens, max_length or beam_size")
         self._has_warned = False
 
     def translate(self, lines: Sequence[str]) -> list[str]:
@@ -115,6 +117,7 @@ class Translator:
 
         Raises:
             CheckpointError: The model computes what is not a number.
+            SeqtransError: Memory can't hold one sentence.
         """
         distinct = list(dict.fromkeys(lines))
         parts = self._segment(distinct)
@@ -148,6 +151,7 @@ class Translator:
                 specials=self.segmenters.source.specials,
                 batch_tokens=self.config.batch_tokens,
                 device=self.device,
+                halving=self._halving,
             )
         except FloatingPointError as error:
             raise CheckpointError(

@@ -13,7 +13,7 @@ from torch import nn
 from seqtrans.errors import TrainingError
 from seqtrans.protocols import BatchT, Task
 from seqtrans.training.config import TrainingConfig
-from seqtrans.training.memory import prepare_memory
+from seqtrans.training.memory import is_out_of_memory, prepare_memory, release
 from seqtrans.training.optimizer import moments_per_weight
 from seqtrans.training.precision import autocast, uses_bf16
 from seqtrans.training.run_directory import RunDirectory, check_disk_space
@@ -23,13 +23,13 @@ from seqtrans.training.window import peak_memory
 talk = logging.getLogger(__name__)
 
 _SHOWN = 5
-_OUT_OF_MEMORY = ("not enough memory", "can't allocate memory", "Storage size calculation overflow")
 
 
 class Rehearsal(NamedTuple):
-    """What the largest batch took."""
+    """What the largest batch took, or the largest part of it that fits."""
 
-    targets: int
+    targets: int  # of the batch
+    fitting: int  # of those, how many were computed at once
     seconds: float  # forward and backward
     memory: int  # bytes at the peak; on the CPU of the whole process so far
     unused: tuple[str, ...]  # parameters that no gradient reaches, but for those that are frozen
@@ -38,31 +38,31 @@ class Rehearsal(NamedTuple):
 def try_largest_batch(task: Task[BatchT], model: nn.Module, config: TrainingConfig) -> Rehearsal:
     """One forward and backward pass on the batch that needs the most memory.
 
-    Weights, buffers and the random state are afterwards as they were; there is no gradient.
+    Where it does not fit, half of it is tried, and so on, as training will divide it. Weights,
+    buffers and the random state are afterwards as they were; there is no gradient.
 
     Raises:
-        TrainingError: It does not fit into memory.
+        TrainingError: Not even the smallest part fits into memory.
     """
     prepare_memory()  # this is the first that a run computes
     device = next(model.parameters()).device
-    batch = task.largest_batch()
-    began = time.monotonic()
+    part = batch = task.largest_batch()
     with untouched(model):
-        try:
-            with autocast(bf16=uses_bf16(config.precision, device), device=device):
-                sums = task.loss_sums(model, batch.to(device))
-            sums.loss.backward()
-            unused = tuple(_unused(model, config.freeze))
-        except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
-                raise
-            raise TrainingError(
-                f"the largest batch, of {batch.num_targets} targets, does not fit into memory; "
-                "make batches smaller and raise training.accumulate as much"
-            ) from error
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return Rehearsal(batch.num_targets, time.monotonic() - began, peak_memory(), unused)
+        began = time.monotonic()
+        while (unused := _fits(task, model, config, part)) is None:
+            release()
+            part, *others = part.halves()
+            if not others:
+                raise TrainingError(
+                    f"of the largest batch, of {batch.num_targets} targets, not even "
+                    f"{part.num_targets} fit into memory; leave out long sentences, or take "
+                    "smaller images or a smaller model"
+                )
+            began = time.monotonic()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        seconds = time.monotonic() - began
+    return Rehearsal(batch.num_targets, part.num_targets, seconds, peak_memory(), unused)
 
 
 def check_used(unused: Sequence[str], processes: int) -> None:
@@ -82,6 +82,24 @@ def check_used(unused: Sequence[str], processes: int) -> None:
             "there are not; name them in training.freeze"
         )
     talk.info("the loss does not depend on these, which won't learn: %s", shown)
+
+
+def _fits(
+    task: Task[BatchT], model: nn.Module, config: TrainingConfig, batch: BatchT
+) -> tuple[str, ...] | None:
+    """The parameters that no gradient reaches; None where memory can't hold both passes."""
+    device = next(model.parameters()).device
+    try:
+        with autocast(bf16=uses_bf16(config.precision, device), device=device):
+            sums = task.loss_sums(model, batch.to(device))
+        sums.loss.backward()
+        return tuple(_unused(model, config.freeze))
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+    finally:
+        model.zero_grad(set_to_none=True)
+    return None
 
 
 def check_room(run: RunDirectory, model: nn.Module, config: TrainingConfig) -> None:
@@ -113,14 +131,6 @@ def _unused(model: nn.Module, frozen: Sequence[str]) -> Iterator[str]:
             yield name
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out: on a device, in torch or in numpy."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    said = str(error)
-    return any(words in said for words in _OUT_OF_MEMORY)
-
-
 @contextmanager
 def untouched(model: nn.Module) -> Generator[None]:
     """Within, ``model`` is as in training; afterwards it is as it was, and has no gradient."""
@@ -133,8 +143,8 @@ def untouched(model: nn.Module) -> Generator[None]:
         with torch.random.fork_rng(devices):
             yield
     finally:
-        model.train(was_training)
         model.zero_grad(set_to_none=True)
+        model.train(was_training)
         with torch.no_grad():
             for name, buffer in model.named_buffers():
                 buffer.copy_(buffers[name])

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from seqtrans.training.memory import is_out_of_memory
+
 talk = logging.getLogger(__name__)
 # Dynamo and Inductor derive all of theirs from RuntimeError. An error that is not theirs but
 # the model's appears again where the plain model takes over, so none is hidden.
@@ -36,6 +38,8 @@ class Compiled(nn.Module):
         try:
             return self._compiled(*args, **kwargs)
         except FAILURES as error:
+            if is_out_of_memory(error):
+                raise
             _warn(error)
             self._compiled = None
             return self.plain(*args, **kwargs)

@@ -6,7 +6,8 @@ process: it saves them, and all judge by them.
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
@@ -15,9 +16,11 @@ import torch
 import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
+from seqtrans.errors import TrainingError
+from seqtrans.protocols import Shard
 from seqtrans.shapes import Tensor
 from seqtrans.training.attempts import name_attempt
-from seqtrans.training.contact import agreed
+from seqtrans.training.contact import ElsewhereError, agreed
 
 PATIENCE = timedelta(days=7)
 """How long processes wait while one of them prepares the data; training waits for less."""
@@ -63,6 +66,29 @@ class ProcessShard:
 
 
 ALONE = ProcessShard()
+
+
+@contextmanager
+def all_or_none(shard: Shard, what: str) -> Generator[None]:
+    """Within, one process writes; if it can't, that is an error in all of them.
+
+    Args:
+        shard: This process; every one must enter.
+        what: Is written: for the processes that know no more.
+
+    Raises:
+        TrainingError: That which the writing process raised, or that it raised one.
+    """
+    error = None
+    try:
+        yield
+    except TrainingError as caught:
+        error = caught
+    (failures,) = shard.sum([float(error is not None)])
+    if error:
+        raise error
+    if failures:
+        raise ElsewhereError(f"another process could not save {what}; see its message")
 
 
 def join(init_method: str = "env://") -> ProcessShard:

@@ -1,8 +1,15 @@
-"""Memory that computing on a CPU keeps for later."""
+"""Memory: what computing on a CPU keeps of it for later, and what to do where it runs out."""
 
 import ctypes
+import gc
 import os
 import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+
+import torch
+
+from seqtrans.errors import TrainingError
 
 KERNELS = 128
 """Kernels kept at a time; in fp32 some count twice, and an update needs up to about 80."""
@@ -11,6 +18,42 @@ _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # glibc's malloc.h
 _LARGE = 1 << 30
 _THRESHOLDS = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES")
 _CAPACITIES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
+_OUT_OF_MEMORY = (
+    "not enough memory",
+    "can't allocate memory",
+    "std::bad_alloc",
+    "Storage size calculation overflow",
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out: on a device, in torch or in numpy."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    said = str(error)
+    return any(words in said for words in _OUT_OF_MEMORY)
+
+
+@contextmanager
+def enough_memory(complaint: Callable[[], str]) -> Generator[None]:
+    """Within, running out of memory is an error of one line.
+
+    Raises:
+        TrainingError: Memory ran out; ``complaint`` says it.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise TrainingError(complaint()) from error
+
+
+def release() -> None:
+    """Give back what an attempt held that ran out of memory, once its error is gone."""
+    gc.collect()
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
 
 
 def prepare_memory() -> None:

@@ -33,6 +33,13 @@ class Replica(Protocol):
         """Within, a backward pass averages gradients over all processes; or not yet."""
         ...
 
+    def stand_in(self) -> bool:
+        """Take part in what the others still wait for, after memory ran out in this process.
+
+        What they and this one find is worth nothing. False: there is no way to.
+        """
+        ...
+
     def norm(self, norms: Sequence[float]) -> float:
         """Norm of the whole gradient, from those of what this process has of each parameter's."""
         ...
@@ -79,9 +86,9 @@ def replicate(model: nn.Module, config: TrainingConfig, shard: ProcessShard) -> 
     parallel = nn.parallel.DistributedDataParallel(
         model, process_group=shard.group, gradient_as_bucket_view=True
     )
-    if config.processes.communication == "bf16":
-        parallel.register_comm_hook(shard.group, _rounded)
-    return Replicated(parallel, _compiled(parallel, config), shard)
+    exchange = Exchange(shard.group, rounds=config.processes.communication == "bf16")
+    parallel.register_comm_hook(exchange, Exchange.average)
+    return Replicated(parallel, _compiled(parallel, config), shard, exchange)
 
 
 @dataclass(frozen=True)
@@ -95,6 +102,10 @@ class Alone:
         """See ``Replica.sharing``."""
         del only_if
         yield
+
+    def stand_in(self) -> bool:
+        """See ``Replica.stand_in``: nobody waits."""
+        return True
 
     def norm(self, norms: Sequence[float]) -> float:
         """See ``Replica.norm``."""
@@ -118,12 +129,19 @@ class Replicated:
     parallel: nn.parallel.DistributedDataParallel
     module: nn.Module
     shard: ProcessShard
+    exchange: "Exchange"
 
     @contextmanager
     def sharing(self, *, only_if: bool) -> Generator[None]:
         """See ``Replica.sharing``."""
+        self.exchange.begin()
         with nullcontext() if only_if else self.parallel.no_sync():
             yield
+
+    def stand_in(self) -> bool:
+        """See ``Replica.stand_in``; afterwards ``parallel`` is of no more use, in any process."""
+        self.exchange.finish(self.parallel.reducer)
+        return True
 
     def norm(self, norms: Sequence[float]) -> float:
         """See ``Replica.norm``; all processes have the same gradient."""
@@ -150,6 +168,10 @@ class Sharded:
         self.parallel.set_requires_gradient_sync(only_if)
         yield
 
+    def stand_in(self) -> bool:
+        """See ``Replica.stand_in``: the others wait for weights, layer by layer; there is none."""
+        return False
+
     def norm(self, norms: Sequence[float]) -> float:
         """See ``Replica.norm``; infinite or no number where it is so in any process."""
         return math.sqrt(self.shard.sum([math.hypot(*norms) ** 2])[0])
@@ -172,17 +194,49 @@ class Sharded:
                 part.set_reshard_after_forward(part is not self.parallel, recurse=False)
 
 
-def _rounded(group: Any, bucket: GradBucket) -> torch.futures.Future[Tensor]:
-    """Average gradients of DDP in bf16; PyTorch's own such function refuses gloo."""
-    group = dist.group.WORLD if group is None else group
-    exact = bucket.buffer()
-    sent = exact.to(torch.bfloat16).div_(group.size())
+class Exchange:
+    """Averages the gradients of DDP, bucket by bucket while the backward pass goes on.
 
-    def receive(done: torch.futures.Future[list[Tensor]]) -> Tensor:
-        return exact.copy_(done.value()[0])
+    It knows how far that has come, so that a process whose backward pass has failed can give zeros
+    for the rest: DDP's own way of averaging would leave the others waiting.
 
-    work: Any = dist.all_reduce(sent, group=group, async_op=True)
-    return work.get_future().then(receive)
+    Args:
+        group: Of the processes.
+        rounds: Whether gradients travel in bf16; PyTorch's own hook for that refuses gloo.
+    """
+
+    def __init__(self, group: Any, *, rounds: bool) -> None:
+        self._group: Any = dist.group.WORLD if group is None else group
+        self._rounds = rounds
+        self._begun: list[torch.futures.Future[Tensor]] = []
+
+    def begin(self) -> None:
+        """A backward pass is to come."""
+        self._begun = []
+
+    def average(self, bucket: GradBucket) -> torch.futures.Future[Tensor]:
+        """Begin to average a bucket; DDP asks for one after the other."""
+        exact = bucket.buffer()
+        sent = exact.to(torch.bfloat16) if self._rounds else exact
+        sent.div_(self._group.size())
+
+        def receive(done: torch.futures.Future[list[Tensor]]) -> Tensor:
+            return exact.copy_(done.value()[0]) if self._rounds else done.value()[0]
+
+        work: Any = dist.all_reduce(sent, group=self._group, async_op=True)
+        self._begun.append(work.get_future().then(receive))
+        return self._begun[-1]
+
+    def finish(self, reducer: Any) -> None:
+        """Average the buckets that are left as if they were zero, and wait for all.
+
+        As DDP's ``join`` does for a process that has no more data.
+        """
+        for bucket in reducer._get_zeros_like_grad_buckets()[len(self._begun) :]:
+            self.average(bucket)
+        for future in self._begun:
+            future.wait()
+        self.begin()
 
 
 def _compiled(model: nn.Module, config: TrainingConfig) -> nn.Module:

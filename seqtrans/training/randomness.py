@@ -4,11 +4,12 @@ import numpy as np
 import torch
 
 _MASK = (1 << 64) - 1
-_MOST_MICRO_BATCHES = 1 << 20  # of one step; there is room for 2 ** 44 steps
+_MOST_MICRO_BATCHES = 1 << 20  # of one step
+_MOST_STEPS = 1 << 32  # there is room for 2 ** 12 parts of a micro-batch
 
 
 class MicroBatchSeeds:
-    """A seed for every micro-batch, a pure function of the run's seed, the step and its number.
+    """A seed for every part of a micro-batch, a pure function of the run's seed and its place.
 
     So what is drawn does not depend on which process draws it. They are the splitmix64 sequence
     (Steele and others 2014, "Fast splittable pseudorandom number generators", figure 17) from a
@@ -21,10 +22,13 @@ class MicroBatchSeeds:
     def __init__(self, seed: int) -> None:
         self._start = int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0])
 
-    def __getitem__(self, place: tuple[int, int]) -> int:
-        """The seed, 64 bits, by step and by the micro-batch's number in it, both from 0."""
-        step, number = place
-        index = step * _MOST_MICRO_BATCHES + number
+    def __getitem__(self, place: tuple[int, int, int]) -> int:
+        """The seed, 64 bits, by step, the micro-batch's number in it, and part; all from 0.
+
+        A micro-batch that is not divided is its own part 0.
+        """
+        step, number, part = place
+        index = (part * _MOST_STEPS + step) * _MOST_MICRO_BATCHES + number
         state = (self._start + (index + 1) * 0x9E3779B97F4A7C15) & _MASK
         state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
         state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & _MASK

@@ -7,6 +7,7 @@
     vocabulary/      what turns text into ids and back
     metrics.jsonl    numbers by step
     log.txt          what the console said
+    sizes.yaml       what did not fit into memory, and from which step on it is divided; or none
     lock             host and process that train it now
     job              id of the torchrun that trains it, which may go on with it by itself
     checkpoints/     <step>/ and averaged/, and the text files `best` and `last` that name one
@@ -59,6 +60,11 @@ class RunDirectory:
     def log(self) -> Path:
         """What the console said."""
         return self.path / "log.txt"
+
+    @property
+    def sizes(self) -> Path:
+        """There once memory ran out."""
+        return self.path / "sizes.yaml"
 
     @property
     def lock(self) -> Path:
@@ -202,6 +208,7 @@ def prepare_to_resume(run: RunDirectory) -> tuple[int, dict[str, Any]] | None:
         raise TrainingError(f"run directory {run.path} can't be written: permission denied")
     for leftover in run.checkpoints.glob(f".*{checkpoint.PARTIAL}"):
         shutil.rmtree(leftover, ignore_errors=True)
+    aside(run.sizes).unlink(missing_ok=True)
     found = newest_good(run)
     try:
         cut_metrics(run, found[0] if found else 0)

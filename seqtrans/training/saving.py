@@ -10,13 +10,13 @@ from typing import TypeVar
 from torch import nn
 from torch.optim import Optimizer
 
-from seqtrans.errors import CheckpointError, TrainingError
+from seqtrans.errors import CheckpointError
 from seqtrans.protocols import Shard
 from seqtrans.shapes import Tensor
 from seqtrans.training import checkpoint
 from seqtrans.training.averaging import average
 from seqtrans.training.config import TrainingConfig
-from seqtrans.training.contact import ElsewhereError
+from seqtrans.training.distributed import all_or_none
 from seqtrans.training.moments import named_moments, restore_moments
 from seqtrans.training.moving_average import MovingAverage
 from seqtrans.training.parts import gathered
@@ -55,19 +55,15 @@ class Saving:
         Raises:
             TrainingError: It can't be written; on every rank.
         """
-        store, error = self.store, None
+        store = self.store
         is_new = self._saved_step != state.step
         tensors = self.tensors() if is_new else {}
-        if store and self.shard.rank == 0:
-            try:
-                if is_new:
-                    store.save(state, metrics, tensors, self._others())
-                elif metrics:
-                    store.add_metrics(state, metrics)
-            except TrainingError as caught:
-                error = caught
+        with all_or_none(self.shard, "a checkpoint"):
+            if store and self.shard.rank == 0 and is_new:
+                store.save(state, metrics, tensors, self._others())
+            elif store and self.shard.rank == 0 and metrics:
+                store.add_metrics(state, metrics)
         self._saved_step = state.step
-        self._agree(error)
 
     def resume(self) -> TrainState | None:
         """Restore the newest good checkpoint; None where nothing was saved yet.
@@ -137,14 +133,9 @@ class Saving:
         Raises:
             TrainingError: It can't be written; on every rank.
         """
-        error = None
-        if self.store and self.shard.rank == 0:
-            try:
-                others = other_formats(self.model)
-                self.store.save_averaged(steps, metrics, weights, others)
-            except TrainingError as caught:
-                error = caught
-        self._agree(error)
+        with all_or_none(self.shard, "a checkpoint"):
+            if self.store and self.shard.rank == 0:
+                self.store.save_averaged(steps, metrics, weights, other_formats(self.model))
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """Everything that training goes on from: by file, whole tensors by name.
@@ -169,13 +160,6 @@ class Saving:
                 write(path)
 
         return {n: partial(with_averages, w) for n, w in other_formats(self.model).items()}
-
-    def _agree(self, error: TrainingError | None) -> None:
-        (failures,) = self.shard.sum([float(error is not None)])
-        if error:
-            raise error
-        if failures:
-            raise ElsewhereError("the first process could not save a checkpoint; see its message")
 
     def _told(self, value: T) -> T:
         """What the first process says: of a shared folder, hosts may see what is new later."""

@@ -124,6 +124,30 @@ def test_loss_sums_add_up(task):
         assert not value.requires_grad
 
 
+def test_halves_have_all_that_a_batch_has(task):
+    """As far down as it goes."""
+    batch = next(task.updates(0, ALONE))[0]
+    waiting, smallest, depth = [batch], [], 0
+    while waiting:
+        part = waiting.pop(0)
+        halves = part.halves()
+        if len(halves) == 1:
+            smallest.append(part)
+            continue
+        assert len(halves) == 2
+        depth += 1
+        assert all(half.size <= part.size * 2 / 3 for half in halves)
+        for name in ("size", "num_targets", "num_padded"):
+            assert sum(getattr(half, name) for half in halves) == getattr(part, name)
+        whole = tensors(part)
+        for name, tensor in whole.items():
+            assert torch.equal(torch.cat([getattr(half, name) for half in halves]), tensor), name
+        waiting += halves
+    assert depth > 2
+    least = 2 if isinstance(task, ClassificationTask) else 1
+    assert all(len(next(iter(tensors(b).values()))) in (least, 2 * least - 1) for b in smallest)
+
+
 class Summing(Rank):
     """Notes what its process adds to the sums, and adds the others' as told."""
 

@@ -64,14 +64,14 @@ def test_numbers_are_read_in_order():
 
 
 def test_no_two_micro_batches_share_a_seed():
-    places = [(step, number) for step in range(2500) for number in (0, 1, 7, 999)]
+    places = [(s, n, part) for s in range(1250) for n in (0, 1, 7, 999) for part in (0, 3)]
     runs = [[MicroBatchSeeds(seed)[place] for place in places] for seed in (1, 2)]
     seeds = [seed for run in runs for seed in run]
     assert len(set(seeds)) == len(seeds)
     # torch's generator on the processor looks at the lower half only
     assert len({seed & 0xFFFFFFFF for seed in runs[0]}) >= len(places) - 1
     assert all(0 <= seed < 1 << 64 for seed in seeds)
-    assert MicroBatchSeeds(1)[7, 1] == MicroBatchSeeds(1)[7, 1] != MicroBatchSeeds(1)[8, 1]
+    assert MicroBatchSeeds(1)[7, 1, 0] == MicroBatchSeeds(1)[7, 1, 0] != MicroBatchSeeds(1)[8, 1, 0]
 
 
 def test_what_is_drawn_follows_the_seed_as_after_manual_seed():

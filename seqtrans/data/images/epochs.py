@@ -46,6 +46,26 @@ class ImageBatch:
         """See ``Batch.num_padded``."""
         return 0
 
+    @property
+    def size(self) -> int:
+        """See ``Batch.size``."""
+        return len(self.labels)
+
+    def halves(self) -> "tuple[ImageBatch, ...]":
+        """See ``Batch.halves``; none has one image, of which batch normalisation learns nothing."""
+        middle = len(self.labels) // 2
+        if middle < 2:
+            return (self,)
+        return self._images(slice(middle)), self._images(slice(middle, None))
+
+    def _images(self, part: slice) -> "ImageBatch":
+        return ImageBatch(
+            images=self.images[part],
+            labels=self.labels[part],
+            partners=None if self.partners is None else self.partners[part],
+            weights=None if self.weights is None else self.weights[part],
+        )
+
     def to(self, device: torch.device) -> "ImageBatch":
         """Copy every tensor to ``device``, without waiting for a GPU's queued work."""
         if self.images.device == device:
