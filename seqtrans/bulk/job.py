@@ -91,9 +91,17 @@ class Job:
                 file.write(text)
         (self.folder / "joined" / str(source)).touch()
         sync_folder(self.folder / "joined")  # before what it was made of goes
-        for shard in shards:
-            self._part(shard.number).unlink(missing_ok=True)
-            _shard_file(self.folder, shard.number).unlink(missing_ok=True)
+        self._forget(shards)
+
+    def clean(self) -> None:
+        """Remove what killed processes have left, which nothing needs."""
+        for left in (self.folder / "parts").glob(".*"):  # half written
+            left.unlink(missing_ok=True)
+        shutil.rmtree(self.folder / "begun", ignore_errors=True)  # the engine of Ray counts there
+        unjoined = set(self.unjoined())
+        left = _names_in(self.folder / "shards") | _names_in(self.folder / "parts")
+        shards = (shard for shard in self.shards() if shard.source not in unjoined)
+        self._forget([shard for shard in shards if _name(shard.number) in left])
 
     def unjoined(self) -> list[int]:
         """Sources whose output is not in place yet."""
@@ -104,6 +112,11 @@ class Job:
         """A shard in the user's terms."""
         path = self.work.sources[shard.source].path
         return f"lines {shard.first:,} to {shard.first + shard.lines - 1:,} of {path}"
+
+    def _forget(self, shards: Iterable[Shard]) -> None:
+        for shard in shards:
+            self._part(shard.number).unlink(missing_ok=True)
+            _shard_file(self.folder, shard.number).unlink(missing_ok=True)
 
     def _part(self, number: int) -> Path:
         return self.folder / "parts" / _name(number)
@@ -188,8 +201,7 @@ def _continued(output: Path, work: Work) -> Job:
         if not (output / work.names[source]).exists():
             gone = output / work.names[source]
             raise DataError(f"{gone} was whole and is gone: put it back, or {begin_again}")
-    for left in (job.folder / "parts").glob(".*"):  # of workers that were killed as they wrote
-        left.unlink(missing_ok=True)
+    job.clean()
     return job
 
 

@@ -1,9 +1,13 @@
 """The engine for many machines: Ray Data, on a folder that all of them share."""
 
 import importlib
+import logging
 import os
+import shutil
 import signal
 from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,21 +25,35 @@ class ShardActor:
     """A process of Ray's that has shards translated by one of its own.
 
     So a shard that kills whatever translates it is found out and named by the same rule as
-    without Ray, and the others of its block are done; Ray starts the actor itself again where a
-    machine is lost.
+    without Ray. Ray starts the actor again where a machine is lost, however often; as Ray itself
+    ends actors where memory is short, what was begun too often is given up, too.
     """
 
     def __init__(self, folder: str, device: DeviceName, threads: int) -> None:
+        self._begun = begun_in(folder)
         self._worker = WorkerProcess(folder, device, threads)
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """Translate the shards ``batch["shard"]``; how they went is in ``error`` and ``death``."""
-        done = [self._worker.translate(int(number)) for number in batch["shard"]]
+        done = [self._translate(int(number)) for number in batch["shard"]]
         return {
             "shard": batch["shard"],
             "error": np.array([shard.error for shard in done]),
             "death": np.array([shard.death for shard in done]),
         }
+
+    def _translate(self, number: int) -> Done:
+        mark = self._begun / str(number)
+        try:
+            with mark.open("ab") as file:
+                file.write(b".")
+            if mark.stat().st_size > TRIES:
+                return Done(number, death=f"with Ray's own, {TRIES} times; short of memory?")
+            done = self._worker.translate(number)
+            mark.unlink(missing_ok=True)
+        except OSError as error:
+            return Done(number, error=f"{error.filename or mark}: {error.strerror or error}")
+        return done
 
 
 def translate_on_ray(
@@ -69,47 +87,38 @@ def translate_on_ray(
             raise SeqtransError(f"no machine of the Ray cluster has {lacks}")
         room = ray.cluster_resources()
         workers = workers or int(room["GPU"] if on_gpu else room["CPU"] // threads)
-        left = {shard.number for shard in shards}
-        # A block is lost with a machine that dies again and again. Then its shards go one by one.
-        for blocks in (_BLOCKS_A_WORKER * workers, len(left)):
-            context = (folder, device, threads)
-            for done in _pass(ray, sorted(left), blocks, workers, context, int(on_gpu)):
-                left.discard(done.number)
-                yield done
+        shutil.rmtree(begun_in(folder), ignore_errors=True)
+        begun_in(folder).mkdir()
+        arguments = (folder, device, threads)
+        yield from _translated(ray, shards, workers, arguments, int(on_gpu))
+        shutil.rmtree(begun_in(folder), ignore_errors=True)
     except ray.exceptions.RayError as error:
         raise SeqtransError(f"Ray: {_first_line(error)}; the same command goes on") from error
     finally:
         ray.shutdown()
 
 
-def _pass(
-    ray: Any,
-    numbers: Sequence[int],
-    blocks: int,
-    workers: int,
-    arguments: tuple[str, str, int],
-    gpus: int,
+def begun_in(folder: str) -> Path:
+    """Where a file for every shard grows by a byte whenever it is begun."""
+    return Path(folder) / "begun"
+
+
+def _translated(
+    ray: Any, shards: Sequence[Shard], workers: int, arguments: tuple[str, str, int], gpus: int
 ) -> Generator[Done]:
-    """What becomes of shards; of those in blocks that Ray gives up, nothing comes."""
-    if not numbers:
-        return
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.max_errored_blocks = -1
-    blocks = min(blocks, len(numbers))
-    translated = ray.data.from_items(
-        [{"shard": number} for number in numbers], override_num_blocks=blocks
-    ).map_batches(
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    blocks = min(_BLOCKS_A_WORKER * workers, len(shards))
+    numbers = [{"shard": shard.number} for shard in shards]
+    # Ray Data starts lost actors again, and their tasks, without limit.
+    done = ray.data.from_items(numbers, override_num_blocks=blocks).map_batches(
         ShardActor,
         fn_constructor_args=arguments,
         batch_size=1,
         compute=ray.data.ActorPoolStrategy(size=min(workers, blocks)),
         num_cpus=arguments[-1],
         num_gpus=gpus,
-        max_restarts=-1,
-        max_task_retries=TRIES - 1,
     )
-    for row in translated.iter_rows():
+    for row in done.iter_rows():
         yield Done(int(row["shard"]), str(row["error"]), str(row["death"]))
 
 
@@ -120,6 +129,8 @@ def _most_of_a_machine(ray: Any, resource: str) -> float:
 def _connect() -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else it speaks to the terminal
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else Ray 2.51 warns of it
     try:
         ray = importlib.import_module("ray")
         importlib.import_module("ray.data")
@@ -127,16 +138,33 @@ def _connect() -> Any:
         raise SeqtransError(
             "--engine ray needs Ray: pip install 'seqtrans[cluster]', or leave --engine away"
         ) from error
+    for handler in logging.getLogger("ray.data").handlers:
+        if isinstance(handler, logging.StreamHandler):  # not the one to Ray's own files
+            handler.setLevel(logging.ERROR)
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
     try:
-        ray.init(logging_level="ERROR", log_to_driver=False)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+        with _silent():
+            ray.init(logging_level="ERROR", log_to_driver=False, include_dashboard=False)
+    except Exception as error:  # as Ray raises where it takes too long to start
         address = os.environ.get("RAY_ADDRESS", "this machine")
         raise SeqtransError(f"Ray does not answer on {address}: {_first_line(error)}") from error
     finally:
         for number, handler in handlers.items():  # Ray replaces that of SIGTERM
             signal.signal(number, handler)
     return ray
+
+
+@contextmanager
+def _silent() -> Generator[None]:
+    """Nothing goes to the standard error: there Ray's core says at which level it will log."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _first_line(error: Exception) -> str:

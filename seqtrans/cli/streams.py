@@ -40,13 +40,18 @@ def open_output(path: Path | None) -> Generator[BinaryIO]:
     """A file that appears whole at the end or not at all; the standard output if it is None.
 
     Raises:
-        DataError: The file can't be written.
+        DataError: The file can't be written, or its name says that it is compressed.
     """
+    from seqtrans.data.reading import COMPRESSED
     from seqtrans.files import open_aside
 
     if path is None:
         yield sys.stdout.buffer
         return
+    if path.suffix in COMPRESSED:
+        raise DataError(
+            f"{path}: output is not compressed: leave {path.suffix} away, or -o and use a pipe"
+        )
     try:
         if path.exists() and not path.is_file():  # a device or a named pipe
             with path.open("wb") as file:

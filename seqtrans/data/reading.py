@@ -17,6 +17,8 @@ import zstandard
 
 from seqtrans.errors import DataError
 
+COMPRESSED = (".gz", ".xz", ".zst")
+"""Endings of names of files that are unpacked."""
 _BLOCK = 1 << 18  # bytes of text handled at once
 _LONGEST = 1 << 24  # bytes of a line; more is no text, or unpacks to more than memory holds
 _PACKED_BLOCK = 1 << 11  # compressed bytes; small, because zstd can blow them up 30,000 times

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -77,11 +78,25 @@ def children(pid):
     return [int(n) for of_thread in lists for n in of_thread.read_text().split()]
 
 
+def translating(folder):
+    """Processes that translate for a job, whatever started them."""
+    mark = str(folder / FOLDER).encode()
+    return [pid for pid, name in commands().items() if b"bulk.worker" in name and mark in name]
+
+
 def ray_workers():
-    """Processes of Ray that translate; they give themselves a name."""
-    paths = [path for path in Path("/proc").iterdir() if path.name.isdigit()]
-    names = {path.name: (path / "cmdline").read_bytes() for path in paths if path.exists()}
-    return [int(pid) for pid, name in names.items() if b"ShardActor" in name]
+    """Processes of Ray that have shards translated; they give themselves a name."""
+    return [pid for pid, name in commands().items() if b"ShardActor" in name]
+
+
+def commands():
+    """Command lines of all processes."""
+    found = {}
+    for path in Path("/proc").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError, NotADirectoryError):
+            if path.name.isdigit():
+                found[int(path.name)] = (path / "cmdline").read_bytes()
+    return found
 
 
 def test_lines_out_are_lines_in_as_from_a_stream(home, files):
@@ -114,6 +129,21 @@ def test_json_lines_of_several_workers(home, files):
     assert found == (home / "one" / "odd.txt").read_text()
 
 
+def test_scores_are_those_of_a_plain_translation_to_the_last_digit(home, files, monkeypatch):
+    """Batches decide on last digits, and here no shard has the batches of the whole file."""
+    monkeypatch.setattr(sys.modules["seqtrans.cli.translate"], "SHARD_LINES", 7)
+    plain = ("translate", "run", "many.txt", "--format", "jsonl", "--batch-tokens", 60)
+    code, said = run(home, *plain, "-o", "plain.jsonl")
+    assert code == 0, said
+    code, said = run(home, *plain, "-o", "exact", "--workers", 2)
+    assert code == 0, said
+    found = (home / "exact" / "many.txt.jsonl").read_bytes()
+    assert found == (home / "plain.jsonl").read_bytes()
+    (home / "first.txt").write_text("".join(f"{line}\n" for line in LINES[:7]))
+    assert run(home, *plain[:2], "first.txt", *plain[3:], "-o", "first.jsonl")[0] == 0
+    assert found.startswith((home / "first.jsonl").read_bytes())
+
+
 def test_the_same_command_again_does_nothing(home, files):
     before = (home / "one" / "many.txt").stat()
     code, said = run(home, "translate", "run", *files, "-o", "one", "--shard-lines", 4)
@@ -135,8 +165,11 @@ def test_workers_and_drivers_that_are_killed_cost_no_finished_shard(home, files)
     wait_for(lambda: not any(Path(f"/proc/{worker}/exe").exists() for worker in workers))
     done = {part: part.stat().st_mtime_ns for part in parts(home / "killed")}
     assert done
+    half_written = home / "killed" / FOLDER / "parts" / ".000000012.0.partial"
+    half_written.write_text("by a worker that is dead")
     driver = start(home, *arguments)
     wait_for(lambda: len(parts(home / "killed")) > len(done) or driver.poll() is not None)
+    assert not half_written.exists()
     assert all(part.stat().st_mtime_ns == at for part, at in done.items() if part.exists())
     output, said = driver.communicate(timeout=90)
     assert driver.returncode == 0, said
@@ -225,22 +258,48 @@ def test_a_part_that_was_altered_is_not_joined(home, files):
     wait_for(lambda: parts(home / "altered") or driver.poll() is not None)
     driver.kill()
     driver.communicate()
-    min(parts(home / "altered")).write_text("one\ntwo\n")
+    altered = min(parts(home / "altered"))
+    altered.write_text("one\ntwo\n")
     code, said = run(home, "translate", "run", *arguments)
     assert code == 2
-    assert "was altered: it has not 1 lines" in said
+    assert "was altered: it has not 1 lines; delete it and start the same command again" in said
     assert not (home / "altered" / "many.txt").exists()
+    altered.unlink()
+    assert run(home, "translate", "run", *arguments)[0] == 0
+    assert (home / "altered/many.txt").read_text().count("\n") == len(LINES)
 
 
-def test_ray_gives_the_same_bytes_though_a_worker_is_killed(home, files):
-    pytest.importorskip("ray")
-    arguments = (*files, "-o", "ray", "--engine", "ray", "--workers", 2, "--shard-lines", 4)
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the processes in /proc")
+def test_ray_gives_the_same_bytes_though_workers_and_the_driver_are_killed(home, files):
+    arguments = (*files, "-o", "ray", "--engine", "ray", "--workers", 2, "--shard-lines", 2)
     driver = start(home, *arguments)
     wait_for(lambda: parts(home / "ray") or driver.poll() is not None)
     os.kill(ray_workers()[0], signal.SIGKILL)
-    said = driver.communicate(timeout=120)[1]
+    os.kill(translating(home / "ray")[-1], signal.SIGKILL)
+    seen = len(parts(home / "ray"))
+    wait_for(lambda: len(parts(home / "ray")) > seen or driver.poll() is not None)
+    driver.kill()
+    said = driver.communicate()[1]
+    assert driver.returncode == -signal.SIGKILL, said
+    wait_for(lambda: not translating(home / "ray") and not ray_workers())
+    done = {part: part.stat().st_mtime_ns for part in parts(home / "ray")}
+    driver = start(home, *arguments)
+    wait_for(lambda: len(parts(home / "ray")) > len(done) or driver.poll() is not None)
+    assert all(part.stat().st_mtime_ns == at for part, at in done.items() if part.exists())
+    said = driver.communicate(timeout=240)[1]
     assert driver.returncode == 0, said
+    assert [line for line in said.splitlines() if " lines" not in line] == []  # Ray says nothing
+    assert "lines are done from before" in said
     assert complete(home, "ray")
+
+
+def test_what_the_cluster_lacks_is_named(home, files):
+    ray = ("translate", "run", "many.txt", "-o", "lacking", "--engine", "ray")
+    code, said = run(home, *ray, "--threads", 10_000)
+    assert code == 2
+    assert said.splitlines() == [
+        "seqtrans: no machine of the Ray cluster has 10000 cores (--threads)"
+    ]
 
 
 def test_without_ray_the_extra_is_named(home, files, monkeypatch):

@@ -197,6 +197,11 @@ def test_output_appears_whole_or_not_at_all(home):
             ["translate", "run", "input", "-o", "no/where"],
             "no/where: can't be written: No such file",
         ),
+        (
+            ["translate", "run", "input", "-o", "out.gz"],
+            "out.gz: output is not compressed: leave .gz away, or -o and use a pipe",
+        ),
+        (["score", "run", "input", "input", "-o", "out.zst"], "out.zst: output is not compressed"),
         (["score", "run", "input", "train.tgt"], "input has 7 lines but train.tgt has 20"),
         (["score", "run", "train.src", "train.tgt", "--tokens"], "train.tgt:1: is no JSON object"),
     ],

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 from seqtrans.data.segmentation import Segmenters
@@ -20,7 +22,7 @@ from seqtrans.models.transformer import TransformerDecoderConfig, TransformerEnc
 from seqtrans.tasks import reading_ahead
 from seqtrans.tasks.long_input import split_long
 from seqtrans.tasks.placement import place
-from seqtrans.tasks.reading_ahead import windows
+from seqtrans.tasks.reading_ahead import fixed_windows, windows
 from seqtrans.tasks.scoring import Scorer, Summary
 from seqtrans.tasks.translator import Translator
 
@@ -292,6 +294,30 @@ def test_empty_lines_do_not_pile_up_without_end(monkeypatch):
     monkeypatch.setattr(reading_ahead, "_MAX_LINES", 10)
     assert max(map(len, windows([""] * 95, 1000))) == 10
     assert list(windows([], 1000)) == []
+
+
+SHORT_LINES = st.lists(st.text("ab", max_size=9), max_size=30)
+
+
+@given(SHORT_LINES, st.integers(1, 20), st.integers(1, 10))
+def test_windows_of_a_file_are_those_of_its_blocks(lines, characters, block):
+    found = list(fixed_windows(lines, characters, block))
+    assert list(itertools.chain(*found)) == lines
+    assert all(len(window) == 1 or sum(map(len, window)) <= characters for window in found)
+    blocks = [lines[n : n + block] for n in range(0, len(lines), block)]
+    assert found == [w for alone in blocks for w in fixed_windows(alone, characters, 99)]
+    assert len(found) <= sum(1 + sum(map(len, alone)) * 2 // characters for alone in blocks)
+
+
+def test_a_window_of_a_file_comes_before_the_error_behind_it():
+    def failing():
+        yield from "abc"
+        raise DataError("line 4")
+
+    found = fixed_windows(failing(), 2, 99)
+    assert [next(found), next(found)] == [["a", "b"], ["c"]]
+    with pytest.raises(DataError, match="line 4"):
+        next(found)
 
 
 # Scoring

@@ -1,0 +1,173 @@
+"""The driver of a bulk job may die or be refused at any call that touches files.
+
+Nothing is translated here: the stand-in says a line backwards, and what is tested is all around.
+"""
+
+import errno
+import os
+import shutil
+import signal
+from contextlib import nullcontext
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import pytest
+from faults import Points, counted, die, refuse
+from test_kill_points import USER_ERROR, exit_code
+from toy import processes
+
+from seqtrans.bulk import Means, describe, job, on_ray, running, translate_files
+from seqtrans.bulk.process import TRIES, Done
+from seqtrans.errors import DataError, SeqtransError
+
+TEXTS = {"a": "ab\ncd\nef\ngh\nij\n", "b": "", "c": "xy"}
+EXPECTED = {"a": b"ba\ndc\nfe\nhg\nji\n", "b": b"", "c": b"yx\n"}
+AT_LEAST = 150
+
+
+def work(folder, names=tuple(TEXTS)):
+    checkpoint = folder / "checkpoint"
+    checkpoint.mkdir(exist_ok=True)
+    (checkpoint / "state.yaml").write_text("step: 1\n")
+    return describe(
+        run=folder,
+        checkpoint=checkpoint,
+        decoding={},
+        precision="fp32",
+        output_format="text",
+        shard_lines=2,
+        sources=[folder / name for name in names],
+    )
+
+
+def texts(folder):
+    folder.mkdir()
+    for name, text in TEXTS.items():
+        (folder / name).write_text(text)
+    return folder
+
+
+def backwards(job, shards, _means):
+    """Translates in this process, and insists that nothing is asked for twice."""
+    for shard in shards:
+        assert not job.is_done(shard.number)
+        job.finish(shard.number, [line[::-1] for line in job.text(shard.number)])
+        yield Done(shard.number)
+
+
+def translate(folder, points=None):
+    asked, patched = work(folder), mock.patch.object(running, "_run", backwards)
+    with counted(points) if points else nullcontext(), patched:
+        done = list(translate_files(asked, folder / "out", Means()))
+    assert done[-1].done == done[-1].total == 6
+
+
+def problem(folder, said):
+    """What is wrong with a job that was taken up again."""
+    if code := exit_code(lambda: translate(folder), said):
+        return f"going on ended with {code}: {said.read_text()}"
+    out = folder / "out"
+    found = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
+    if found != EXPECTED:
+        return f"made {found}"
+    left = [p.name for p in (out / job.FOLDER).rglob("*") if p.is_file() and "lock." not in p.name]
+    return "" if sorted(left) == ["0", "1", "2", "plan.json"] else f"left {left}"
+
+
+def everywhere(folder: Path, reasons: list[str], report: Path) -> None:
+    points = Points(0, die)
+    translate(texts(folder / "straight"), points)
+    problems, tried = [], 0
+    for reason in reasons:
+        deed = die if reason == "killed" else refuse(getattr(errno, reason))
+        for at in range(1, points.count + 1, len(reasons)):
+            home, said = texts(folder / f"{reason}{at}"), folder / "said"
+            code = exit_code(lambda h=home, n=at, d=deed: translate(h, Points(n, d)), said)
+            wrong = problem(home, said)
+            if code not in ({-signal.SIGKILL} if reason == "killed" else {0, USER_ERROR}):
+                wrong = f"ended with {code}: {said.read_text()}"
+            problems += [f"{reason} {at}: {wrong}"] if wrong else []
+            tried += 1
+            shutil.rmtree(home)
+    report.write_text("\n".join([str(tried), *problems]))
+
+
+@pytest.mark.parametrize("reasons", [["killed"], ["ENOSPC", "EACCES", "EIO"]], ids=" ".join)
+def test_a_driver_that_dies_or_is_refused_anywhere_goes_on(tmp_path, reasons):
+    report = tmp_path / "report"
+    process = processes.Process(target=everywhere, args=(tmp_path, reasons, report))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    tried, *problems = report.read_text().splitlines()
+    assert not problems, "\n".join(problems)
+    assert int(tried) >= AT_LEAST
+
+
+def test_a_source_that_grows_while_it_is_cut_is_refused(tmp_path, monkeypatch):
+    folder = texts(tmp_path / "home")
+
+    def growing(path):
+        yield from TEXTS[path.name].splitlines()
+        with path.open("a") as file:
+            file.write("more\n")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(job, "open_lines", growing)
+        with pytest.raises(DataError, match="a changes while it is read: wait until it is whole"):
+            translate(folder)
+    (folder / "a").write_text(TEXTS["a"])
+    assert problem(folder, tmp_path / "said") == ""
+
+
+def test_a_file_that_was_made_and_is_gone_is_not_called_done(tmp_path):
+    folder = texts(tmp_path / "home")
+    translate(folder)
+    (folder / "out" / "a").unlink()
+    with pytest.raises(DataError, match="a was whole and is gone: put it back, or take another"):
+        translate(folder)
+
+
+def test_where_every_shard_kills_not_all_are_tried(tmp_path, monkeypatch):
+    folder = texts(tmp_path / "home")
+    (folder / "a").write_text("a\n" * 1000)
+    asked = []
+
+    def deadly(_job, shards, _means):
+        for shard in shards:
+            asked.append(shard.number)
+            yield Done(shard.number, death="SIGKILL" if shard.number > 3 else "")
+
+    monkeypatch.setattr(running, "_run", deadly)
+    with pytest.raises(SeqtransError) as error:
+        list(translate_files(work(folder, ["a"]), folder / "out", Means()))
+    assert len(asked) == 4 + 10
+    told = str(error.value).splitlines()
+    assert told[0] == (
+        f"lines 9 to 10 of {folder / 'a'}: not translated, the process that tried died (SIGKILL)"
+    )
+    assert told[5] == "and 495 more"
+
+
+def test_an_output_that_can_not_be_written_is_one_line(tmp_path):
+    folder = texts(tmp_path / "home")
+    (folder / "out").write_text("no folder")
+    with pytest.raises(DataError, match=f"^{folder / 'out'}.*: (Not a directory|File exists)$"):
+        translate(folder)
+    os.remove(folder / "out")  # noqa: PTH107
+    assert problem(folder, tmp_path / "said") == ""
+
+
+def test_a_shard_with_which_actors_end_is_given_up(tmp_path, monkeypatch):
+    """Ray ends actors itself where memory is short, and starts their tasks again for ever."""
+    monkeypatch.setattr(on_ray.WorkerProcess, "translate", lambda _, number: Done(number))
+    begun = on_ray.begun_in(str(tmp_path))
+    begun.mkdir()
+    (begun / "5").write_bytes(b"." * TRIES)
+    (begun / "6").write_bytes(b"." * (TRIES - 1))
+    actor = on_ray.ShardActor(str(tmp_path), "cpu", 1)
+    found = actor({"shard": np.array([4, 5, 6])})
+    assert [bool(death) for death in found["death"]] == [False, True, False]
+    assert not any(found["error"])
+    assert [path.name for path in begun.iterdir()] == ["5"]
