@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from itertools import pairwise
 
 import numpy as np
@@ -17,6 +17,10 @@ from seqtrans.data.images.normalisation import Normalisation, normalise
 from seqtrans.data.images.resizing import ResizeConfig, resize
 from seqtrans.data.images.transforms import mix
 from seqtrans.shapes import Float, Int, Tensor
+
+_AT_ONCE = 2**16
+"""Pixels augmented by one call, those of several batches where images are small: the calls
+themselves take longer then than what they do. Processes each do so for the batches of all."""
 
 
 @dataclass(frozen=True)
@@ -109,18 +113,33 @@ class ImageEpochs:
         bounds = [*range(0, len(order), self.batch_size), len(order)]
         if len(bounds) > 2 and bounds[-1] - bounds[-2] == 1 and self.batch_size > 2:
             bounds[-2] -= 1
-        for start, end in pairwise(bounds):
-            yield partial(self._make, order[start:end], draws)
+        together = max(1, _AT_ONCE // (self.batch_size * self.image_set.images[0].numel()))
+        for first in range(0, len(bounds) - 1, together):
+            ends = bounds[first : first + together + 1]
+            images = cache(partial(self._augmented, order[ends[0] : ends[-1]], draws))
+            for start, end in pairwise(ends):
+                rows = slice(start - ends[0], end - ends[0])
+                yield partial(self._make, order[start:end], draws, images, rows)
 
     def largest(self) -> ImageBatch:
         """The first batch of the first epoch: none has more images."""
         return next(self.batches(epoch=0))()
 
-    def _make(self, numbers: Integer[np.ndarray, " B"], draws: Draws) -> ImageBatch:
-        chosen = torch.from_numpy(numbers)
-        labels = self.image_set.labels.index_select(0, chosen)
-        pixels = select(self.image_set.images, chosen)
-        images = augment(pixels, numbers, draws, self.augmentation, self.normalisation, self.resize)
+    def _augmented(
+        self, numbers: Integer[np.ndarray, " N"], draws: Draws
+    ) -> Float[Tensor, "N channels height width"]:
+        pixels = select(self.image_set.images, torch.from_numpy(numbers))
+        return augment(pixels, numbers, draws, self.augmentation, self.normalisation, self.resize)
+
+    def _make(
+        self,
+        numbers: Integer[np.ndarray, " B"],
+        draws: Draws,
+        several: Callable[[], Float[Tensor, "N channels height width"]],
+        rows: slice,
+    ) -> ImageBatch:
+        labels = self.image_set.labels.index_select(0, torch.from_numpy(numbers))
+        images = several()[rows]
         if not self.augmentation.mixup:
             return ImageBatch(images, labels)
         weights = draws.beta(numbers, self.augmentation.mixup)
