@@ -1,26 +1,41 @@
 """One update of the weights, in which every process of a run takes its part."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Generic, NoReturn
 
+import torch
 from torch import nn
 
 from seqtrans.errors import TrainingError
-from seqtrans.protocols import BatchT, Task
+from seqtrans.protocols import BatchT, LossSums, Task
+from seqtrans.training.checks import untouched
 from seqtrans.training.config import TrainingConfig
 from seqtrans.training.contact import ElsewhereError
 from seqtrans.training.distributed import ProcessShard
 from seqtrans.training.finite import complaint, remedy
 from seqtrans.training.freezing import Freezing
-from seqtrans.training.gradients import read
+from seqtrans.training.gradients import Gradients, read
+from seqtrans.training.memory import is_out_of_memory
 from seqtrans.training.moving_average import MovingAverage
 from seqtrans.training.optimizer import build_optimizer, set_rates
-from seqtrans.training.parallel import Replica, shard_weights
-from seqtrans.training.passes import Pass, Passes
+from seqtrans.training.parallel import Replica, Replicated, replicate, shard_weights
+from seqtrans.training.precision import autocast, uses_bf16
+from seqtrans.training.randomness import MicroBatchSeeds, start_generators
 from seqtrans.training.schedule import build_schedule
+from seqtrans.training.shortage import Shortage, indivisible, smallest
 from seqtrans.training.sizes import Sizes
 from seqtrans.training.state import TrainState
 from seqtrans.training.window import Window
+
+
+@dataclass(frozen=True)
+class Pass(Generic[BatchT]):
+    """A part of a micro-batch that was learnt from."""
+
+    batch: BatchT
+    sums: LossSums
+    counts: bool  # False: computed for nothing, so that other processes had company
 
 
 class Updater(Generic[BatchT]):
@@ -56,20 +71,40 @@ class Updater(Generic[BatchT]):
         )
         self.average = MovingAverage(model, config.ema_decay) if config.ema_decay else None
         self.freezing.enter(0)
-        self.passes = Passes(task, model, config, shard, sizes or Sizes(None))
-        self.gradients = self.passes.gradients
+        self.device = next(model.parameters()).device
+        self.bf16 = uses_bf16(config.precision, self.device)
+        self.gradients = Gradients(model)
+        self.shortage = Shortage(task, model, shard, self.gradients, sizes or Sizes(None))
         self.window, self.rate = Window(), 0.0
-
-    @property
-    def replica(self) -> Replica:
-        """The model as training calls it."""
-        return self.passes.replica
+        self._seeds = MicroBatchSeeds(config.seed)
+        self.replica = self._replicate()
 
     def enter_epoch(self, epoch: int) -> None:
         """Freeze and thaw what is due: what learns is a function of the epoch."""
         if self.freezing.enter(epoch):
-            self.passes.renew()
+            self.replica = self._replicate()
         self.freezing.train(epoch)
+
+    def _replicate(self) -> Replica:
+        """The model for training by all processes, ready to sum gradients in a lasting order.
+
+        DDP arranges gradients anew after its first backward pass, as they became ready. Sums of
+        more than two processes depend on that in their last bits, so a resumed run would have
+        others in its first update; hence one pass for nothing, of the same batch in every run.
+
+        Raises:
+            TrainingError: Memory can't hold even that, in any process.
+        """
+        self.replica = replicate(self.model, self.config, self.shard)
+        if isinstance(self.replica, Replicated):
+            batch = smallest(self.task.largest_batch())
+            with untouched(self.model):
+                fits = self._learn_from(batch, 0.0, shares=True) is not None
+                if not fits:
+                    self.shortage.stand_in(self.replica, batch, 0)
+            if self.shard.sum([float(not fits)])[0]:
+                raise indivisible(batch.size)
+        return self.replica
 
     def update(self, micro_batches: Sequence[BatchT], state: TrainState) -> None:
         """Take one optimizer step.
@@ -88,7 +123,7 @@ class Updater(Generic[BatchT]):
         # Learning rate and randomness are functions of the step, so no checkpoint holds them.
         self.rate = self.schedule(state.step + 1) * state.lr_scale
         set_rates(self.optimizer, self.rate, state.step + 1)
-        self.passes.begin()
+        self.shortage.begin()
         norm = None
         while norm is None:
             norm = self._compute_gradient(micro_batches, state)
@@ -107,13 +142,15 @@ class Updater(Generic[BatchT]):
         All processes raise the same way or none does; the gradient is common, a loss tells the
         cause.
         """
-        found = self.passes.attempt(micro_batches, state.step)
+        found = self._add_gradients(micro_batches, state.step)
         passes, failed = (found, None) if isinstance(found, list) else ([], found)
         norm, said, is_cause = self._judge([one for one in passes if one.counts], failed)
         own = (bool(said), is_cause, failed is not None, len(micro_batches))
         failures, causes, shortages, number = self.shard.sum([float(value) for value in own])
         if shortages:
-            self.passes.take_smaller(failed, state.step)
+            self.shortage.take_smaller(failed, state.step)
+            if self.shard.world > 1:  # DDP is in the middle of a backward pass that failed
+                self.replica = self._replicate()
             return None
         if failures:
             kind = TrainingError if is_cause or (said and not causes) else ElsewhereError
@@ -122,6 +159,65 @@ class Updater(Generic[BatchT]):
             self.window.add(one.batch, one.sums, counts=one.counts)
         state.micro_batches_in_epoch += int(number)
         return norm
+
+    def _add_gradients(
+        self, micro_batches: Sequence[BatchT], step: int
+    ) -> list[Pass[BatchT]] | BatchT:
+        """A forward and a backward pass over every part; or the part for which memory ran out here.
+
+        Args:
+            micro_batches: Those of this process, of which there may be none.
+            step: Updates done before.
+        """
+        parts = list(self._parts(micro_batches, step))
+        counts = [0.0] * self.shard.world
+        counts[self.shard.rank] = float(len(parts))
+        own_targets = sum(batch.num_targets for batch in micro_batches)
+        num_targets, *counts = self.shard.sum([float(own_targets), *counts])
+        done: list[Pass[BatchT]] = []
+        number = int(max(counts))
+        for i in range(number):
+            is_spare = i >= len(parts)
+            seed, batch = (0, self._spare(micro_batches, step)) if is_spare else parts[i]
+            start_generators(self.device, seed)
+            weight = 0.0 if is_spare else self.shard.world / num_targets
+            sums = self._learn_from(batch, weight, shares=i == number - 1)
+            if sums is None:
+                self.shortage.stand_in(self.replica, batch, step)
+                return batch
+            done.append(Pass(batch, sums, not is_spare))
+        return done
+
+    def _parts(self, micro_batches: Sequence[BatchT], step: int) -> Iterator[tuple[int, BatchT]]:
+        """What is computed at once, and the seed of its randomness."""
+        for i, batch in enumerate(micro_batches):
+            number = i * self.shard.world + self.shard.rank
+            for j, part in enumerate(self.shortage.sizes.parts(batch, step)):
+                yield self._seeds[step, number, j], part
+
+    def _spare(self, micro_batches: Sequence[BatchT], step: int) -> BatchT:
+        """For a process that has one less than others: it learns nothing, but meets them.
+
+        Where weights are shared out, every pass of one process fetches from all the others.
+        """
+        batch = micro_batches[0] if micro_batches else self.task.largest_batch()
+        return self.shortage.sizes.parts(batch, step)[0]
+
+    def _learn_from(self, batch: BatchT, weight: float, *, shares: bool) -> LossSums | None:
+        """One forward and one backward pass; None where memory ran out.
+
+        On return the error is gone, and with it the frames that hold tensors.
+        """
+        try:
+            with self.replica.sharing(only_if=shares):
+                with autocast(bf16=self.bf16, device=self.device):
+                    sums = self.task.loss_sums(self.replica.module, batch.to(self.device))
+                sums.loss.backward(torch.full_like(sums.loss, weight))
+                return LossSums(sums.loss.detach(), sums.shown)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+        return None
 
     def _judge(
         self, passes: Sequence[Pass[BatchT]], failed: BatchT | None
@@ -139,5 +235,5 @@ class Updater(Generic[BatchT]):
         where = f"epoch {state.epoch + 1}, update {state.updates_in_epoch + 1}"
         raise kind(
             f"step {state.step + 1} ({where}): {said or 'see another process'}; "
-            f"nothing was updated or saved; {remedy(self.config, bf16=self.passes.bf16)}"
+            f"nothing was updated or saved; {remedy(self.config, bf16=self.bf16)}"
         )
