@@ -109,6 +109,7 @@ def _resume_run(
     recipe: Path, settings: list[str], path: Path, shard: "ProcessShard", held: ExitStack
 ) -> "tuple[Recipe, RunDirectory]":
     from seqtrans.recipe import load_recipe
+    from seqtrans.recipe.settling import settled_as
     from seqtrans.training.run_directory import open_run, writing
 
     directory = open_run(path)
@@ -122,7 +123,7 @@ def _resume_run(
     forgotten = ["init_from="] if directory.steps() else []
     chosen = load_recipe(directory.recipe, forgotten)
     try:
-        is_other = load_recipe(recipe, forgotten) != chosen
+        is_other = settled_as(load_recipe(recipe, forgotten), chosen) != chosen
     except RecipeError:
         is_other = True
     if is_other and shard.rank == 0:
@@ -140,6 +141,7 @@ def _train(
 ) -> "Outcome":
     from seqtrans.recipe.preparing import check, prepare, removed_on_failure
     from seqtrans.training.distributed import impatient
+    from seqtrans.training.largest import heed_memory_cap
     from seqtrans.training.loggers import ConsoleLogger, speaking
     from seqtrans.training.trainer import Trainer
 
@@ -147,6 +149,7 @@ def _train(
         if shard.rank == 0:
             stack.enter_context(speaking(directory.log))
         with removed_on_failure(directory) if is_new and shard.rank == 0 else nullcontext():
+            heed_memory_cap()
             loggers = _loggers(directory, tensorboard=tensorboard)
             prepared = prepare(recipe, directory, shard)
             check(prepared, recipe, directory)

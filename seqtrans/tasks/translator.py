@@ -10,6 +10,7 @@ from seqtrans.data.segmentation import Segmenters
 from seqtrans.decoding.beam import BeamSearch, DecodingConfig, build_search
 from seqtrans.errors import CheckpointError
 from seqtrans.protocols import Hypothesis, Seq2SeqModel
+from seqtrans.ranges import number
 from seqtrans.tasks.halving import Halving
 from seqtrans.tasks.long_input import split_long
 from seqtrans.tasks.placement import DeviceName, place
@@ -96,7 +97,7 @@ class Translator:
         Another thread reads ``lines``, by a bounded number ahead; what comes slowly is translated
         as soon as it is there.
         """
-        size = _BATCHES_AHEAD * self.config.batch_tokens * _CHARACTERS_A_TOKEN
+        size = _BATCHES_AHEAD * number(self.config.batch_tokens) * _CHARACTERS_A_TOKEN
         for window in windows(lines, size):
             yield from self.translate_window(window)
 
@@ -137,7 +138,7 @@ class Translator:
                 self.model,
                 sources,
                 specials=self.segmenters.source.specials,
-                batch_tokens=self.config.batch_tokens,
+                batch_tokens=number(self.config.batch_tokens),
                 device=self.device,
                 halving=self._halving,
             )
