@@ -4,7 +4,7 @@ They annotate the fields of config dataclasses; ``config`` checks them when it r
 so that every value out of range is reported with its line.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
@@ -14,3 +14,16 @@ PositiveFloat = Annotated[float, Gt(0.0)]
 NonNegativeFloat = Annotated[float, Ge(0.0)]
 Probability = Annotated[float, Ge(0.0), Lt(1.0)]
 Fraction = Annotated[float, Ge(0.0), Le(1.0)]
+Size = Positive | Literal["auto"]
+"""Of batches; ``auto``: what training measures before it begins, and stores as a number."""
+
+
+def number(size: int | Literal["auto"]) -> int:
+    """A size that has been measured where it was to be.
+
+    Raises:
+        ValueError: It has not.
+    """
+    if size == "auto":
+        raise ValueError("a batch size is still auto: it is measured before training")
+    return size

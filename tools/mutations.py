@@ -1,56 +1,19 @@
 """The mistakes that ``mutants.py`` makes, and the tests that ought to notice them."""
 
-from typing import NamedTuple
-
-
-class Mutant(NamedTuple):
-    """A mistake, and where a test should notice it."""
-
-    what: str
-    file: str
-    right: str
-    wrong: str
-    tests: tuple[str, ...]
-
+from mutations_of_training import IN_TRAINING, Mutant
 
 BEAM = "seqtrans/decoding/beam.py"
-TRAINER = "seqtrans/training/trainer.py"
 MODELS = ("tests/contracts/test_translation_models.py",)
 SEARCH = ("tests/parity/test_beam.py", "tests/contracts/test_searchers.py")
-UPDATES = ("tests/parity/test_gradient_sums.py", "tests/unit/test_training.py")
 TASKS = ("tests/contracts/test_tasks.py",)
 AUGMENTING = ("tests/unit/test_image_augmentation.py",)
-TUNING = ("tests/unit/test_fine_tuning.py",)
 IMAGE_FILES = ("tests/unit/test_image_files.py",)
 IMAGE_EPOCHS = ("tests/unit/test_image_epochs.py",)
 IMAGE_BLOCKS = ("tests/unit/test_image_blocks.py",)
-IMAGE_RUNS = ("tests/learning/test_image_runs.py",)
 CLASSIFICATION = "seqtrans/tasks/classification.py"
 
-KILLED = ("tests/parity/test_kill_points.py",)
-
 MUTANTS = (
-    Mutant(
-        "metrics after the checkpoint are kept",
-        "seqtrans/training/run_directory.py",
-        "if _step_of(line) <= step]",
-        "if line]",
-        KILLED,
-    ),
-    Mutant(
-        "what a killed save left is kept",
-        "seqtrans/training/run_directory.py",
-        "shutil.rmtree(leftover, ignore_errors=True)",
-        "pass",
-        KILLED,
-    ),
-    Mutant(
-        "files are written in place",
-        "seqtrans/files.py",
-        'path.with_name(f".{path.name}.partial")',
-        "path",
-        KILLED,
-    ),
+    *IN_TRAINING,
     Mutant(
         "state not reordered",
         BEAM,
@@ -94,34 +57,6 @@ MUTANTS = (
         MODELS,
     ),
     Mutant(
-        "world size forgotten",
-        TRAINER,
-        "(self.shard.world / num_targets)",
-        "(1.0 / num_targets)",
-        UPDATES,
-    ),
-    Mutant(
-        "means of means",
-        TRAINER,
-        "(self.shard.world / num_targets)",
-        "(self.shard.world / (batch.num_targets * len(micro_batches)))",
-        UPDATES,
-    ),
-    Mutant(
-        "dropout the same at every step",
-        TRAINER,
-        "self._seeds[self.state.step]",
-        "self._seeds[0]",
-        UPDATES,
-    ),
-    Mutant(
-        "a non-finite loss let through",
-        TRAINER,
-        "self._refuse(complaint(values[: len(losses)], norm, micro_batches))",
-        "complaint(values[: len(losses)], norm, micro_batches)",
-        UPDATES,
-    ),
-    Mutant(
         "resumption starts at the wrong batch",
         "seqtrans/tasks/sharing.py",
         "start * accumulate",
@@ -155,41 +90,6 @@ MUTANTS = (
         "(seed, epoch, 1)",
         "(seed, 0, 1)",
         AUGMENTING,
-    ),
-    Mutant(
-        "what is thawed stays frozen",
-        "seqtrans/training/updating.py",
-        "self.freezing.enter(epoch)",
-        "self.freezing.enter(0)",
-        TUNING,
-    ),
-    Mutant(
-        "statistics of frozen parts move",
-        "seqtrans/training/freezing.py",
-        "module.training = False",
-        "pass",
-        TUNING,
-    ),
-    Mutant(
-        "what thaws later shares a group of the optimizer",
-        "seqtrans/training/optimizer.py",
-        "rates[name], begin",
-        "rates[name], 0",
-        TUNING,
-    ),
-    Mutant(
-        "the first pattern of a rate counts",
-        "seqtrans/training/optimizer.py",
-        "in factors.items():",
-        "in reversed(factors.items()):",
-        TUNING,
-    ),
-    Mutant(
-        "Adafactor's cap not scaled",
-        "seqtrans/training/optimizer.py",
-        "rate = min(rate, 1.0 / math.sqrt(step))",
-        "pass",
-        TUNING,
     ),
     Mutant(
         "images judged at their own size",
@@ -234,20 +134,6 @@ MUTANTS = (
         TASKS,
     ),
     Mutant(
-        "every process judges by statistics of its own",
-        "seqtrans/training/parallel.py",
-        "self.shard.share(self.parallel.module.buffers())",
-        "pass",
-        ("tests/parity/test_image_processes.py",),
-    ),
-    Mutant(
-        "patience is one too long",
-        "seqtrans/training/early_stopping.py",
-        "self.waited >= config.patience",
-        "self.waited > config.patience",
-        IMAGE_RUNS,
-    ),
-    Mutant(
         "a block without its shortcut",
         "seqtrans/nn/convolution.py",
         "branch + self.shortcut(x)",
@@ -283,3 +169,5 @@ MUTANTS = (
         ("tests/cli/test_classify.py",),
     ),
 )
+
+__all__ = ["MUTANTS", "Mutant"]

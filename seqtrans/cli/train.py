@@ -125,6 +125,7 @@ def _resume_run(
     recipe: Path, settings: list[str], path: Path, shard: "ProcessShard", held: ExitStack
 ) -> "tuple[Recipe, RunDirectory]":
     from seqtrans.recipe import load_recipe
+    from seqtrans.recipe.settling import settled_as
     from seqtrans.training.attempts import hand_over, job
     from seqtrans.training.run_directory import open_run, writing
 
@@ -136,7 +137,8 @@ def _resume_run(
     forgotten = ["init_from="] if directory.steps() else []
     chosen = load_recipe(directory.recipe, forgotten)
     try:
-        is_other = load_recipe(recipe, [*settings, *forgotten]) != chosen
+        said = load_recipe(recipe, [*settings, *forgotten])
+        is_other = settled_as(said, chosen) != chosen
     except RecipeError:
         is_other = True
     if is_other and shard.rank == 0:
@@ -154,6 +156,7 @@ def _train(
 ) -> "Outcome":
     from seqtrans.recipe.preparing import check, prepare, removed_on_failure
     from seqtrans.training.distributed import impatient
+    from seqtrans.training.largest import heed_memory_cap
     from seqtrans.training.loggers import ConsoleLogger, speaking
     from seqtrans.training.trainer import Trainer
 
@@ -161,6 +164,7 @@ def _train(
         if shard.rank == 0:
             stack.enter_context(speaking(directory.log))
         with removed_on_failure(directory) if is_new and shard.rank == 0 else nullcontext():
+            heed_memory_cap()
             loggers = _loggers(directory, tensorboard=tensorboard)
             prepared = prepare(recipe, directory, shard)
             check(prepared, recipe, directory, shard.world)

@@ -252,6 +252,12 @@ def dump(value: object) -> str:
     )
 
 
+def flow(value: Hashable | dict[str, Any] | list[Any]) -> str:
+    """Plain values as YAML in one line."""
+    text = yaml.safe_dump(value, default_flow_style=True, width=10_000, sort_keys=False)
+    return text.removesuffix("\n").removesuffix("\n...")
+
+
 def plain(value: object) -> Hashable | dict[str, Any] | list[Any]:
     """Dataclasses as mappings, tuples as lists and paths as text, all the way down."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

@@ -7,9 +7,7 @@ import typing
 from collections.abc import Iterator
 from typing import Any, NamedTuple, cast
 
-import yaml
-
-from seqtrans.config.document import plain
+from seqtrans.config.document import flow, plain
 from seqtrans.config.notes import notes_of
 from seqtrans.config.schema import bare, default_of, fields_of, options_of, tags_of
 from seqtrans.config.validation import expected
@@ -115,8 +113,7 @@ def _default(field: dataclasses.Field[Any]) -> str:
     default = default_of(field)
     if default is dataclasses.MISSING:
         return ""
-    text = yaml.safe_dump(_brief(default), default_flow_style=True, width=10_000, sort_keys=False)
-    return text.removesuffix("\n").removesuffix("\n...")
+    return flow(_brief(default))
 
 
 def _brief(value: Any) -> Any:

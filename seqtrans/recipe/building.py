@@ -8,6 +8,7 @@ from seqtrans.decoding.beam import build_search
 from seqtrans.errors import RecipeError
 from seqtrans.evaluation.corpus import corpus_scores
 from seqtrans.models.encoder_decoder import EncoderDecoder, ModelConfig
+from seqtrans.ranges import number
 from seqtrans.recipe.corpora import Corpora
 from seqtrans.recipe.settings import TranslationRecipe, ValidationConfig
 from seqtrans.tasks.translation import CorpusScorer, TranslationTask, Validation
@@ -57,10 +58,10 @@ def build_task(
             references=corpora.references,
             search=build_search(decoding, segmenters.target.specials),
             scorer=_build_scorer(recipe.validation),
-            batch_tokens=decoding.batch_tokens,
+            batch_tokens=number(decoding.batch_tokens),
         ),
         segmenters=segmenters,
-        batch_tokens=recipe.data.batch_tokens,
+        batch_tokens=number(recipe.data.batch_tokens),
         accumulate=recipe.training.micro_batches(processes),
         label_smoothing=recipe.label_smoothing,
         seed=recipe.training.seed,

@@ -14,6 +14,7 @@ from seqtrans.models.images.keras_model import KerasConfig
 from seqtrans.models.images.perceptron import PerceptronConfig
 from seqtrans.models.images.shape import ImageShape
 from seqtrans.models.images.timm_model import TimmConfig
+from seqtrans.ranges import number
 from seqtrans.recipe.image_sets import ImageFacts, ImageSets, stored_facts
 from seqtrans.recipe.images import ClassificationRecipe
 from seqtrans.recipe.loading import stored_recipe_of
@@ -45,7 +46,7 @@ def build_classification(
     return ClassificationTask(
         train=ImageEpochs(
             train,
-            recipe.data.batch_size,
+            number(recipe.data.batch_size),
             recipe.training.seed,
             sets.facts.normalisation,
             recipe.data.augmentation,

@@ -14,7 +14,7 @@ from seqtrans.models.images.config import ImageModelConfig
 from seqtrans.models.images.inception_v3 import InceptionV3Config
 from seqtrans.models.images.keras_model import KerasConfig
 from seqtrans.models.images.perceptron import PerceptronConfig
-from seqtrans.ranges import NonNegativeFloat, Positive, Probability
+from seqtrans.ranges import NonNegativeFloat, Positive, Probability, Size
 from seqtrans.training.config import TrainingConfig
 
 
@@ -47,8 +47,9 @@ class ImageDataConfig:
     """Mean and deviation of every channel; null: measured on all of ``train``."""
     augmentation: AugmentConfig = field(default_factory=AugmentConfig)
     """How training images are changed at random."""
-    batch_size: Positive = 128
-    """Images a micro-batch."""
+    batch_size: Size = 128
+    """Images a micro-batch. ``auto``: the most that fit, measured before training, up to 128 on a
+    CPU and 1,024 on a GPU, and up to a hundredth of an epoch."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,6 +21,7 @@ from seqtrans.recipe.image_sets import load_image_sets, store_facts, stored_fact
 from seqtrans.recipe.images import ClassificationRecipe
 from seqtrans.recipe.loading import Recipe
 from seqtrans.recipe.settings import TranslationRecipe
+from seqtrans.recipe.settling import settle_classification, settle_translation, store_settled
 from seqtrans.recipe.starting import copy_vocabulary, start_classifier_from, start_from
 from seqtrans.tasks.translation import TranslationTask
 from seqtrans.training.checks import check_room, check_used, try_largest_batch
@@ -69,7 +70,10 @@ def _prepare_translation(recipe: TranslationRecipe, run: RunDirectory, shard: Sh
     device = _say_model(model)
     if recipe.origin:
         talk.info("%s", start_from(recipe.origin, model, segmenters))
-    return Prepared(build_task(recipe, segmenters, corpora, shard.world), model.to(device))
+    model = model.to(device)
+    settled = settle_translation(recipe, segmenters, corpora, model, shard)
+    _keep(settled, recipe, run, shard)
+    return Prepared(build_task(settled, segmenters, corpora, shard.world), model)
 
 
 def _prepare_classification(
@@ -87,7 +91,15 @@ def _prepare_classification(
     device = _say_model(model)
     if recipe.init_from:
         talk.info("%s", start_classifier_from(recipe.init_from, model, sets.facts))
-    return Prepared(build_classification(recipe, sets, model, shard.world), model.to(device))
+    model = model.to(device)
+    settled = settle_classification(recipe, sets, model, shard)
+    _keep(settled, recipe, run, shard)
+    return Prepared(build_classification(settled, sets, model, shard.world), model)
+
+
+def _keep(settled: Recipe, recipe: Recipe, run: RunDirectory, shard: Shard) -> None:
+    if settled != recipe and shard.rank == 0:
+        store_settled(run, settled)
 
 
 def check(prepared: Prepared, recipe: Recipe, run: RunDirectory, processes: int = 1) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from seqtrans import config
 from seqtrans.data.segmentation import Segmenters, load_segmenters
 from seqtrans.decoding.beam import DecodingConfig
-from seqtrans.errors import CheckpointError
+from seqtrans.errors import CheckpointError, RecipeError
 from seqtrans.models.encoder_decoder import EncoderDecoder
 from seqtrans.recipe.building import build_model
 from seqtrans.recipe.loading import stored_recipe_of
@@ -38,7 +38,12 @@ class Run:
                 the recipe; one line for each mistake.
         """
         settings = {"decoding": {**vars(self.recipe.decoding), **changes}}
-        return config.validate(_Settings, config.Document(settings, {(): place})).decoding
+        found = config.validate(_Settings, config.Document(settings, {(): place})).decoding
+        if found.batch_tokens == "auto":
+            raise RecipeError(
+                f"{place}: decoding.batch_tokens must be a number here: auto is for training"
+            )
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from seqtrans.decoding.beam import DecodingConfig
 from seqtrans.evaluation.corpus import METRICS, MetricName
 from seqtrans.models.encoder_decoder import ModelConfig
 from seqtrans.models.transformer import TransformerConfig
-from seqtrans.ranges import Positive, Probability
+from seqtrans.ranges import Positive, Probability, Size
 from seqtrans.training.config import TrainingConfig
 
 
@@ -29,8 +29,10 @@ class DataConfig:
     """How sentences are cut into tokens."""
     filter: FilterConfig = field(default_factory=FilterConfig)
     """Which training pairs are left out."""
-    batch_tokens: Positive = 4096
-    """Most positions, padding included, of either side of a micro-batch."""
+    batch_tokens: Size = 4096
+    """Most positions, padding included, of either side of a micro-batch. ``auto``: the most that
+    fit, measured before training, up to 4,096 on a CPU and 32,768 on a GPU, and up to a hundredth
+    of an epoch."""
     cache: Path | None = None
     """Folder of encoded corpora, to be shared by runs; null: ``.seqtrans-cache`` beside the run."""
 

@@ -16,6 +16,7 @@ from seqtrans.data.segmentation import Segmenters
 from seqtrans.decoding.beam import DecodingConfig
 from seqtrans.errors import DataError
 from seqtrans.evaluation.metrics import perplexity
+from seqtrans.ranges import number
 from seqtrans.shapes import Bool, Float, Int, Tensor
 from seqtrans.tasks.halving import Halving, halves_of
 from seqtrans.tasks.placement import DeviceName, place
@@ -113,7 +114,7 @@ class Scorer:
         fitting = [i for i, length in enumerate(longest) if length <= self.max_tokens]
         scored = [ScoredPair(math.nan, math.nan, (), ())] * len(pairs)
         lengths = np.array([longest[i] for i in fitting], np.int64)
-        for group in plan_by_length(lengths, batch_tokens=self.config.batch_tokens):
+        for group in plan_by_length(lengths, batch_tokens=number(self.config.batch_tokens)):
             rows = [fitting[i] for i in group.tolist()]
             pairs = [(sources[i], targets[i]) for i in rows]
             log_probs = chain.from_iterable(self._halving(pairs, self._log_probs, halves_of))

@@ -10,6 +10,7 @@ from seqtrans.data.segmentation import Segmenters
 from seqtrans.decoding.beam import BeamSearch, DecodingConfig, build_search
 from seqtrans.errors import CheckpointError
 from seqtrans.protocols import Hypothesis, Seq2SeqModel
+from seqtrans.ranges import number
 from seqtrans.tasks.halving import Halving
 from seqtrans.tasks.long_input import split_long
 from seqtrans.tasks.placement import DeviceName, place
@@ -110,7 +111,7 @@ class Translator:
     @property
     def _window_characters(self) -> int:
         """Characters to translate at once, so that batches of like lengths fill."""
-        return _BATCHES_AHEAD * self.config.batch_tokens * _CHARACTERS_A_TOKEN
+        return _BATCHES_AHEAD * number(self.config.batch_tokens) * _CHARACTERS_A_TOKEN
 
     def translate_window(self, lines: Sequence[str]) -> list[Translation]:
         """Translations of ``lines``, in their order; all are held at once.
@@ -149,7 +150,7 @@ class Translator:
                 self.model,
                 sources,
                 specials=self.segmenters.source.specials,
-                batch_tokens=self.config.batch_tokens,
+                batch_tokens=number(self.config.batch_tokens),
                 device=self.device,
                 halving=self._halving,
             )

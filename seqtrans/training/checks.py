@@ -84,6 +84,31 @@ def check_used(unused: Sequence[str], processes: int) -> None:
     talk.info("the loss does not depend on these, which won't learn: %s", shown)
 
 
+def batch_fits(
+    task: Task[BatchT], model: nn.Module, config: TrainingConfig, reserved: int = 0
+) -> bool:
+    """Whether memory holds the largest batch, and so many bytes besides; see ``Rehearsal``."""
+    device = next(model.parameters()).device
+    with untouched(model):
+        try:
+            ballast = torch.empty(reserved, dtype=torch.uint8, device=device)
+            found = _fits(task, model, config, task.largest_batch()) is not None
+            del ballast
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            found = False
+    release()
+    return found
+
+
+def reserved_memory(model: nn.Module, config: TrainingConfig) -> int:
+    """Bytes that training keeps besides weights, gradients and activations, about."""
+    trained = sum(p.nbytes for p in model.parameters() if p.requires_grad)
+    average = sum(p.nbytes for p in model.parameters()) if config.ema_decay else 0
+    return int(trained * moments_per_weight(config.optimizer)) + average
+
+
 def _fits(
     task: Task[BatchT], model: nn.Module, config: TrainingConfig, batch: BatchT
 ) -> tuple[str, ...] | None:

@@ -76,6 +76,7 @@ def _environment(rank: int, devices: int, port: int, lifeline: int) -> dict[str,
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
         "WORLD_SIZE": str(devices),
+        "LOCAL_WORLD_SIZE": str(devices),
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
         "TORCHELASTIC_USE_AGENT_STORE": "True",  # the launcher keeps the store

@@ -52,6 +52,9 @@ def enough_memory(complaint: Callable[[], str]) -> Generator[None]:
 def release() -> None:
     """Give back what an attempt held that ran out of memory, once its error is gone."""
     gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         torch.cuda.empty_cache()
 

@@ -1,0 +1,164 @@
+"""The mistakes that ``mutants.py`` makes in training, and the tests that ought to notice them."""
+
+from typing import NamedTuple
+
+
+class Mutant(NamedTuple):
+    """A mistake, and where a test should notice it."""
+
+    what: str
+    file: str
+    right: str
+    wrong: str
+    tests: tuple[str, ...]
+
+
+PASSES = "seqtrans/training/passes.py"
+SHORT = ("tests/parity/test_out_of_memory.py",)
+UPDATES = ("tests/parity/test_gradient_sums.py", "tests/unit/test_training.py")
+TUNING = ("tests/unit/test_fine_tuning.py",)
+IMAGE_RUNS = ("tests/learning/test_image_runs.py",)
+KILLED = ("tests/parity/test_kill_points.py",)
+
+IN_TRAINING = (
+    Mutant(
+        "a failed attempt's gradients are kept",
+        PASSES,
+        "self.gradients.drop()",
+        "pass",
+        SHORT,
+    ),
+    Mutant(
+        "what a failed attempt did to buffers is kept",
+        PASSES,
+        "self._buffers.restore()",
+        "pass",
+        SHORT,
+    ),
+    Mutant(
+        "who ran out of memory lets the others wait",
+        "seqtrans/training/parallel.py",
+        "self.average(bucket)",
+        "pass",
+        SHORT,
+    ),
+    Mutant(
+        "what was learnt of memory counts from the start",
+        "seqtrans/training/sizes.py",
+        "if limit.after_step <= step]",
+        "]",
+        SHORT,
+    ),
+    Mutant(
+        "what was learnt of memory is lost with the process",
+        PASSES,
+        "self.sizes.write()",
+        "pass",
+        SHORT,
+    ),
+    Mutant(
+        "what was searched before memory ran out is kept",
+        "seqtrans/tasks/halving.py",
+        "reversed(parts)",
+        "parts",
+        ("tests/contracts/test_halving.py",),
+    ),
+    Mutant(
+        "metrics after the checkpoint are kept",
+        "seqtrans/training/run_directory.py",
+        "if _step_of(line) <= step]",
+        "if line]",
+        KILLED,
+    ),
+    Mutant(
+        "what a killed save left is kept",
+        "seqtrans/training/run_directory.py",
+        "shutil.rmtree(leftover, ignore_errors=True)",
+        "pass",
+        KILLED,
+    ),
+    Mutant(
+        "files are written in place",
+        "seqtrans/files.py",
+        'path.with_name(f".{path.name}.partial")',
+        "path",
+        KILLED,
+    ),
+    Mutant(
+        "world size forgotten",
+        PASSES,
+        "self.shard.world / num_targets",
+        "1.0 / num_targets",
+        UPDATES,
+    ),
+    Mutant(
+        "means of means",
+        PASSES,
+        "self.shard.world / num_targets",
+        "self.shard.world / (batch.num_targets * number * self.shard.world)",
+        UPDATES,
+    ),
+    Mutant(
+        "dropout the same at every step",
+        PASSES,
+        "self._seeds[step, number, j]",
+        "self._seeds[0, number, j]",
+        UPDATES,
+    ),
+    Mutant(
+        "a non-finite loss let through",
+        "seqtrans/training/updating.py",
+        "if failures:",
+        "if False:",
+        UPDATES,
+    ),
+    Mutant(
+        "what is thawed stays frozen",
+        "seqtrans/training/updating.py",
+        "self.freezing.enter(epoch)",
+        "self.freezing.enter(0)",
+        TUNING,
+    ),
+    Mutant(
+        "statistics of frozen parts move",
+        "seqtrans/training/freezing.py",
+        "module.training = False",
+        "pass",
+        TUNING,
+    ),
+    Mutant(
+        "what thaws later shares a group of the optimizer",
+        "seqtrans/training/optimizer.py",
+        "rates[name], begin",
+        "rates[name], 0",
+        TUNING,
+    ),
+    Mutant(
+        "the first pattern of a rate counts",
+        "seqtrans/training/optimizer.py",
+        "in factors.items():",
+        "in reversed(factors.items()):",
+        TUNING,
+    ),
+    Mutant(
+        "Adafactor's cap not scaled",
+        "seqtrans/training/optimizer.py",
+        "rate = min(rate, 1.0 / math.sqrt(step))",
+        "pass",
+        TUNING,
+    ),
+    Mutant(
+        "every process judges by statistics of its own",
+        "seqtrans/training/parallel.py",
+        "self.shard.share(self.parallel.module.buffers())",
+        "pass",
+        ("tests/parity/test_image_processes.py",),
+    ),
+    Mutant(
+        "patience is one too long",
+        "seqtrans/training/early_stopping.py",
+        "self.waited >= config.patience",
+        "self.waited > config.patience",
+        IMAGE_RUNS,
+    ),
+)
