@@ -13,7 +13,7 @@ class Mutant(NamedTuple):
     tests: tuple[str, ...]
 
 
-PASSES = "seqtrans/training/passes.py"
+SHORTAGE, UPDATING = "seqtrans/training/shortage.py", "seqtrans/training/updating.py"
 SHORT = ("tests/parity/test_out_of_memory.py",)
 UPDATES = ("tests/parity/test_gradient_sums.py", "tests/unit/test_training.py")
 TUNING = ("tests/unit/test_fine_tuning.py",)
@@ -23,14 +23,14 @@ KILLED = ("tests/parity/test_kill_points.py",)
 IN_TRAINING = (
     Mutant(
         "a failed attempt's gradients are kept",
-        PASSES,
+        SHORTAGE,
         "self.gradients.drop()",
         "pass",
         SHORT,
     ),
     Mutant(
         "what a failed attempt did to buffers is kept",
-        PASSES,
+        SHORTAGE,
         "self._buffers.restore()",
         "pass",
         SHORT,
@@ -51,7 +51,7 @@ IN_TRAINING = (
     ),
     Mutant(
         "what was learnt of memory is lost with the process",
-        PASSES,
+        SHORTAGE,
         "self.sizes.write()",
         "pass",
         SHORT,
@@ -86,21 +86,21 @@ IN_TRAINING = (
     ),
     Mutant(
         "world size forgotten",
-        PASSES,
+        UPDATING,
         "self.shard.world / num_targets",
         "1.0 / num_targets",
         UPDATES,
     ),
     Mutant(
         "means of means",
-        PASSES,
+        UPDATING,
         "self.shard.world / num_targets",
         "self.shard.world / (batch.num_targets * number * self.shard.world)",
         UPDATES,
     ),
     Mutant(
         "dropout the same at every step",
-        PASSES,
+        UPDATING,
         "self._seeds[step, number, j]",
         "self._seeds[0, number, j]",
         UPDATES,
