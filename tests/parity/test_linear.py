@@ -38,13 +38,43 @@ def test_values_and_gradients(dtype, bias, shape):
 
 
 @pytest.mark.usefixtures("_way")
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("shape", [(1, 7), (2, 16, 7), (33, 7), (5, 131, 7)])
-def test_rows_that_are_added_do_not_show(shape):
+def test_rows_that_are_added_do_not_show(shape, dtype, bias):
     torch.manual_seed(0)
-    mine, x = linear.Linear(7, 9), torch.randn(shape)
+    mine, x = linear.Linear(7, 9, bias=bias, dtype=dtype), torch.randn(shape, dtype=dtype)
     expected = mine(x).detach()  # with gradients as it is
     with torch.no_grad():
         torch.testing.assert_close(mine(x), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_onednn_meets_few_sizes_where_there_are_no_gradients(dtype, monkeypatch):
+    """For each, and each shape of weights, it keeps compiled code: 0.7 MB in bf16."""
+    if not linear._onednn_has_bf16():
+        pytest.skip("oneDNN has no bf16 on this processor")
+    monkeypatch.setattr(linear, "_onednn_is_faster", lambda: True)
+    met, multiply = set[int](), linear.multiply
+    monkeypatch.setattr(linear, "multiply", lambda x, *rest: met.add(len(x)) or multiply(x, *rest))
+    mine = linear.Linear(3, 2, dtype=dtype)
+    with torch.no_grad():
+        for rows in range(1, 200):
+            mine(torch.ones(rows, 3, dtype=dtype))
+    assert met == {linear.rounded_up(rows) for rows in range(1, 200)}
+
+
+@pytest.mark.parametrize("transposed", [True, False])
+def test_bias_in_bf16_is_added_before_rounding(transposed):
+    torch.manual_seed(0)
+    sizes = (50, 40), (30, 40), (30,)
+    x, weight, bias = (torch.randn(size).bfloat16() for size in sizes)
+    if transposed:
+        weight = weight.t().contiguous().t()
+    exact = x.double() @ weight.double().t() + bias.double()
+    found = linear.multiply(x, weight, bias)
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.double(), exact, rtol=2**-8, atol=1e-5)
 
 
 def test_few_sizes_are_left_and_little_is_added():
