@@ -23,6 +23,7 @@ _OUT_OF_MEMORY = (
     "can't allocate memory",
     "std::bad_alloc",
     "Storage size calculation overflow",
+    "could not create a primitive",  # oneDNN, of the code that it compiles and of its buffers
 )
 
 
