@@ -1,5 +1,6 @@
 """Matrix products, by whichever library is the faster at them on this machine."""
 
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -71,7 +72,8 @@ def multiply(
         product = torch.ops.mkldnn._linear_pointwise
         if not (weight.is_contiguous() or weight.t().is_contiguous()):
             weight = weight.contiguous()  # oneDNN takes seconds to reorder a matrix with gaps
-        return cast("Tensor", product(x, weight, bias, "none", [], ""))
+        with suppress(RuntimeError):  # it finds no room for its code where memory is short
+            return cast("Tensor", product(x, weight, bias, "none", [], ""))
     return F.linear(x, weight, bias)
 
 
