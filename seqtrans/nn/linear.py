@@ -1,6 +1,5 @@
 """Matrix products, by whichever library is the faster at them on this machine."""
 
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -17,6 +16,8 @@ WORTHWHILE = 1 << 24
 
 Its gradient is found in Python, which takes some 0.1 ms (Zen 4): as long as such a product.
 """
+
+_NO_ROOM = "could not create a primitive"
 
 
 class Linear(nn.Linear):
@@ -72,8 +73,11 @@ def multiply(
         product = torch.ops.mkldnn._linear_pointwise
         if not (weight.is_contiguous() or weight.t().is_contiguous()):
             weight = weight.contiguous()  # oneDNN takes seconds to reorder a matrix with gaps
-        with suppress(RuntimeError):  # it finds no room for its code where memory is short
+        try:
             return cast("Tensor", product(x, weight, bias, "none", [], ""))
+        except RuntimeError as error:
+            if _NO_ROOM not in str(error):
+                raise  # else memory is short, and PyTorch's own way compiles no code
     return F.linear(x, weight, bias)
 
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 
 from seqtrans.errors import TrainingError
@@ -21,6 +22,7 @@ _CAPACITIES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
 _OUT_OF_MEMORY = (
     "not enough memory",
     "can't allocate memory",
+    "Cannot allocate memory",  # the system, of a file to be mapped
     "std::bad_alloc",
     "Storage size calculation overflow",
     "could not create a primitive",  # oneDNN, of the code that it compiles and of its buffers
@@ -63,7 +65,18 @@ def release() -> None:
 def prepare_memory() -> None:
     """Do all of this; to be called before anything is computed."""
     _keep_few_kernels()
-    _keep_freed_memory()
+    if _is_capped():
+        _reserve_for_numpy()
+    else:
+        _keep_freed_memory()
+
+
+def _reserve_for_numpy() -> None:
+    """Let numpy's BLAS take its buffer, for where it finds no room it ends the whole process.
+
+    That happened when the curves of a finished run were drawn. The buffer is kept.
+    """
+    np.linalg.inv(np.eye(2))
 
 
 def _keep_few_kernels() -> None:
@@ -90,7 +103,8 @@ def _keep_freed_memory() -> None:
     By default glibc maps every block of more than 32 MB anew, such as what an LSTM keeps for its
     backward pass, and gives it back when freed. The kernel then fills 300 MB with zeros, page by
     page, in every update: 7 % of the time of an LSTM of 512 features (2 threads, Zen 4). Other C
-    libraries are left alone.
+    libraries are left alone. It is not for a process whose address space is capped: what malloc
+    keeps of it, it can use again, but no library that maps a checkpoint or compiled code.
     """
     if any(name in os.environ for name in _THRESHOLDS):
         return
@@ -98,3 +112,12 @@ def _keep_freed_memory() -> None:
     if change is not None:
         change(_MMAP_THRESHOLD, _LARGE)
         change(_TRIM_THRESHOLD, _LARGE)
+
+
+def _is_capped() -> bool:
+    """Whether a limit, as of ``ulimit -v``, is set on this process's address space."""
+    if sys.platform == "win32":
+        return False
+    import resource
+
+    return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY

@@ -119,3 +119,21 @@ def test_onednn_is_called_for_large_products_only(rows, monkeypatch):
         pytest.skip("torch was built without oneDNN")
     found = linear.Linear(6, 5)(torch.randn(rows, 6))
     assert ("OneDnn" in type(found.grad_fn).__name__) == (rows == 4)
+
+
+@pytest.mark.parametrize("said", ["could not create a primitive", "anything else"])
+def test_where_onednn_finds_no_room_for_its_code_another_library_multiplies(said, monkeypatch):
+    if not linear._onednn_has_bf16():
+        pytest.skip("oneDNN has no bf16 on this processor")
+
+    def refuse(*_arguments):
+        raise RuntimeError(said)
+
+    x, mine = torch.randn(3, 6).bfloat16(), linear.Linear(6, 5, dtype=torch.bfloat16)
+    expected = nn.functional.linear(x, mine.weight, mine.bias)
+    monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", refuse)
+    if said == "anything else":
+        with pytest.raises(RuntimeError, match=said):
+            linear.multiply(x, mine.weight, mine.bias)
+    else:
+        torch.testing.assert_close(linear.multiply(x, mine.weight, mine.bias), expected)

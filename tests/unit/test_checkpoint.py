@@ -519,3 +519,20 @@ def test_the_state_says_what_it_seals(run):
     assert set(raw["files"]) == {f for f in FILES if f != "state.yaml"}
     for name, seal in raw["files"].items():
         assert (run.at(6) / name).stat().st_size == seal["bytes"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Cannot allocate memory (os error 12)"),
+        RuntimeError("unable to mmap 80 bytes from file <x>: Cannot allocate memory (12)"),
+    ],
+)
+def test_a_checkpoint_that_memory_cant_hold_is_named_and_not_passed_over(run, error, monkeypatch):
+    def refuse(_file):
+        raise error
+
+    monkeypatch.setattr(checkpoint, "load_file", refuse)
+    with pytest.raises(CheckpointError, match=r"6/model\.safetensors can't be read: .*memory"):
+        toy_trainer(run=run, max_steps=8, **TRAINING).resume()
+    assert run.steps() == [2, 4, 6]

@@ -72,6 +72,22 @@ def test_freed_memory_is_kept_unless_the_user_says_otherwise(chosen: str | None)
     assert (int(done.stdout) >= 32 << 20) == (chosen is None)
 
 
+CAP = """
+import resource
+import torch
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 30), resource.RLIM_INFINITY))
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="another allocator")
+def test_where_the_address_space_is_capped_freed_memory_is_given_back() -> None:
+    """Or libraries that map checkpoints or compiled code would find no room."""
+    command = [sys.executable, "-c", CAP + FREED]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 32 << 20
+
+
 # What a program takes over by exec from a larger one is not its own.
 LARGE = """
 import os, sys
