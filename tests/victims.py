@@ -31,6 +31,7 @@ from seqtrans.training.curves import read_curves
 from seqtrans.training.distributed import ALONE
 from seqtrans.training.loggers import JsonLinesLogger
 from seqtrans.training.run_directory import create, open_run
+from seqtrans.training.sizes import Sizes
 from seqtrans.training.trainer import Trainer
 
 RECIPE = """
@@ -107,6 +108,19 @@ def train(folder: Path, steps: int) -> None:
 def make_run(folder: Path) -> None:
     make_recipe(folder)
     train(folder, 4)
+
+
+def make_short_run(folder: Path) -> None:
+    """Memory ran out in this one."""
+    make_run(folder)
+    sizes = Sizes(folder / "run" / "sizes.yaml")
+    sizes.learn(1, 120)
+    sizes.learn(4, 60)
+    sizes.write()
+
+
+def spoil_sizes(chance: Chance, folder: Path) -> None:
+    spoil_file(chance, folder / "run" / "sizes.yaml", text=True)
 
 
 def use_run(folder: Path) -> None:
@@ -304,6 +318,7 @@ def use_cache(folder: Path) -> None:
 VICTIMS: dict[str, Victim] = {
     "recipe": Victim(make_recipe, spoil_recipe, lambda f: load_recipe(f / "recipe.yaml")),
     "run": Victim(make_run, spoil_run, use_run),
+    "sizes": Victim(make_short_run, spoil_sizes, use_run),
     "state": Victim(make_run, spoil_state, use_run),
     "tensors": Victim(make_run, lie_in_header, use_run),
     "vocabulary": Victim(make_vocabularies, spoil_vocabulary, use_vocabularies),

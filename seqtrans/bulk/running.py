@@ -1,6 +1,5 @@
 """A job from its first shard, or the first that is missing, to the files it is for."""
 
-import os
 from collections import Counter
 from collections.abc import Generator
 from contextlib import closing
@@ -14,6 +13,7 @@ from seqtrans.bulk.job import Job, opened
 from seqtrans.bulk.local import translate_locally
 from seqtrans.bulk.process import Done
 from seqtrans.bulk.work import Shard, Work
+from seqtrans.cores import usable_cores
 from seqtrans.errors import SeqtransError
 from seqtrans.tasks.placement import DeviceName
 
@@ -42,7 +42,7 @@ class Means:
     def processes(self) -> int:
         """How many to start on this machine."""
         gpus = torch.cuda.device_count() if self.device != "cpu" else 0
-        return self.workers or gpus or max(1, _cores() // self.threads)
+        return self.workers or gpus or max(1, usable_cores() // self.threads)
 
 
 @dataclass(frozen=True)
@@ -157,9 +157,3 @@ def _check_complete(job: Job, failed: dict[int, str]) -> None:
 
 def _why(death: str | None) -> str:
     return "not translated" + (f", the process that tried died ({death})" if death else "")
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -13,6 +13,7 @@ from types import FrameType
 import torch
 from torch.distributed import Store, TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
+from seqtrans.cores import usable_cores
 from seqtrans.errors import TrainingError
 from seqtrans.training.contact import ENDED, SPOKEN, agreed
 from seqtrans.training.interruption import SIGNALS
@@ -69,7 +70,7 @@ def follow_launcher() -> None:
 
 
 def _environment(rank: int, devices: int, port: int, lifeline: int) -> dict[str, str]:
-    threads = max(1, (os.cpu_count() or 1) // devices)
+    threads = max(1, usable_cores() // devices)
     return {
         "OMP_NUM_THREADS": str(threads),
         **os.environ,

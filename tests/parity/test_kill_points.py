@@ -16,7 +16,7 @@ import pytest
 import torch
 from faults import Points, counted, die, refuse
 from test_resume import HARD, files_of, history
-from toy import processes, toy_task, toy_trainer
+from toy import ToyTask, processes, toy_task, toy_trainer
 
 from seqtrans.errors import SeqtransError
 from seqtrans.training.checkpoint import read_state
@@ -29,6 +29,16 @@ KEEP = CheckpointsConfig(keep_best=2, keep_last=1, every_steps=2, average_best=2
 CONFIG = {**HARD, "max_steps": 9, "validate_every_steps": 3, "log_every_steps": 1}
 USER_ERROR = 2
 AT_LEAST = 200
+ROOM, HEAVY = 15, 26
+
+
+class Scarce(ToyTask):
+    """Memory runs out over some micro-batches: what is learnt of it must not be lost either."""
+
+    def loss_sums(self, model, batch):
+        if batch.size > ROOM and int(batch.token[0].sum()) > HEAVY:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return super().loss_sums(model, batch)
 
 
 def train(folder: Path, points: Points | None = None) -> None:
@@ -38,7 +48,7 @@ def train(folder: Path, points: Points | None = None) -> None:
         run = open_run(folder) if is_run else create(folder, "toy: true\n")
         with speaking(run.log):
             config = {**CONFIG, "optimizer": AdamConfig(learning_rate=0.01)}
-            trainer = toy_trainer(toy_task(), run=run, checkpoints=KEEP, **config)
+            trainer = toy_trainer(Scarce(**vars(toy_task())), run=run, checkpoints=KEEP, **config)
             trainer.resume()
             trainer.fit()
 
@@ -73,6 +83,7 @@ def outcome(folder: Path) -> dict[str, object]:
         "history": history(run),
         "leftovers": sorted(p.name for p in folder.rglob(".*")),
         "recipe": run.recipe.read_text(),
+        "sizes": run.sizes.read_text(),
         **{name: tensor.tolist() for name, tensor in files_of(run).items()},
     }
 

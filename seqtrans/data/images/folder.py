@@ -1,6 +1,5 @@
 """A folder of class folders with PNG and JPEG files, decoded once."""
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import torch
 
+from seqtrans.cores import usable_cores
 from seqtrans.data.images.image_set import ImageSet
 from seqtrans.data.images.pillow import Fitting, UnreadableImageError, decode, require_pillow
 from seqtrans.data.images.sources import (
@@ -150,7 +150,7 @@ def _decoded(
         except UnreadableImageError as error:
             return error
 
-    with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(_THREADS, usable_cores())) as pool:
         for start in range(0, len(listed), _AT_ONCE):
             block = listed[start : start + _AT_ONCE]
             for item, result in zip(block, pool.map(attempt, block), strict=True):
