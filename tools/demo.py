@@ -4,7 +4,6 @@ Every line beginning with ``$`` is a command that you can type yourself. All tha
 comes from those commands; nothing is downloaded.
 """
 
-import os
 import shlex
 import shutil
 import subprocess
@@ -13,6 +12,8 @@ import time
 from pathlib import Path
 
 import torch
+
+from seqtrans.cores import usable_cores
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPE = Path("recipes/translation/smart-home-en-de.yaml")
@@ -39,8 +40,7 @@ def main() -> int:
 
 def devices() -> list[str]:
     """Two processes where there are two cores: small batches keep one core busy, hardly two."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return ["--devices", "2"] if (cores or 1) > 1 and not torch.cuda.is_available() else []
+    return ["--devices", "2"] if usable_cores() > 1 and not torch.cuda.is_available() else []
 
 
 def seqtrans(*arguments: str | Path) -> None:
