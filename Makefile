@@ -25,6 +25,7 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
+	$(BIN)/basedpyright --project tools
 	$(BIN)/lint-imports
 	$(BIN)/python tools/check_size.py
 

@@ -1,7 +1,8 @@
 """More mistakes for ``mutants.py``: of several processes, and of those that are started again."""
 
-from mutations import TASKS, TRAINER, Mutant
+from mutations import TASKS, Mutant
 
+TRAINER = "seqtrans/training/trainer.py"
 ATTEMPTS = "seqtrans/training/attempts.py"
 STOPPED = ("tests/parity/test_stopped_processes.py",)
 TOGETHER = ("tests/parity/test_no_rank_alone.py",)
@@ -11,8 +12,8 @@ PROCESS_MUTANTS = (
     Mutant(
         "processes: sums change their order after the first update",
         "seqtrans/training/updating.py",
-        "if isinstance(replica, Replicated):",
-        "if not replica:",
+        "if isinstance(self.replica, Replicated):",
+        "if not self.replica:",
         STOPPED,
     ),
     Mutant(

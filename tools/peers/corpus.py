@@ -100,7 +100,10 @@ def _learn_pieces(pairs: Sequence[Pair], size: int, folder: Path) -> SentencePie
         character_coverage=1.0,
         num_threads=1,
         minloglevel=2,
-        **{f"{name}_id": number for number, name in enumerate(("pad", "bos", "eos", "unk"))},
+        pad_id=0,
+        bos_id=1,
+        eos_id=2,
+        unk_id=3,
     )
     processor = SentencePieceProcessor(model_file=str(model))
     pieces = [processor.id_to_piece(i) for i in range(len(SPECIALS), processor.vocab_size())]

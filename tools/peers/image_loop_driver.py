@@ -22,7 +22,8 @@ def main(arguments: argparse.Namespace) -> None:
     model = build(arguments.shape)
     images, labels = tensors(arguments, "train")
     if arguments.precision == "bf16":
-        model, images = (x.to(memory_format=torch.channels_last) for x in (model, images))
+        model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        images = images.to(memory_format=torch.channels_last)
     watch = train(arguments, model, images, labels)
     contract.write_report(
         arguments,

@@ -61,7 +61,7 @@ def main(arguments: argparse.Namespace) -> None:
     recipe = recipe_of(arguments)
     sets = shortened(load_image_sets(recipe.data, None), contract.SHAPES[arguments.shape])
     torch.manual_seed(recipe.training.seed)
-    model = build_image_model(recipe.model, sets.facts.image, contract.CLASSES)
+    model = build_image_model(recipe.model, sets.facts.seen(recipe.data.resize), contract.CLASSES)
     task = TimedTask(**vars(build_classification(recipe, sets, model)))
     with TemporaryDirectory() as folder, speaking(), ConsoleLogger(task.unit) as console:
         loggers = [JsonLinesLogger(Path(folder) / "metrics.jsonl"), console]
