@@ -15,10 +15,11 @@ class Buffers:
         self._own = list(model.buffers())
         self._noted = [buffer.detach().clone() for buffer in self._own]
 
-    @torch.no_grad()
     def note(self) -> None:
         """Remember them as they are."""
-        if self._own:
+        if not self._own:
+            return
+        with torch.no_grad():
             torch._foreach_copy_(self._noted, self._own)  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]
 
     @torch.no_grad()

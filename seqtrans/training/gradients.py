@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from seqtrans.shapes import Float, Tensor
-from seqtrans.training.parts import own_part
+from seqtrans.training.parts import is_part, own_part
 
 
 class Gradients:
@@ -18,6 +18,7 @@ class Gradients:
 
     def __init__(self, model: nn.Module) -> None:
         self._parameters = list(model.parameters())
+        self._in_parts = any(is_part(p) for p in self._parameters)  # asking each takes long, too
 
     def norms(self) -> Sequence[Float[Tensor, ""]]:
         """Euclidean norm of every gradient there is, or of the part that this process has."""
@@ -34,7 +35,8 @@ class Gradients:
             parameter.grad = None
 
     def _all(self) -> list[Tensor]:
-        return [own_part(p.grad) for p in self._parameters if p.grad is not None]
+        found = [p.grad for p in self._parameters if p.grad is not None]
+        return [own_part(gradient) for gradient in found] if self._in_parts else found
 
 
 def read(numbers: Sequence[Float[Tensor, ""]]) -> list[float]:

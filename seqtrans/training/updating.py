@@ -228,7 +228,8 @@ class Updater(Generic[BatchT]):
         values = read([*(one.sums.loss for one in passes), *self.gradients.norms()])
         norm = self.replica.norm(values[len(passes) :])
         losses, batches = values[: len(passes)], [one.batch for one in passes]
-        return norm, complaint(losses, norm, batches), bool(complaint(losses, 0.0, batches))
+        said = complaint(losses, norm, batches)
+        return norm, said, bool(said) and bool(complaint(losses, 0.0, batches))
 
     def _refuse(self, kind: type[TrainingError], said: str, state: TrainState) -> NoReturn:
         self.gradients.drop()

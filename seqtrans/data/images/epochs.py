@@ -109,6 +109,7 @@ class ImageEpochs:
         """Functions that make the batches of an epoch; one not called costs next to nothing."""
         key = np.random.SeedSequence((self.seed, epoch))
         order = np.random.Generator(np.random.PCG64(key)).permutation(len(self.image_set))
+        labels = self.image_set.labels[torch.from_numpy(order)]
         draws = Draws(self.seed, epoch, len(self.image_set))
         bounds = [*range(0, len(order), self.batch_size), len(order)]
         if len(bounds) > 2 and bounds[-1] - bounds[-2] == 1 and self.batch_size > 2:
@@ -118,8 +119,8 @@ class ImageEpochs:
             ends = bounds[first : first + together + 1]
             images = cache(partial(self._augmented, order[ends[0] : ends[-1]], draws))
             for start, end in pairwise(ends):
-                rows = slice(start - ends[0], end - ends[0])
-                yield partial(self._make, order[start:end], draws, images, rows)
+                rows, found = slice(start - ends[0], end - ends[0]), slice(start, end)
+                yield partial(self._make, order[found], labels[found], draws, images, rows)
 
     def largest(self) -> ImageBatch:
         """The first batch of the first epoch: none has more images."""
@@ -134,11 +135,11 @@ class ImageEpochs:
     def _make(
         self,
         numbers: Integer[np.ndarray, " B"],
+        labels: Int[Tensor, " B"],
         draws: Draws,
         several: Callable[[], Float[Tensor, "N channels height width"]],
         rows: slice,
     ) -> ImageBatch:
-        labels = self.image_set.labels.index_select(0, torch.from_numpy(numbers))
         images = several()[rows]
         if not self.augmentation.mixup:
             return ImageBatch(images, labels)
