@@ -26,6 +26,7 @@ from seqtrans.training.schedule import build_schedule
 from seqtrans.training.shortage import Shortage, indivisible, smallest
 from seqtrans.training.sizes import Sizes
 from seqtrans.training.state import TrainState
+from seqtrans.training.stepping import Stepper
 from seqtrans.training.window import Window
 
 
@@ -66,6 +67,7 @@ class Updater(Generic[BatchT]):
         self.optimizer = build_optimizer(
             config.optimizer, model, config.learning_rates, self.freezing.learning()
         )
+        self._step = Stepper(self.optimizer)
         self.schedule = build_schedule(
             config.schedule, config.optimizer.learning_rate, config.max_steps
         )
@@ -130,7 +132,7 @@ class Updater(Generic[BatchT]):
         self.window.add_norm(norm)
         if self.config.clip_norm is not None and norm > self.config.clip_norm:
             self.gradients.scale(self.config.clip_norm / norm)
-        self.optimizer.step()
+        self._step()
         self.gradients.drop()
         state.step += 1
         if self.average:

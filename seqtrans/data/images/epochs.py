@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -117,7 +117,7 @@ class ImageEpochs:
         together = max(1, _AT_ONCE // (self.batch_size * self.image_set.images[0].numel()))
         for first in range(0, len(bounds) - 1, together):
             ends = bounds[first : first + together + 1]
-            images = cache(partial(self._augmented, order[ends[0] : ends[-1]], draws))
+            images = _Once(partial(self._augmented, order[ends[0] : ends[-1]], draws))
             for start, end in pairwise(ends):
                 rows, found = slice(start - ends[0], end - ends[0]), slice(start, end)
                 yield partial(self._make, order[found], labels[found], draws, images, rows)
@@ -137,7 +137,7 @@ class ImageEpochs:
         numbers: Integer[np.ndarray, " B"],
         labels: Int[Tensor, " B"],
         draws: Draws,
-        several: Callable[[], Float[Tensor, "N channels height width"]],
+        several: "_Once",
         rows: slice,
     ) -> ImageBatch:
         images = several()[rows]
@@ -145,6 +145,19 @@ class ImageEpochs:
             return ImageBatch(images, labels)
         weights = draws.beta(numbers, self.augmentation.mixup)
         return ImageBatch(mix(images, weights), labels, labels.roll(-1), weights)
+
+
+class _Once:
+    """Images that are made when the first batch of them is; ``functools.cache`` takes longer."""
+
+    def __init__(self, make: Callable[[], Float[Tensor, "N channels height width"]]) -> None:
+        self._make = make
+        self._images: Float[Tensor, "N channels height width"] | None = None
+
+    def __call__(self) -> Float[Tensor, "N channels height width"]:
+        if self._images is None:
+            self._images = self._make()
+        return self._images
 
 
 def evaluation_batches(
