@@ -13,6 +13,7 @@ from seqtrans.models.images.perceptron import Perceptron, PerceptronConfig
 from seqtrans.models.images.published import NetworkConfig, build_network
 from seqtrans.models.images.shape import ImageShape
 from seqtrans.models.images.timm_model import TimmConfig, timm_model
+from seqtrans.nn.strides import guard_strides
 
 ImageModelConfig = (
     PerceptronConfig
@@ -39,6 +40,12 @@ def build_image_model(
     Raises:
         RecipeError: The images are too small for it, or timm or Keras can't build it.
     """
+    return guard_strides(_build(config, image, num_classes, folder))
+
+
+def _build(
+    config: ImageModelConfig, image: ImageShape, num_classes: int, folder: Path | None
+) -> nn.Module:
     match config:
         case PerceptronConfig():
             return Perceptron(config, image, num_classes)
