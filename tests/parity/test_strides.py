@@ -5,12 +5,13 @@ from itertools import product
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from seqtrans.models.images.config import build_image_model
 from seqtrans.models.images.resnet import ResNetConfig
 from seqtrans.models.images.shape import ImageShape
-from seqtrans.nn.strides import guard_strides
+from seqtrans.nn.strides import GuardedStrides, guard_strides
 
 SIZES = [(1, 1), (2, 1), (1, 4), (2, 2), (3, 3)]
 
@@ -44,6 +45,25 @@ def test_those_of_one_layer_agree(kernel, stride, size):
         for name, gradient in wanted.items():
             difference = (found[name] - gradient).norm() / gradient.norm()
             assert difference < 0.02, name
+
+
+@pytest.mark.parametrize(("kernel", "stride"), list(product((3, 5, 7), (2, 3, 4))))
+@pytest.mark.parametrize("size", SIZES)
+def test_those_of_a_mere_function_agree(kernel, stride, size):
+    torch.manual_seed(1)
+    images, weight = torch.randn(8, 32, *size), torch.randn(32, 32, kernel, kernel)
+
+    def gradient(*, bf16):
+        own = weight.clone().requires_grad_()
+        litter()
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16), GuardedStrides():
+            output = F.conv2d(images, own, stride=(stride, stride), padding=kernel // 2)
+        output.float().square().sum().backward()
+        return own.grad
+
+    wanted = gradient(bf16=False)
+    for _ in range(3):
+        assert (gradient(bf16=True) - wanted).norm() < 0.02 * wanted.norm()
 
 
 def test_a_network_for_photographs_learns_from_tiny_images():

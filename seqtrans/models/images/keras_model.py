@@ -22,6 +22,7 @@ from torch import nn
 from seqtrans.errors import RecipeError
 from seqtrans.models.images.builder import find_builder, told
 from seqtrans.models.images.shape import ImageShape
+from seqtrans.nn.strides import GuardedStrides
 from seqtrans.shapes import Float, Tensor
 
 _BUILD = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
@@ -107,7 +108,7 @@ class KerasModel(nn.Module):
         with keras.device(str(images.device)):
             if not self.training:
                 return model(x, training=False)
-            with seeded(keras):
+            with seeded(keras), GuardedStrides():
                 for state in self._seeds:
                     state[0] = torch.randint(_SEEDS, ())
                     state[1] = 0
