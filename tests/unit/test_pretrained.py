@@ -1,5 +1,6 @@
 """Weights of others: read from every format and by every name."""
 
+import copy
 import json
 import os
 
@@ -202,10 +203,10 @@ def test_the_linear_maps_that_timm_keeps_as_convolutions():
     theirs |= {"head.fc.weight": torch.rand(5, 6), "head.fc.bias": torch.rand(5)}
     model = Vgg(VggConfig(depth=11, hidden_dim=6), IMAGE, 5)
     fill(model, renamed(theirs, wanted), "timm")
-    grid = torch.rand(2, 512, 7, 7)
-    by_convolution = torch.conv2d(grid, first, theirs["pre_logits.fc1.bias"]).flatten(1)
-    mapped = model.classifier[0](grid.flatten(1))
-    torch.testing.assert_close(mapped, by_convolution, rtol=1e-5, atol=0)  # sums of 25,088
+    grid, kernel = torch.rand(2, 512, 7, 7).double(), first.double()  # for sums of 25,088
+    by_convolution = torch.conv2d(grid, kernel, theirs["pre_logits.fc1.bias"].double()).flatten(1)
+    mapped = copy.deepcopy(model.classifier[0]).double()(grid.flatten(1))
+    torch.testing.assert_close(mapped, by_convolution)
     assert torch.equal(model.classifier[3].weight, second[:, :, 0, 0])
     assert torch.equal(model.classifier[6].bias, theirs["head.fc.bias"])
 
