@@ -107,16 +107,16 @@ def _new_run(
 ) -> "tuple[Recipe, RunDirectory]":
     from seqtrans import config
     from seqtrans.recipe import ClassificationRecipe, load_recipe
-    from seqtrans.recipe.classification import keep_builder
+    from seqtrans.recipe.classification import builder_files
     from seqtrans.training.attempts import job
     from seqtrans.training.run_directory import create, open_run, writing
 
     chosen = load_recipe(recipe, settings)
     if shard.rank == 0:
         held.enter_context(writing(path, job()))
-        directory = create(path, config.dump(chosen), job())
-        if isinstance(chosen, ClassificationRecipe):
-            keep_builder(chosen, recipe.parent, directory)
+        is_of_images = isinstance(chosen, ClassificationRecipe)
+        files = builder_files(chosen, recipe.parent) if is_of_images else {}
+        create(path, config.dump(chosen), job(), files)
     shard.sum([0.0])  # the others wait until it is there
     return chosen, open_run(path)
 

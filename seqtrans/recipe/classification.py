@@ -7,7 +7,6 @@ from torch import nn
 
 from seqtrans.data.images.epochs import ImageEpochs
 from seqtrans.errors import CheckpointError
-from seqtrans.files import write_atomically
 from seqtrans.models.images.builder import builder_file
 from seqtrans.models.images.config import ImageModelConfig, build_image_model
 from seqtrans.models.images.keras_model import KerasConfig
@@ -112,12 +111,11 @@ def build_untrained(
     return build_image_model(config, image, num_classes, run.path)
 
 
-def keep_builder(recipe: ClassificationRecipe, folder: Path, run: RunDirectory) -> None:
-    """Copy into a run the file of a Keras model's function, where it lies beside the recipe.
+def builder_files(recipe: ClassificationRecipe, folder: Path) -> dict[str, bytes]:
+    """What a run keeps of a Keras model: the file of its function, if it lies beside the recipe.
 
     Training and all later use run the copy, so that no later change of the file matters.
     """
-    if isinstance(recipe.model, KerasConfig):
-        file = builder_file(recipe.model.build, folder)
-        if file:
-            write_atomically(run.path / file.name, file.read_bytes())
+    model = recipe.model
+    file = builder_file(model.build, folder) if isinstance(model, KerasConfig) else None
+    return {file.name: file.read_bytes()} if file else {}

@@ -6,6 +6,7 @@ process: it saves them, and all judge by them.
 """
 
 import os
+import time
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -24,6 +25,11 @@ from seqtrans.training.contact import ElsewhereError, agreed
 
 PATIENCE = timedelta(days=7)
 """How long processes wait while one of them prepares the data; training waits for less."""
+WATCHDOG = 30.0
+"""Seconds that nccl waits longer for the others than we do: its watchdog, having waited too long,
+ends the process without a word about where that was."""
+GLANCE = 5e-5
+"""Seconds between two looks at whether a GPU is ready; an update takes a hundred times as long."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,8 @@ class ProcessShard:
     world: int = 1
     group: Any = field(default=None, compare=False, repr=False)
     """The ``torch.distributed`` group to talk in; None: that of all processes."""
+    patience: float = field(default=PATIENCE.total_seconds(), compare=False)
+    """Seconds to wait for the others."""
 
     def sum(self, values: Sequence[float]) -> tuple[float, ...]:
         """See ``Shard.sum``; in fp64 and on the CPU, so that counts stay exact."""
@@ -63,6 +71,25 @@ class ProcessShard:
         if self.world > 1:
             for tensor in tensors:
                 dist.broadcast(tensor, src=0, group=self.group)
+
+    def await_device(self, device: torch.device) -> None:
+        """Wait until a GPU has done all it was asked to, which other processes may keep it from.
+
+        A number that is read from it would be waited for without end. On a CPU what processes
+        exchange is waited for by itself, and this does nothing.
+
+        Raises:
+            RuntimeError: It took longer than these processes wait for each other; see ``contact``.
+        """
+        if self.world == 1 or device.type != "cuda":
+            return
+        done = torch.cuda.Event()
+        done.record()
+        deadline = time.monotonic() + self.patience
+        while not done.query():
+            if time.monotonic() > deadline:
+                raise dist.DistError("what the GPU waits for timed out")
+            time.sleep(GLANCE)
 
 
 ALONE = ProcessShard()
@@ -118,7 +145,9 @@ def impatient(shard: ProcessShard, seconds: float) -> ProcessShard:
     """
     if shard.world == 1:
         return shard
-    return replace(shard, group=dist.new_group(timeout=timedelta(seconds=seconds)))
+    slack = WATCHDOG if torch.cuda.is_available() else 0.0
+    group = dist.new_group(timeout=timedelta(seconds=seconds + slack))
+    return replace(shard, group=group, patience=seconds)
 
 
 def leave() -> None:

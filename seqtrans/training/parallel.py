@@ -83,6 +83,8 @@ def replicate(model: nn.Module, config: TrainingConfig, shard: ProcessShard) -> 
         return Sharded(model, _compiled(model, config), shard)
     # Weights of one channel are in two memory orders at once, of which it expects the other.
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
+    # static_graph saves looking for unused parameters and lets activations be recomputed: none of
+    # the first are trained here, and nothing does the second.
     parallel = nn.parallel.DistributedDataParallel(
         model, process_group=shard.group, gradient_as_bucket_view=True
     )

@@ -18,10 +18,11 @@ import logging
 import math
 import os
 import shutil
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from seqtrans.errors import CheckpointError, TrainingError
@@ -139,18 +140,21 @@ def writing(path: Path, job: str = "") -> Generator[None]:
         yield
 
 
-def create(path: Path, recipe: str, job: str = "") -> RunDirectory:
+def create(
+    path: Path, recipe: str, job: str = "", files: Mapping[str, bytes] = MappingProxyType({})
+) -> RunDirectory:
     """Make the directory of a new run, with its resolved recipe.
 
     Args:
         path: Where.
-        recipe: Text of it.
+        recipe: Text of it. It is written last: where it is, a run is whole.
         job: Whose processes may go on with it; see ``attempts.job``.
+        files: What else the recipe needs, by name.
 
     Raises:
         TrainingError: Something is there already, or nothing can be written there.
     """
-    if path.exists() and not _is_blank(path):
+    if path.exists() and not _is_blank(path, files):
         raise TrainingError(
             f"run directory {path} exists already; go on with it by --resume, or choose another"
         )
@@ -160,19 +164,26 @@ def create(path: Path, recipe: str, job: str = "") -> RunDirectory:
         run.vocabulary.mkdir(exist_ok=True)
         sync_folder(path)
         hand_over(run.job, job)
+        for name, content in files.items():
+            write_atomically(path / name, content)
         write_atomically(run.recipe, recipe)
     except OSError as error:
         raise TrainingError(f"run directory {path} can't be made: {error.strerror}") from error
     return run
 
 
-def _is_blank(path: Path) -> bool:
+def _is_blank(path: Path, files: Mapping[str, bytes]) -> bool:
     """Whether a folder holds nothing but what a process left that was killed in ``create``."""
+    if not path.is_dir():
+        return False
     run = RunDirectory(path)
-    left = {run.checkpoints, run.vocabulary}
-    return path.is_dir() and all(
-        entry in (aside(run.recipe), run.lock, run.job, aside(run.job))
-        or (entry in left and entry.is_dir() and not any(entry.iterdir()))
+    folders = {run.checkpoints, run.vocabulary}
+    copies = {path / name: content for name, content in files.items()}
+    left = {run.lock, run.job, *map(aside, (run.job, run.recipe, *copies))}
+    return all(
+        entry in left
+        or (entry in folders and entry.is_dir() and not any(entry.iterdir()))
+        or (entry in copies and entry.is_file() and entry.read_bytes() == copies[entry])
         for entry in path.iterdir()
     )
 

@@ -227,7 +227,9 @@ class Updater(Generic[BatchT]):
         """Norm of the gradient, what is wrong with it or a loss, and whether with a loss here."""
         if failed is not None:
             return 0.0, "", False
-        values = read([*(one.sums.loss for one in passes), *self.gradients.norms()])
+        numbers = [*(one.sums.loss for one in passes), *self.gradients.norms()]
+        self.shard.await_device(self.device)
+        values = read(numbers)
         norm = self.replica.norm(values[len(passes) :])
         losses, batches = values[: len(passes)], [one.batch for one in passes]
         said = complaint(losses, norm, batches)

@@ -1,14 +1,20 @@
 """What a GPU computes is what a CPU does; run where there is one, or two."""
 
+import multiprocessing
+import os
+import re
+import signal
 import subprocess
 import sys
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from test_out_of_memory import Wide
 from test_process_counts import OfDoubles
 from tiny_tasks import classification, translation_task
-from torchruns import write_corpus
+from torchruns import Torchrun, last_step, wait_until, write_corpus
+from toy import VOCAB, ToyBatch, ToyTask, toy_trainer
 
 import seqtrans
 from seqtrans.errors import TrainingError
@@ -38,6 +44,7 @@ model:
 training: {max_steps: 12, accumulate: 2, precision: fp32, stopping: {metric: perplexity}}
 validation: {metrics: []}
 """
+spawned = multiprocessing.get_context("spawn")  # a fork of a process with CUDA has none
 on_gpus = pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
 
 
@@ -132,6 +139,56 @@ def test_two_gpus_learn_the_weights_of_one(folder, sharding):
         for run in ("one", "two")
     )
     torch.testing.assert_close(two, one, rtol=0.0, atol=2e-5)
+
+
+@on_gpus
+def test_a_process_that_hangs_ends_all_with_one_message(folder):
+    """Said by the one that waits, before nccl's watchdog ends it, which knows no step."""
+    endless = ("max_steps=1000000", "log_every_steps=1", "processes.timeout_seconds=5")
+    settings = [part for key in endless for part in ("--set", f"training.{key}")]
+    job = Torchrun(folder, ("--standalone", "--nproc-per-node", "2"), ["--run", "run", *settings])
+    wait_until(lambda: last_step(folder / "run") >= 20, job)
+    hanging = job.workers()[1]
+    os.kill(hanging, signal.SIGSTOP)
+    try:
+        assert job.wait() != 0
+    finally:
+        job.end()
+    (complaint,) = job.complaints
+    assert re.search(r"step \d+: process 0 waited too long for process 1 of 2", complaint)
+
+
+def wide_updates(room, folder):
+    """Two updates in fp64 on a GPU of ``room`` bytes beyond those in use; None: all there are."""
+    torch.manual_seed(0)
+    token = torch.randint(VOCAB, (2048, 16))
+    task = ToyTask(ToyBatch(token, token[:, 0]), ToyBatch(token[:8], token[:8, 0]))
+    trainer = toy_trainer(task, Wide().to(GPU, torch.float64))
+    trainer.update([task.rows(torch.arange(8))])  # libraries have what they need
+    if room:
+        torch.cuda.empty_cache()
+        total = torch.cuda.get_device_properties(0).total_memory
+        most = torch.cuda.memory_reserved() + room
+        torch.cuda.set_per_process_memory_fraction(most / total)
+    for _ in range(2):
+        trainer.update([task.train])
+    found = {name: weight.cpu() for name, weight in trainer.raw_model.named_parameters()}
+    torch.save((found, trainer.sizes.limit(2) or 0), folder / str(room))
+
+
+@on_gpu
+def test_where_a_gpu_is_too_small_an_update_is_made_in_parts(tmp_path):
+    for room in (None, 150_000_000):
+        process = spawned.Process(target=wide_updates, args=(room, tmp_path))
+        process.start()
+        process.join(100)
+        assert process.exitcode == 0
+    (whole, none), (parts, limit) = (
+        torch.load(tmp_path / str(room), weights_only=True) for room in (None, 150_000_000)
+    )
+    assert none == 0
+    assert 0 < limit <= 2048 * 16 * 3 // 4
+    torch.testing.assert_close(parts, whole, rtol=1e-9, atol=1e-9)
 
 
 def test_more_processes_than_gpus_are_refused(monkeypatch):

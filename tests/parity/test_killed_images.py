@@ -1,4 +1,4 @@
-"""Residual networks, batch normalisation and dropout, mixed images: killed, equal in every bit."""
+"""Every family of networks, with dropout and mixed images: killed, equal in every bit."""
 
 import random
 import signal
@@ -10,6 +10,7 @@ from test_resume import Moment, disturb, files_of, history
 
 from seqtrans import config
 from seqtrans.recipe import load_recipe
+from seqtrans.recipe.classification import builder_files
 from seqtrans.recipe.preparing import check, prepare
 from seqtrans.training.distributed import ALONE
 from seqtrans.training.loggers import JsonLinesLogger
@@ -24,6 +25,7 @@ data:
   validation: {kind: fraction, fraction: 0.2}
   augmentation: {pad_crop: 1, flip: 0.5, rotate: 10, cutout: 3, mixup: 0.2}
   batch_size: 7
+  resize: SIZE
 model: MODEL
 label_smoothing: 0.1
 training:
@@ -46,9 +48,26 @@ MODELS = {
     "mlp": "{kind: mlp, widths: [16], dropout: 0.3}",
     "lenet": "{kind: lenet, filters: [4, 6], widths: [8], dropout: 0.2}",
     "efficientnet_lite": "{kind: efficientnet_lite, dropout: 0.2}",
+    "resnext": "{kind: resnext, depth: 50, cardinality: 2, width_per_group: 2, stem: cifar}",
+    "vgg": "{kind: vgg, depth: 11, batch_norm: true, hidden_dim: 6}",
+    "inception_v3": "{kind: inception_v3}",
+    "keras": '{kind: keras, build: "mine:build"}',
 }
+SIZES = {"vgg": 32, "inception_v3": 75}  # that they need
+NORMALISE = {"cnn", "resnet", "efficientnet_lite", "resnext", "vgg", "inception_v3"}
+KERAS = """
+from keras import Sequential, layers
+
+
+def build(shape, num_classes):
+    first = [layers.Input(shape), layers.Conv2D(4, 3), layers.BatchNormalization(), layers.ReLU()]
+    return Sequential([*first, layers.Flatten(), layers.Dropout(0.3), layers.Dense(num_classes)])
+"""
 OFTEN = [("cnn", "fp32"), ("cnn", "bf16"), ("resnet", "bf16")]
-OTHERS = [("perceptron", "fp32"), ("mlp", "bf16"), ("lenet", "bf16"), ("efficientnet_lite", "fp32")]
+OTHERS = [
+    *(("perceptron", "fp32"), ("mlp", "bf16"), ("lenet", "bf16"), ("efficientnet_lite", "fp32")),
+    *(("resnext", "fp32"), ("vgg", "bf16"), ("inception_v3", "fp32"), ("keras", "fp32")),
+]
 
 
 def train(folder, moment=None):
@@ -57,7 +76,7 @@ def train(folder, moment=None):
     path = folder / "run"
     recipe = load_recipe(folder / "recipe.yaml")
     if not path.exists():
-        create(path, config.dump(recipe))
+        create(path, config.dump(recipe), files=builder_files(recipe, folder))
     run = open_run(path)
     prepared = prepare(recipe, run, ALONE)
     check(prepared, recipe, run)
@@ -72,8 +91,11 @@ def train(folder, moment=None):
 def make(folder, model, precision):
     folder.mkdir()
     write_shapes(folder / "train.npz", 120, seed=1)
+    side = SIZES.get(model)
+    size = f"{{height: {side}, width: {side}}}" if side else "null"
     text = RECIPE.replace("MODEL", MODELS[model]).replace("PRECISION", precision)
-    (folder / "recipe.yaml").write_text(text)
+    (folder / "recipe.yaml").write_text(text.replace("SIZE", size))
+    (folder / "mine.py").write_text(KERAS)
     return folder
 
 
@@ -100,8 +122,7 @@ def test_killed_at_random_moments_it_ends_the_same(tmp_path, model, precision, t
     runs = [open_run(folder / "run") for folder in (killed, straight)]
     found, expected = map(files_of, runs)
     assert found.keys() == expected.keys()
-    normalises = model in ("cnn", "resnet", "efficientnet_lite")
-    assert any("running_mean" in name for name in expected) == normalises
+    assert any("running_mean" in name for name in expected) == (model in NORMALISE)
     for name, tensor in expected.items():
         assert torch.equal(found[name], tensor), name
     assert history(runs[0]) == history(runs[1])

@@ -11,7 +11,7 @@ from toy import processes
 
 from seqtrans.errors import TrainingError
 from seqtrans.training import contact
-from seqtrans.training.distributed import impatient, join, leave
+from seqtrans.training.distributed import ProcessShard, impatient, join, leave
 
 TEXTS = ["", "Grüße\n", "x" * 1000]
 
@@ -86,3 +86,44 @@ def test_of_those_that_wait_one_says_for_whom_and_where(tmp_path, how):
 def test_when_one_fails_and_says_why_the_others_are_silent(tmp_path):
     assert meet(_lose, tmp_path, 3, "fails") == [2, 3, 2]
     assert not [file for file in tmp_path.iterdir() if file.name.isdecimal()]
+
+
+class Gpu:
+    """What a GPU has been asked to do, as an event of CUDA tells: ready at the third look, or not.
+
+    Attributes:
+        looks: At it so far.
+    """
+
+    looks = 0
+
+    def __init__(self, *, is_stuck):
+        self.is_stuck = is_stuck
+
+    def record(self):
+        self.looks = 0
+
+    def query(self):
+        self.looks += 1
+        return self.looks >= 3 and not self.is_stuck
+
+
+@pytest.mark.parametrize("is_stuck", [False, True])
+def test_a_gpu_that_waits_for_other_processes_is_not_waited_for_without_end(monkeypatch, is_stuck):
+    gpu = Gpu(is_stuck=is_stuck)
+    monkeypatch.setattr(torch.cuda, "Event", lambda: gpu)
+    shard = ProcessShard(0, 2, patience=0.2)
+    device = torch.device("cuda")
+    if not is_stuck:
+        shard.await_device(device)
+        assert gpu.looks == 3
+        return
+    began = time.monotonic()
+    with pytest.raises(RuntimeError) as caught:
+        shard.await_device(device)
+    assert time.monotonic() - began >= 0.2
+    assert contact.is_lost_contact(caught.value)
+    complaint = str(contact.lost(caught.value, shard, "step 3"))
+    assert complaint.startswith("step 3: process 0 waited too long for another process; ")
+    for alone in (ProcessShard(patience=0.0), ProcessShard(0, 2, patience=0.0)):
+        alone.await_device(torch.device("cpu") if alone.world == 2 else device)

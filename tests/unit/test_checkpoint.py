@@ -413,6 +413,13 @@ def test_what_a_start_that_was_killed_left_is_not_in_the_way(tmp_path):
     run = create(tmp_path / "run", "a: 1\n")
     assert (run.recipe.read_text(), list(run.path.glob(".*"))) == ("a: 1\n", [])
     run.recipe.unlink()
+    (run.path / "mine.py").write_text("precious")
+    with pytest.raises(TrainingError, match="exists already"):
+        create(run.path, "a: 2\n", files={"mine.py": b"other"})
+    (run.path / ".mine.py.partial").write_text("prec")
+    create(run.path, "a: 2\n", files={"mine.py": b"precious"})
+    run.recipe.unlink()
+    (run.path / "mine.py").unlink()
     (run.vocabulary / "joint.model").write_text("precious")
     with pytest.raises(TrainingError, match="exists already"):
         create(run.path, "a: 2\n")
