@@ -182,6 +182,7 @@ def _is_blank(path: Path, files: Mapping[str, bytes]) -> bool:
     left = {run.lock, run.job, *map(aside, (run.job, run.recipe, *copies))}
     return all(
         entry in left
+        or entry.name.startswith(f".{run.lock.name}.")  # of a host that died when it took the lock
         or (entry in folders and entry.is_dir() and not any(entry.iterdir()))
         or (entry in copies and entry.is_file() and entry.read_bytes() == copies[entry])
         for entry in path.iterdir()

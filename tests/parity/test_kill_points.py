@@ -23,7 +23,7 @@ from seqtrans.training.checkpoint import read_state
 from seqtrans.training.config import CheckpointsConfig
 from seqtrans.training.loggers import speaking
 from seqtrans.training.optimizer import AdamConfig
-from seqtrans.training.run_directory import RunDirectory, create, newest_good, open_run
+from seqtrans.training.run_directory import RunDirectory, create, newest_good, open_run, writing
 
 KEEP = CheckpointsConfig(keep_best=2, keep_last=1, every_steps=2, average_best=2)
 CONFIG = {**HARD, "max_steps": 9, "validate_every_steps": 3, "log_every_steps": 1}
@@ -43,7 +43,7 @@ class Scarce(ToyTask):
 
 def train(folder: Path, points: Points | None = None) -> None:
     """Begin the run in a folder, or go on with it, as the command does."""
-    with counted(points) if points else nullcontext():
+    with counted(points) if points else nullcontext(), writing(folder):
         is_run = (folder / "recipe.yaml").exists()
         run = open_run(folder) if is_run else create(folder, "toy: true\n")
         with speaking(run.log):
@@ -189,3 +189,38 @@ REASONS = ["ENOSPC", "ENOSPC lasts", "EIO", "EROFS lasts", "EACCES", "vanishes"]
 def test_refused_at_any_moment_it_ends_in_one_line_and_can_go_on(tmp_path, most):
     found = fates(tmp_path, REASONS, most)
     assert not found["problems"], "\n".join(found["problems"])
+
+
+def begin(folder: Path, points: Points | None = None) -> None:
+    """Make a run, or see that it was made, as the command does before all else."""
+    with counted(points) if points else nullcontext(), writing(folder, "job"):
+        if not (folder / "recipe.yaml").exists():
+            create(folder, "toy: true\n", "job", {"mine.py": b"1"})
+
+
+def begun_everywhere(folder: Path, report: Path) -> None:
+    """Die at every moment of the beginning; what is wrong after beginning again."""
+    points = Points(0, die)
+    begin(folder / "straight", points)
+    problems = []
+    for at in range(1, points.count + 1):
+        path, said = folder / str(at), folder / "said"
+        code = exit_code(lambda p=path, n=at: begin(p, Points(n, die)), said)
+        problems += [] if code == -signal.SIGKILL else [f"{at}: was not killed but ended: {code}"]
+        if code := exit_code(lambda p=path: begin(p), said):
+            problems += [f"{at}: beginning again ended with {code}: {said.read_text()}"]
+        left = sorted(entry.name for entry in path.iterdir())
+        if left != ["checkpoints", "job", "mine.py", "recipe.yaml", "vocabulary"]:
+            problems += [f"{at}: left {left}"]
+    report.write_text("\n".join([str(points.count), *problems]))
+
+
+def test_killed_at_any_moment_of_its_beginning_it_can_begin(tmp_path):
+    report = tmp_path / "report"
+    process = processes.Process(target=begun_everywhere, args=(tmp_path, report))
+    process.start()
+    process.join(300)
+    assert process.exitcode == 0
+    count, *problems = report.read_text().splitlines()
+    assert int(count) >= 50
+    assert not problems, "\n".join(problems)

@@ -1,6 +1,7 @@
 """Locks: exactly one holds one, and the dead hold none."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -85,6 +86,50 @@ def test_locks_of_other_hosts_stand_but_for_the_same_job(tmp_path):
     with locked(path, "the run", job="nightly"):
         pass
     assert not path.exists()
+
+
+def test_of_another_container_the_kernel_tells_whether_the_process_is_there(tmp_path):
+    """It has this host's name, but numbers of its own: here they are those of nobody."""
+    path = tmp_path / "lock"
+    if not Path("/proc/self/ns/pid").exists():
+        pytest.skip("this system does not tell containers apart")
+    there = {"container": "pid:[1]", "pid": 2**22 + 1, "job": "nightly"}
+    with start(path, 60) as process:
+        assert process.stdout.readline() == "held\n"
+        path.write_text(json.dumps({**json.loads(path.read_text()), **there}))
+        with pytest.raises(LockedError, match="in use by process 4194305"), locked(path, "the run"):
+            pass
+        process.kill()
+    with locked(path, "the run"):
+        pass
+    assert not path.exists()
+    path.write_text(json.dumps({"host": socket.gethostname(), "started": "", **there}))
+    with locked(path, "the run"):
+        pass
+
+
+def test_a_living_process_of_this_host_keeps_it_also_in_the_same_job(tmp_path):
+    path = tmp_path / "lock"
+    with start(path, 60) as process:
+        assert process.stdout.readline() == "held\n"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "job": "nightly"}))
+        with pytest.raises(LockedError), locked(path, "the run", job="nightly"):
+            pass
+        process.kill()
+
+
+@pytest.mark.parametrize("number", ["its own", "of nobody"])
+def test_what_was_left_when_a_process_died_over_taking_it_goes(tmp_path, number):
+    """As after a kill between giving the lock its name and taking its first one away."""
+    path = tmp_path / "lock"
+    pid = os.getpid() if number == "its own" else 2**22 + 1
+    forge(path, pid=pid, started="another boot 1")
+    content = path.read_text()
+    (tmp_path / f".lock.{socket.gethostname()}.{pid}").hardlink_to(path)
+    with locked(path, "the run"):
+        assert json.loads(path.read_text())["pid"] == os.getpid()
+        assert path.read_text() != content
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[1]", "null", '{"host": 1}', "\0" * 9])
