@@ -143,7 +143,7 @@ def _read(path: Path) -> Holder | None:
 def _container() -> str:
     """What numbers the processes that this one sees; empty where the system does not tell."""
     try:
-        return os.readlink("/proc/self/ns/pid")
+        return str(Path("/proc/self/ns/pid").readlink())
     except OSError:
         return ""
 

@@ -15,7 +15,10 @@ from safetensors.torch import save
 from seqtrans.training import checkpoint
 
 Moment = Literal["before", "amid", "after"]
-CALLS = ("fsync", "rename", "replace", "rmdir", "unlink", "remove", "mkdir", "link", "truncate", "open")
+CALLS = (
+    *("fsync", "rename", "replace", "rmdir", "unlink", "remove", "mkdir", "link", "truncate"),
+    "open",
+)
 
 
 class Points:

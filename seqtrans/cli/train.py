@@ -108,10 +108,12 @@ def _new_run(
     from seqtrans import config
     from seqtrans.recipe import ClassificationRecipe, load_recipe
     from seqtrans.recipe.classification import builder_files
+    from seqtrans.tasks.sharing import check_shares
     from seqtrans.training.attempts import job
     from seqtrans.training.run_directory import create, open_run, writing
 
     chosen = load_recipe(recipe, settings)
+    check_shares(chosen.training.micro_batches(shard.world), shard.world)
     if shard.rank == 0:
         held.enter_context(writing(path, job()))
         is_of_images = isinstance(chosen, ClassificationRecipe)
@@ -165,7 +167,7 @@ def _train(
             stack.enter_context(speaking(directory.log))
         with removed_on_failure(directory) if is_new and shard.rank == 0 else nullcontext():
             heed_memory_cap()
-            loggers = _loggers(directory, tensorboard=tensorboard)
+            loggers = _loggers(directory, tensorboard=tensorboard) if shard.rank == 0 else []
             prepared = prepare(recipe, directory, shard)
             check(prepared, recipe, directory, shard.world)
             console = stack.enter_context(ConsoleLogger(prepared.task.unit))

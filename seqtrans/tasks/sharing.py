@@ -7,6 +7,20 @@ from seqtrans.errors import TrainingError
 from seqtrans.protocols import BatchT, Shard
 
 
+def check_shares(accumulate: int, processes: int) -> None:
+    """Make sure that every process has a micro-batch in an update.
+
+    Raises:
+        TrainingError: There are more processes than micro-batches.
+    """
+    if processes > accumulate:
+        raise TrainingError(
+            f"{processes} processes can't share {accumulate} micro-batches an update; "
+            f"set training.accumulate to {processes} or a multiple, or training.processes.batch "
+            "to each"
+        )
+
+
 def shared_updates(
     batches: Iterator[Callable[[], BatchT]], accumulate: int, shard: Shard, start: int
 ) -> Iterator[Sequence[BatchT]]:
@@ -24,12 +38,7 @@ def shared_updates(
     Raises:
         TrainingError: There are more processes than micro-batches.
     """
-    if shard.world > accumulate:
-        raise TrainingError(
-            f"{shard.world} processes can't share {accumulate} micro-batches an update; "
-            f"set training.accumulate to {shard.world} or a multiple, or training.processes.batch "
-            "to each"
-        )
+    check_shares(accumulate, shard.world)
     skipped = islice(batches, start, None)
     while update := list(islice(skipped, accumulate)):
         yield [make() for make in update[shard.rank :: shard.world]]

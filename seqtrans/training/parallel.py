@@ -151,6 +151,7 @@ class Replicated:
     def whole(self) -> Generator[None]:
         """See ``Replica.whole``: with the buffers of the first process."""
         self.shard.share(self.parallel.module.buffers())
+        self.shard.await_device(_device(self.parallel))
         yield
 
 
@@ -187,6 +188,7 @@ class Sharded:
             part.set_reshard_after_forward(False, recurse=False)
             part.unshard()
         try:
+            self.shard.await_device(_device(self.parallel))
             yield
         finally:
             for part in parts:
@@ -237,6 +239,10 @@ class Exchange:
         for future in self._begun:
             future.wait()
         self.begin()
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device
 
 
 def _compiled(model: nn.Module, config: TrainingConfig) -> nn.Module:

@@ -1,6 +1,6 @@
 """Tensors of which every process may hold a part (``DTensor``), beside those that are whole."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -18,17 +18,24 @@ def own_part(tensor: Any) -> Tensor:
     return tensor.to_local() if is_part(tensor) else tensor
 
 
-def gathered(tensors: Mapping[str, Any], *, keep: bool) -> dict[str, Tensor]:
+def gathered(
+    tensors: Mapping[str, Any], wait: Callable[[torch.device], None], *, keep: bool
+) -> dict[str, Tensor]:
     """Whole tensors; every process must call it where it holds parts.
 
     Args:
         tensors: By name, the same names everywhere.
+        wait: Waits for what the other processes give; see ``ProcessShard.await_device``.
         keep: Whether this process wants them; else nothing is returned, and at no time more
             than one whole tensor is in memory.
     """
     found: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
-        whole = tensor.full_tensor().cpu() if is_part(tensor) else tensor
+        whole = tensor
+        if is_part(tensor):
+            whole = tensor.full_tensor()
+            wait(whole.device)
+            whole = whole.cpu()
         if keep:
             found[name] = whole
     return found

@@ -11,12 +11,11 @@ from torch import nn
 from torch.optim import Optimizer
 
 from seqtrans.errors import CheckpointError
-from seqtrans.protocols import Shard
 from seqtrans.shapes import Tensor
 from seqtrans.training import checkpoint
 from seqtrans.training.averaging import average
 from seqtrans.training.config import TrainingConfig
-from seqtrans.training.distributed import all_or_none
+from seqtrans.training.distributed import ProcessShard, all_or_none
 from seqtrans.training.moments import named_moments, restore_moments
 from seqtrans.training.moving_average import MovingAverage
 from seqtrans.training.parts import gathered
@@ -42,7 +41,7 @@ class Saving:
         moving: MovingAverage | None,
         config: TrainingConfig,
         run: RunDirectory | None,
-        shard: Shard,
+        shard: ProcessShard,
     ) -> None:
         self.model, self.optimizer, self.moving = model, optimizer, moving
         self.config, self.run, self.shard = config, run, shard
@@ -149,8 +148,8 @@ class Saving:
         }
         if self.moving:
             tensors[checkpoint.AVERAGE] = weights | self.moving.named()
-        keep = self.shard.rank == 0
-        return {file: gathered(named, keep=keep) for file, named in tensors.items()}
+        keep, wait = self.shard.rank == 0, self.shard.await_device
+        return {file: gathered(named, wait, keep=keep) for file, named in tensors.items()}
 
     def _others(self) -> checkpoint.Writers:
         """Writers of the model's own formats, which hold the weights that it is used with."""

@@ -90,8 +90,8 @@ class Shortage(Generic[BatchT]):
         if replica.stand_in():
             return
         limit = self.sizes.learn(step, failed.size)
-        with suppress(TrainingError):  # another process may be writing it, too
-            self.sizes.write()
+        with suppress(TrainingError):
+            self.sizes.write(alone=False)  # memory may run out in others, too
         raise TrainingError(
             f"step {step + 1}: memory ran out for {failed.size:,} {self.task.unit}, padding "
             "counted, and where weights are shared out processes can't try again: go on with "

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from seqtrans import config
 from seqtrans.errors import CheckpointError, RecipeError, TrainingError
-from seqtrans.files import write_atomically
-from seqtrans.protocols import BatchT
+from seqtrans.files import open_aside
+from seqtrans.protocols import BatchT, Shard
 from seqtrans.ranges import NonNegative, Positive
 
 _SHARE = 0.75
@@ -45,16 +45,20 @@ class Sizes:
         self._file = file
         self._limits: tuple[Limit, ...] = ()
 
-    def read(self) -> None:
-        """Take up what was learnt before a stop.
+    def read(self, shard: Shard) -> None:
+        """Take up what was learnt before a stop, as the first process finds it.
 
         Raises:
             CheckpointError: The file is not what seqtrans wrote.
         """
-        if self._file is None or not self._file.exists():
+        if self._file is None:
             return
         try:
-            self._limits = config.load(Limits, self._file).limits
+            found = Limits()
+            if shard.rank == 0 and self._file.exists():
+                found = config.load(Limits, self._file)
+            told = shard.gather(config.dump(found))[0]  # see ``Saving``
+            self._limits = config.loads(Limits, told, str(self._file)).limits
         except RecipeError as error:
             first = str(error).partition("\n")[0]
             raise CheckpointError(f"{first}; delete it, and memory will be tried anew") from error
@@ -78,8 +82,11 @@ class Sizes:
         self._limits = (*self._limits, limit)
         return limit.largest
 
-    def write(self) -> None:
+    def write(self, *, alone: bool = True) -> None:
         """Keep what was learnt.
+
+        Args:
+            alone: Whether no other process does so now.
 
         Raises:
             TrainingError: It can't be written.
@@ -87,7 +94,8 @@ class Sizes:
         if self._file is None:
             return
         try:
-            write_atomically(self._file, config.dump(Limits(limits=self._limits)))
+            with open_aside(self._file, own=not alone) as file:
+                file.write(config.dump(Limits(limits=self._limits)).encode())
         except OSError as error:
             reason = error.strerror or error
             raise TrainingError(f"{self._file} can't be written: {reason}") from error

@@ -1,8 +1,10 @@
 """The checkpoints of a run: written, pointed at, and deleted when superseded."""
 
 import errno
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any
 
 from seqtrans.errors import TrainingError
@@ -14,6 +16,8 @@ from seqtrans.training.keeping import Record, best_first, superfluous
 from seqtrans.training.run_directory import AVERAGED, RunDirectory
 from seqtrans.training.state import TrainState
 from seqtrans.training.stored import state_from
+
+talk = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -99,8 +103,17 @@ class CheckpointStore:
             raise _cannot_save(path.parent, steps[-1], error) from error
 
     def best_steps(self, count: int) -> list[int]:
-        """Steps of the best ``count`` checkpoints, best first."""
-        return [record.step for record in best_first(self.records(), self.stopping)[:count]]
+        """Steps of the best ``count`` checkpoints that are whole, best first."""
+        steps = (record.step for record in best_first(self.records(), self.stopping))
+        return list(islice(filter(self._is_whole, steps), count))
+
+    def _is_whole(self, step: int) -> bool:
+        try:
+            checkpoint.read_training(self.run.at(step))
+        except checkpoint.CheckpointError as error:
+            talk.warning("%s; it is left out", error)
+            return False
+        return True
 
     def records(self) -> list[Record]:
         """What is known of each checkpoint; a damaged one is as good as not validated."""

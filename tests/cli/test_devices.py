@@ -62,8 +62,10 @@ def last_weights(run):
 
 def test_a_run_of_two_goes_on_alone_and_ends_as_one_that_was_always_alone(folder):
     train(folder, "--run", "alone", *settings("training.max_steps=12"))
-    said = train(folder, "--run", "run", "--devices", 2, *settings("training.max_steps=8"))
+    two = ("--run", "run", "--devices", 2, "--tensorboard")
+    said = train(folder, *two, *settings("training.max_steps=8"))
     assert "Warning" not in said
+    assert len(list((folder / "run" / "tensorboard").iterdir())) == 1
     assert said.count("max_steps reached") == 1
     stored = folder / "run" / "recipe.yaml"
     stored.write_text(stored.read_text().replace("max_steps: 8", "max_steps: 12"))
@@ -74,6 +76,15 @@ def test_a_run_of_two_goes_on_alone_and_ends_as_one_that_was_always_alone(folder
     for name in [n for n in found if ".running_" in n or n.endswith("_tracked")]:
         found[name] = expected[name]  # statistics of batch normalisation are the first process's
     torch.testing.assert_close(found, expected, rtol=0.0, atol=2e-5)  # of fp32, added otherwise
+
+
+def test_more_processes_than_micro_batches_are_refused_before_there_is_a_run(folder):
+    process = start(folder, "--run", "run", "--devices", 2)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 2
+    (complaint,) = [line for line in said.splitlines() if "Gloo" not in line]
+    assert "2 processes can't share 1 micro-batches an update; set training.accumulate" in complaint
+    assert not (folder / "run").exists()
 
 
 def _children(pid):

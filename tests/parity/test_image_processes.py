@@ -1,11 +1,13 @@
 """Two processes learn from images what one learns, batch normalisation and all."""
 
 import os
+from dataclasses import replace
 
 import pytest
 import torch
 import torch.distributed as dist
 from drawn import shape_set
+from together import together
 from toy import processes, toy_config, toy_run
 
 from seqtrans.data.images.augment import AugmentConfig
@@ -113,6 +115,17 @@ def is_statistic(name):
 def test_an_update_is_shared_unevenly():
     sizes = [[b.num_targets for b in update] for update in classification().updates(0, ALONE)]
     assert sizes[-1] == [8, 3]
+
+
+def test_more_processes_than_images_judge_as_one(folder):
+    task, model = classification(), model_of(folder).eval()
+    few = replace(task, validation=shape_set(2, seed=2))
+
+    def validate(shard):
+        with torch.inference_mode():
+            return few.validate(model, shard)
+
+    assert together(3, validate) == [pytest.approx(validate(ALONE))] * 3
 
 
 def test_they_learn_the_weights_that_one_learns(pair, folder):

@@ -14,6 +14,7 @@ from test_process_counts import OfDoubles
 from test_processes import meet
 from test_resume import HARD, assert_same, history
 from tiny_tasks import classification, translation_task
+from together import together
 from torch import nn
 from toy import (
     VOCAB,
@@ -291,8 +292,14 @@ def test_parts_are_within_the_limit_and_a_function_of_the_step(tmp_path):
     assert sizes.learn(7, 170) == 127
     sizes.write()
     again = Sizes(tmp_path / "sizes.yaml")
-    again.read()
-    for found in (sizes, again):
+    again.read(ALONE)
+
+    def of_two(shard):  # the second sees the file late, as on another host
+        found = Sizes(tmp_path / ("late" if shard.rank else "sizes.yaml"))
+        found.read(shard)
+        return found
+
+    for found in (sizes, again, *together(2, of_two)):
         assert [found.limit(step) for step in (2, 3, 6, 7)] == [None, 255, 255, 127]
         parts = found.parts(batch, 7)
         assert [part.size for part in parts] == [85] * 4
@@ -308,7 +315,7 @@ def test_sizes_that_were_altered_are_told_in_one_line(tmp_path, text):
     file = tmp_path / "sizes.yaml"
     file.write_text(text)
     with pytest.raises(CheckpointError, match=r"sizes\.yaml.*; delete it") as caught:
-        Sizes(file).read()
+        Sizes(file).read(ALONE)
     assert "\n" not in str(caught.value)
 
 
