@@ -18,6 +18,7 @@ SHORT = ("tests/parity/test_out_of_memory.py",)
 UPDATES = ("tests/parity/test_gradient_sums.py", "tests/unit/test_training.py")
 TUNING = ("tests/unit/test_fine_tuning.py",)
 IMAGE_RUNS = ("tests/learning/test_image_runs.py",)
+AUTO = ("tests/cli/test_memory_cap.py::test_auto_finds_what_fits",)
 KILLED = ("tests/parity/test_kill_points.py",)
 
 IN_TRAINING = (
@@ -62,6 +63,41 @@ IN_TRAINING = (
         "reversed(parts)",
         "parts",
         ("tests/contracts/test_halving.py",),
+    ),
+    Mutant(
+        "auto does not try what it learns from",
+        "seqtrans/training/checks.py",
+        "_fits(task, model, config, task.largest_batch()) is not None",
+        "True",
+        AUTO,
+    ),
+    Mutant(
+        "auto does not try what it searches",
+        "seqtrans/tasks/measuring.py",
+        "search(model, source.to(device), mask.to(device))",
+        "pass",
+        AUTO,
+    ),
+    Mutant(
+        "auto takes what it could not learn from",
+        "seqtrans/training/checks.py",
+        "_fits(task, model, config, task.largest_batch()) is not None",
+        "bool([_fits(task, model, config, task.largest_batch())])",
+        ("tests/contracts/test_halving.py",),
+    ),
+    Mutant(
+        "auto takes what it could not search",
+        "seqtrans/tasks/measuring.py",
+        "return False",
+        "return True",
+        ("tests/contracts/test_halving.py",),
+    ),
+    Mutant(
+        "an earlier peak of memory hides what a size takes",
+        "seqtrans/training/largest.py",
+        "            restart_peak()\n",
+        "",
+        ("tests/unit/test_largest.py",),
     ),
     Mutant(
         "metrics after the checkpoint are kept",

@@ -9,6 +9,7 @@ import torch
 
 from seqtrans.bulk.process import Done, WorkerProcess
 from seqtrans.bulk.work import Shard
+from seqtrans.training.largest import share_of_cap
 
 
 def translate_locally(
@@ -19,7 +20,9 @@ def translate_locally(
     Closing the generator ends the processes.
     """
     count = min(workers, len(shards))
-    crew = _Crew(shards, [WorkerProcess(folder, device, threads, _gpu(n)) for n in range(count)])
+    memory = share_of_cap(count)
+    processes = [WorkerProcess(folder, device, threads, _gpu(n), memory) for n in range(count)]
+    crew = _Crew(shards, processes)
     try:
         yield from crew.work()
     finally:

@@ -17,6 +17,7 @@ from seqtrans.bulk.work import Shard
 from seqtrans.errors import SeqtransError
 from seqtrans.tasks.placement import DeviceName
 from seqtrans.training.interruption import SIGNALS
+from seqtrans.training.largest import share_of_cap
 
 _BLOCKS_A_WORKER = 64  # more would even out the end better, fewer cost Ray less
 
@@ -29,9 +30,13 @@ class ShardActor:
     ends actors where memory is short, what was begun too often is given up, too.
     """
 
-    def __init__(self, folder: str, device: DeviceName, threads: int) -> None:
+    def __init__(
+        self, folder: str, device: DeviceName, threads: int, workers: int | None = None
+    ) -> None:
         self._begun = begun_in(folder)
-        self._worker = WorkerProcess(folder, device, threads)
+        count = 1 if workers is None else min(workers, _room_here(threads))
+        memory = share_of_cap(count, starters=count)
+        self._worker = WorkerProcess(folder, device, threads, memory=memory)
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """Translate the shards ``batch["shard"]``; how they went is in ``error`` and ``death``."""
@@ -89,7 +94,7 @@ def translate_on_ray(
         workers = workers or int(room["GPU"] if on_gpu else room["CPU"] // threads)
         shutil.rmtree(begun_in(folder), ignore_errors=True)
         begun_in(folder).mkdir()
-        arguments = (folder, device, threads)
+        arguments = (folder, device, threads, workers)
         yield from _translated(ray, shards, workers, arguments, int(on_gpu))
         shutil.rmtree(begun_in(folder), ignore_errors=True)
     except ray.exceptions.RayError as error:
@@ -104,7 +109,7 @@ def begun_in(folder: str) -> Path:
 
 
 def _translated(
-    ray: Any, shards: Sequence[Shard], workers: int, arguments: tuple[str, str, int], gpus: int
+    ray: Any, shards: Sequence[Shard], workers: int, arguments: tuple[str, str, int, int], gpus: int
 ) -> Generator[Done]:
     ray.data.DataContext.get_current().enable_progress_bars = False
     blocks = min(_BLOCKS_A_WORKER * workers, len(shards))
@@ -115,11 +120,19 @@ def _translated(
         fn_constructor_args=arguments,
         batch_size=1,
         compute=ray.data.ActorPoolStrategy(size=min(workers, blocks)),
-        num_cpus=arguments[-1],
+        num_cpus=arguments[2],
         num_gpus=gpus,
     )
     for row in done.iter_rows():
         yield Done(int(row["shard"]), str(row["error"]), str(row["death"]))
+
+
+def _room_here(threads: int) -> int:
+    """How many actors fit on the machine of the one that asks."""
+    ray = importlib.import_module("ray")
+    here = ray.get_runtime_context().get_node_id()
+    cores = sum(n["Resources"].get("CPU", 0) for n in ray.nodes() if n["NodeID"] == here)
+    return max(1, int(cores // threads))
 
 
 def _most_of_a_machine(ray: Any, resource: str) -> float:

@@ -39,10 +39,19 @@ class WorkerProcess:
         device: Where to compute.
         threads: Processor cores to use.
         gpu: The only GPU that it sees, as CUDA names it; None leaves that as it is.
+        memory: Bytes that it may take of what a container's processes share; None: no limit.
     """
 
-    def __init__(self, folder: str, device: str, threads: int, gpu: str | None = None) -> None:
+    def __init__(
+        self,
+        folder: str,
+        device: str,
+        threads: int,
+        gpu: str | None = None,
+        memory: int | None = None,
+    ) -> None:
         self._command = [sys.executable, "-m", "seqtrans.bulk.worker", folder, device, str(threads)]
+        self._command += [] if memory is None else [str(memory)]
         self._environment = {"OMP_NUM_THREADS": str(threads)}
         if gpu is not None:
             self._environment["CUDA_VISIBLE_DEVICES"] = gpu

@@ -16,14 +16,16 @@ from seqtrans.errors import SeqtransError
 from seqtrans.tasks.placement import DeviceName
 
 
-def main(folder: str, device: str, threads: str) -> None:
+def main(folder: str, device: str, threads: str, memory: str = "") -> None:
     """Translate what is asked for until nobody asks any more."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # no library that prints shall break what the driver reads
     numbers: SimpleQueue[int] = SimpleQueue()
     Thread(target=_listen, args=(numbers,), daemon=True, name="listen").start()
     from seqtrans.bulk.translating import ShardTranslator
+    from seqtrans.training.largest import heed_memory_cap
 
+    heed_memory_cap(int(memory) if memory else None)
     try:
         translator = ShardTranslator(Path(folder), cast("DeviceName", device), int(threads))
         while True:

@@ -38,7 +38,9 @@ def classify(
     using the run runs that file.
     """
     from seqtrans.recipe.classifying import open_classifier
+    from seqtrans.training.largest import heed_memory_cap
 
+    heed_memory_cap()
     found = open_classifier(model, checkpoint)
     write = _as_json if output_format == "jsonl" else _as_table
     lines = (line for path in images for line in write(path, _likeliest(found, path, top)))

@@ -28,8 +28,12 @@ def evaluate_run(path: Path, checkpoint: str, output_format: Literal["table", "j
     from seqtrans.recipe.classification import load_classifier
     from seqtrans.recipe.image_sets import read_like
     from seqtrans.tasks.judging import judge
+    from seqtrans.training.largest import heed_memory_cap
     from seqtrans.training.loggers import speaking
+    from seqtrans.training.memory import prepare_memory
 
+    heed_memory_cap()
+    prepare_memory()  # pictures are drawn in the end
     with speaking():
         classifier = load_classifier(path, checkpoint)
         files = classifier.recipe.data.test

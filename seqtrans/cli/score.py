@@ -70,9 +70,11 @@ def score(  # noqa: PLR0913 - typer's signature
     from seqtrans.recipe import load_run
     from seqtrans.tasks.placement import use_threads
     from seqtrans.tasks.scoring import Scorer, Summary
+    from seqtrans.training.largest import heed_memory_cap
 
     if source == target == Path("-"):
         raise typer.BadParameter("SOURCE and TARGET can't both be the standard input")
+    heed_memory_cap()
     use_threads(threads)
     with open_output(output) as file:
         loaded = load_run(run, checkpoint)

@@ -160,6 +160,7 @@ def _train(
     from seqtrans.training.distributed import impatient
     from seqtrans.training.largest import heed_memory_cap
     from seqtrans.training.loggers import ConsoleLogger, speaking
+    from seqtrans.training.memory import prepare_memory
     from seqtrans.training.trainer import Trainer
 
     with ExitStack() as stack:
@@ -167,6 +168,7 @@ def _train(
             stack.enter_context(speaking(directory.log))
         with removed_on_failure(directory) if is_new and shard.rank == 0 else nullcontext():
             heed_memory_cap()
+            prepare_memory()  # before ``auto`` measures
             loggers = _loggers(directory, tensorboard=tensorboard) if shard.rank == 0 else []
             prepared = prepare(recipe, directory, shard)
             check(prepared, recipe, directory, shard.world)

@@ -89,9 +89,11 @@ def translate(  # noqa: PLR0913 - typer's signature
     from seqtrans.tasks.placement import use_threads
     from seqtrans.tasks.rendering import render
     from seqtrans.tasks.translator import Translator
+    from seqtrans.training.largest import heed_memory_cap
 
     if (n_best or 1) > 1 and output_format == "text":
         raise SeqtransError(f"--n-best {n_best} needs --format jsonl: a line of text is one")
+    heed_memory_cap()
     loaded = load_run(run, checkpoint)
     config = overridden(
         loaded,

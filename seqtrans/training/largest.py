@@ -4,10 +4,12 @@ import os
 import resource
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
-from seqtrans.training.window import peak_memory
+from seqtrans.training.memory import release
+from seqtrans.training.window import recent_peak, restart_peak
 
 _LEFT_FREE = 0.8  # of what is available on a CPU, the share that is used
 _GROWTH = 1.2  # memory may grow so much faster than the size
@@ -52,15 +54,16 @@ def available_memory() -> int:
 
     Several processes that one command started here share them alike.
     """
-    used = int(_read("/proc/self/statm", "0").split()[0]) * _PAGE
-    limits = [resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA)]
-    found = [limit - used for limit in limits if limit != resource.RLIM_INFINITY]
+    pages = _pages()
+    taken = {resource.RLIMIT_AS: pages.all, resource.RLIMIT_DATA: pages.data}
+    limits = {kind: resource.getrlimit(kind)[0] for kind in taken}  # of each process alone
+    found = [n - taken[kind] for kind, n in limits.items() if n != resource.RLIM_INFINITY]
     lines = [line.split() for line in _read("/proc/meminfo", "").splitlines()]
-    found += [int(line[1]) * 1024 for line in lines if line[0] == "MemAvailable:"]
+    found += [int(n[1]) * 1024 // _processes() for n in lines if n[0] == "MemAvailable:"]
     cap = memory_cap()
     if cap is not None:
-        found.append((cap - _resident()) * _processes())
-    return max(0, min(found, default=1 << 62)) // _processes()
+        found.append(cap - pages.resident)
+    return max(0, min(found, default=1 << 62))
 
 
 def memory_cap() -> int | None:
@@ -76,17 +79,35 @@ def memory_cap() -> int | None:
     return None
 
 
-def heed_memory_cap() -> None:
+def share_of_cap(workers: int, starters: int = 1) -> int | None:
+    """Bytes that a worker may take, of those which processes like this one start; None: no limit.
+
+    Args:
+        workers: How many there are on this machine.
+        starters: How many processes like this one, whose own memory is not to be had.
+    """
+    cap, pages = memory_cap(), _pages()
+    if cap is None:
+        return None
+    own = pages.resident - pages.shared  # files that are mapped can be dropped and read again
+    return max(0, cap - own * starters) // workers
+
+
+def heed_memory_cap(share: int | None = None) -> None:
     """Let an allocation fail, which can be answered, where the kernel would kill.
 
-    Nothing where a GPU is used, whose driver maps far more than it takes.
+    It is for commands, before ``prepare_memory`` and all else that takes memory: a library sets
+    no limits on the process it is in. Nothing where a GPU is used, whose driver maps far more than
+    it takes. A lower limit stays.
+
+    Args:
+        share: Bytes; by default what this process's control group allows it.
     """
     if torch.cuda.is_available():
         return
-    cap = memory_cap()
+    cap = memory_cap() if share is None else share
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    unlimited = resource.RLIM_INFINITY
-    if cap is not None and soft == unlimited and (hard == unlimited or cap < hard):
+    if cap is not None and (soft == resource.RLIM_INFINITY or cap < soft):
         resource.setrlimit(resource.RLIMIT_DATA, (cap, hard))
 
 
@@ -95,24 +116,41 @@ def _processes() -> int:
     return max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
-def _resident() -> int:
-    return int(_read("/proc/self/statm", "0 0").split()[1]) * _PAGE
+class _Pages(NamedTuple):
+    """What this process has, in bytes."""
+
+    all: int  # addresses, of files too
+    resident: int
+    shared: int  # resident, of files
+    data: int  # addresses that RLIMIT_DATA counts, and stacks
+
+
+def _pages() -> _Pages:
+    found = [int(n) * _PAGE for n in _read("/proc/self/statm", "0 0 0 0 0 0").split()]
+    return _Pages(all=found[0], resident=found[1], shared=found[2], data=found[5])
 
 
 class _Foresight:
-    """What sizes took so far, and so what others will."""
+    """What sizes took so far, and so what others will.
+
+    It is measured from what is held now: below an earlier peak, as of the training of a
+    vocabulary, every size would look free, and so would twice as much.
+    """
 
     def __init__(self, device: torch.device, reserved: int) -> None:
         self._matters = device.type == "cpu"
+        if self._matters:
+            release()  # or a size would take what is kept of earlier ones, unnoticed
+            restart_peak()
         self._room = _LEFT_FREE * (available_memory() - reserved) if self._matters else 0.0
-        self._before = peak_memory()
+        self._before = recent_peak()
         self._per_size = 0.0
 
     def allows(self, size: int) -> bool:
         return not self._matters or self._per_size * size * _GROWTH <= self._room
 
     def learn(self, size: int) -> None:
-        self._per_size = (peak_memory() - self._before) / size
+        self._per_size = (recent_peak() - self._before) / size
 
 
 def _doubled(smallest: int, most: int) -> list[int]:

@@ -63,7 +63,7 @@ def release() -> None:
 
 
 def prepare_memory() -> None:
-    """Do all of this; to be called before anything is computed."""
+    """Do all of this; to be called before anything is computed, and after limits are set."""
     _keep_few_kernels()
     if _is_capped():
         _reserve_for_numpy()
@@ -103,8 +103,9 @@ def _keep_freed_memory() -> None:
     By default glibc maps every block of more than 32 MB anew, such as what an LSTM keeps for its
     backward pass, and gives it back when freed. The kernel then fills 300 MB with zeros, page by
     page, in every update: 7 % of the time of an LSTM of 512 features (2 threads, Zen 4). Other C
-    libraries are left alone. It is not for a process whose address space is capped: what malloc
-    keeps of it, it can use again, but no library that maps a checkpoint or compiled code.
+    libraries are left alone. It is not for a process whose memory is capped: what malloc keeps of
+    it, it can use again, but no library that maps a checkpoint or compiled code, and where halves
+    are computed, its holes count, too.
     """
     if any(name in os.environ for name in _THRESHOLDS):
         return
@@ -115,9 +116,10 @@ def _keep_freed_memory() -> None:
 
 
 def _is_capped() -> bool:
-    """Whether a limit, as of ``ulimit -v``, is set on this process's address space."""
+    """Whether a limit, as of ``ulimit -v`` or a container, is set on what this process maps."""
     if sys.platform == "win32":
         return False
     import resource
 
-    return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
+    limits = (resource.RLIMIT_AS, resource.RLIMIT_DATA)
+    return any(resource.getrlimit(kind)[0] != resource.RLIM_INFINITY for kind in limits)

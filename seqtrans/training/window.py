@@ -18,6 +18,7 @@ from seqtrans.shapes import Tensor
 TIMINGS = frozenset(
     {"targets_per_second", "data_wait_share", "memory_mb", "seconds", "seconds_left"}
 )  # numbers that differ from run to run
+_earlier_peaks = [0]  # the most before the kernel was told to forget it
 
 
 class Window:
@@ -80,6 +81,21 @@ def peak_memory() -> int:
     """
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated()
+    return max(_earlier_peaks[-1], recent_peak())
+
+
+def restart_peak() -> None:
+    """Let ``recent_peak`` begin anew; ``peak_memory`` stays that of the whole process.
+
+    Where the system can't do that, nothing happens.
+    """
+    _earlier_peaks.append(max(_earlier_peaks.pop(), recent_peak()))
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def recent_peak() -> int:
+    """The most bytes resident in this process, since ``restart_peak`` where that could be done."""
     with suppress(OSError):
         found = re.search(rb"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_bytes())
         if found:

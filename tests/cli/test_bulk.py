@@ -4,6 +4,7 @@
 import gzip
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -12,9 +13,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import torch
 from test_translate_score import home, run  # noqa: F401 - a fixture
 
 from seqtrans.bulk.job import FOLDER
+from seqtrans.bulk.process import WorkerProcess
 from seqtrans.locks import locked
 
 LINES = [f"{'abcd'[n % 4]}{'dcba. '[n % 6]}{'ab' * (n % 3)} {n}" for n in range(60)]
@@ -267,6 +270,31 @@ def test_a_part_that_was_altered_is_not_joined(home, files):
     altered.unlink()
     assert run(home, "translate", "run", *arguments)[0] == 0
     assert (home / "altered/many.txt").read_text().count("\n") == len(LINES)
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or torch.cuda.is_available(),
+    reason="asks Linux; on a GPU no limit is set",
+)
+def test_workers_share_the_memory_of_a_container(home, files, monkeypatch):
+    """The driver is told that it is in one, of 4 GiB; what it holds itself is not to be had."""
+    close, found = WorkerProcess.close, []
+
+    def watched(worker):
+        found.append(resource.prlimit(worker._process.pid, resource.RLIMIT_DATA)[0])
+        close(worker)
+
+    monkeypatch.setattr(WorkerProcess, "close", watched)
+    monkeypatch.setattr("seqtrans.training.largest.memory_cap", lambda: 4 << 30)
+    monkeypatch.setattr("seqtrans.training.largest.heed_memory_cap", lambda: None)
+    code, said = run(
+        home, "translate", "run", *files, "-o", "shared", "--workers", 2, "--shard-lines", 4
+    )
+    assert code == 0, said
+    assert len(found) == 2
+    assert found[0] == found[1]
+    assert (1 << 30) < found[0] < (2 << 30)
+    assert complete(home, "shared")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the processes in /proc")

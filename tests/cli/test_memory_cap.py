@@ -1,13 +1,18 @@
-"""``seqtrans train`` and ``translate`` where memory is capped: in parts, and said in one line."""
+"""The commands where memory is capped: in parts, or said in one line."""
 
 import json
 import os
+import random
 import subprocess
 import sys
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
 import yaml
+
+from seqtrans.cli import main
+from seqtrans.training import largest
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/statm").exists(), reason="measures itself in /proc"
@@ -20,10 +25,11 @@ import seqtrans.recipe.preparing, seqtrans.training.trainer, seqtrans.tasks.tran
 from seqtrans.cli import main
 torch.set_num_threads(1)
 torch.ones(64, 64) @ torch.ones(64, 64)
-used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-most = used + int(sys.argv[1]) * 1_000_000
-resource.setrlimit(resource.RLIMIT_AS, (most, most))
-sys.exit(main(sys.argv[2:]))
+limit, field = {"v": (resource.RLIMIT_AS, 0), "d": (resource.RLIMIT_DATA, 5)}[sys.argv[1]]
+used = int(open("/proc/self/statm").read().split()[field]) * resource.getpagesize()
+most = used + int(sys.argv[2]) * 1_000_000
+resource.setrlimit(limit, (most, most))
+sys.exit(main(sys.argv[3:]))
 """
 RECIPE = """
 data:
@@ -41,6 +47,20 @@ training:
   stopping: {metric: loss}
 validation: {metrics: []}
 """
+# Wide layers and many words, so that memory decides how much of a text of few sentences fits.
+WIDE = """
+data:
+  train: [{source: train.src, target: train.tgt}]
+  validation: [{source: dev.src, target: dev.tgt}]
+  segmentation: {kind: words}
+  batch_tokens: auto
+model:
+  encoder: {kind: transformer, num_layers: 1, model_dim: 16, num_heads: 2, ffn_dim: 6000}
+  decoder: {kind: transformer, num_layers: 1, model_dim: 16, num_heads: 2, ffn_dim: 6000}
+training: {max_steps: 3, precision: fp32, stopping: {metric: loss}}
+validation: {metrics: [chrf], decoding: {batch_tokens: auto, max_length: 3}}
+decoding: {batch_tokens: auto, max_length: 3, max_source_tokens: 9}
+"""
 
 
 @pytest.fixture
@@ -53,9 +73,27 @@ def folder(tmp_path):
     return tmp_path
 
 
-def capped(folder, megabytes, *arguments):
-    command = [sys.executable, "-c", CAPPED, str(megabytes), *map(str, arguments)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory):
+    """A run whose sizes were measured where memory is capped as by a container, and what it said.
+
+    Freed blocks leave no holes, so that what a size takes does not depend on what came before.
+    """
+    folder = tmp_path_factory.mktemp("wide")
+    (folder / "r.yaml").write_text(WIDE)
+    draw = random.Random(1)  # noqa: S311 - no secret
+    for name, count in (("train", 10_000), ("dev", 250)):
+        for side in ("src", "tgt"):
+            lines = [" ".join(map(str, draw.choices(range(20_000), k=9))) for _ in range(count)]
+            (folder / f"{name}.{side}").write_text("".join(f"{line}\n" for line in lines))
+    arguments = ("train", "r.yaml", "--run", "run")
+    return folder, *capped(folder, 300, *arguments, limit="d", MALLOC_MMAP_THRESHOLD_="131072")
+
+
+def capped(folder, megabytes, *arguments, limit="v", **variables):
+    """Run a command that may take so much more under ``ulimit -v`` or ``-d``."""
+    command = [sys.executable, "-c", CAPPED, limit, str(megabytes), *map(str, arguments)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"} | variables
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
@@ -91,10 +129,61 @@ def test_where_not_even_a_sentence_fits_it_says_so_in_one_line(folder):
     assert "into memory" in complaints[0]
 
 
-def test_auto_finds_what_fits(folder):
-    auto = "data.batch_tokens=auto"
-    code, said = capped(folder, 350, "train", "r.yaml", "--run", "run", "--set", auto)
+def test_auto_finds_what_fits(wide):
+    """Between the least and the most that it chooses, by measuring; and then it does fit."""
+    folder, code, said = wide
     assert code == 0, said
     stored = yaml.safe_load((folder / "run" / "recipe.yaml").read_text())
-    assert stored["data"]["batch_tokens"] == 256  # a hundredth of 15,000 tokens is less
+    assert 256 < stored["data"]["batch_tokens"] < 1000  # a hundredth of an epoch
+    assert 256 < stored["validation"]["decoding"]["batch_tokens"] < 2500  # all there is
+    assert 256 < stored["decoding"]["batch_tokens"] < 4096
+    assert "step 3  validation: loss " in said
     assert "memory ran out" not in said
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("train", "r.yaml"),
+        ("translate", "run"),
+        ("score", "run", "dev.src", "dev.tgt"),
+        ("evaluate", "."),
+        ("classify", "run", "image.png"),
+    ],
+)
+def test_commands_heed_the_cap_of_a_container(folder, monkeypatch, command):
+    """Before all else: there is no run yet, and no text to learn from."""
+    (folder / "train.src").write_text("")
+    files = {"/proc/self/cgroup": "0::/a\n", "/sys/fs/cgroup/a/memory.max": "5000\n"}
+    set_to = []
+    monkeypatch.setattr(largest, "_read", lambda path, otherwise: files.get(str(path), otherwise))
+    monkeypatch.setattr(largest.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(largest.resource, "getrlimit", lambda _: (-1, -1))
+    monkeypatch.setattr(largest.resource, "setrlimit", lambda *given: set_to.append(given))
+    with chdir(folder):
+        assert main(list(command)) == 2
+    assert set_to == [(largest.resource.RLIMIT_DATA, (5000, -1))]
+
+
+def test_a_shortage_that_nobody_answers_is_one_line(monkeypatch, capsys):
+    def fail(*_):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")
+
+    monkeypatch.setattr("seqtrans.recipe.load_run", fail)
+    assert main(["translate", "run"]) == 2
+    assert capsys.readouterr().err.startswith("seqtrans: memory ran out: ")
+
+
+@pytest.mark.parametrize("limit", ["v", "d"])
+def test_a_translation_that_does_not_fit_is_halved_and_the_same(wide, limit):
+    folder, code, said = wide
+    assert code == 0, said
+    command = ("translate", "run", "dev.src", "--batch-tokens", "4096", "-o")
+    with chdir(folder):
+        assert main([*command, "at-once"]) == 0
+    code, said = capped(folder, 130, *command, "in-parts", limit=limit)
+    assert code == 0, said
+    assert "memory ran out for a batch of sentences; from here on they are computed in" in said
+    expected = (folder / "at-once").read_text()
+    assert len(set(expected.splitlines())) > 1
+    assert (folder / "in-parts").read_text() == expected

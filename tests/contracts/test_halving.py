@@ -8,11 +8,13 @@ import torch
 from test_tasks import model_of, small_model
 from tiny_tasks import classification, sentences, translation_task
 
-from seqtrans.decoding.beam import DecodingConfig
+from seqtrans.decoding.beam import DecodingConfig, build_search
 from seqtrans.errors import SeqtransError
 from seqtrans.tasks.halving import Halving, halves_of
+from seqtrans.tasks.measuring import largest_search, largest_training
 from seqtrans.tasks.scoring import Scorer
 from seqtrans.tasks.translator import Translator
+from seqtrans.training.config import TrainingConfig
 from seqtrans.training.distributed import ALONE
 
 
@@ -123,6 +125,35 @@ def test_parts_come_in_order_and_every_one_once(count, most):
         parts = halving(rows, compute, halves_of)
         assert [row for part in parts for row in part] == list(rows)
     assert max(tried) <= most  # by the third batch nothing fails any more
+
+
+@pytest.mark.parametrize("most", [30, 60, 200])
+def test_auto_takes_what_memory_holds(translation, most):
+    """Sources of 9 tokens and EOS, so many of them."""
+    model, specials = small_model(translation).eval(), translation.segmenters.source.specials
+    search = build_search(DecodingConfig(beam_size=2, max_length=2), specials)
+    with short_of_memory(model, most, []), torch.inference_mode():
+        found = largest_search(search, model, specials, (9,))
+    assert 256 <= found <= 10 * most
+    assert found >= 10 * most * 0.69 or found == 256
+
+
+def test_auto_learns_from_what_memory_holds(translation):
+    model = small_model(translation)
+
+    def sized(tokens):
+        return replace(translation, batch_tokens=tokens)
+
+    def measured():
+        return largest_training(
+            sized, model, TrainingConfig(max_steps=1), smallest=256, epoch=10**6
+        )
+
+    assert measured() == 4096
+    sizes = []
+    with short_of_memory(model, 100, sizes):
+        assert 256 <= measured() < 4096
+    assert max(sizes) > 100
 
 
 def test_other_errors_pass():

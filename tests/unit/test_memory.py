@@ -76,14 +76,15 @@ CAP = """
 import resource
 import torch
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 30), resource.RLIM_INFINITY))
+resource.setrlimit(resource.{limit}, (used + (1 << 30), resource.RLIM_INFINITY))
 """
 
 
+@pytest.mark.parametrize("limit", ["RLIMIT_AS", "RLIMIT_DATA"])
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="another allocator")
-def test_where_the_address_space_is_capped_freed_memory_is_given_back() -> None:
+def test_where_memory_is_capped_freed_memory_is_given_back(limit: str) -> None:
     """Or libraries that map checkpoints or compiled code would find no room."""
-    command = [sys.executable, "-c", CAP + FREED]
+    command = [sys.executable, "-c", CAP.format(limit=limit) + FREED]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert int(done.stdout) < 32 << 20
 
