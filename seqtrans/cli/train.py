@@ -166,17 +166,17 @@ def _train(
         with removed_on_failure(directory) if is_new and shard.rank == 0 else nullcontext():
             heed_memory_cap()
             loggers = _loggers(directory, tensorboard=tensorboard)
-            prepared = prepare(recipe, directory, shard)
-            check(prepared, recipe, directory, shard.world)
+            hasty = impatient(shard, recipe.training.processes.timeout_seconds)
+            prepared = prepare(recipe, directory, shard, hasty)
+            check(prepared, recipe, directory, hasty)
             console = stack.enter_context(ConsoleLogger(prepared.task.unit))
-            patience = recipe.training.processes.timeout_seconds
             trainer = Trainer(
                 prepared.task,
                 prepared.model,
                 recipe.training,
                 run=directory,
                 loggers=[*loggers, console],
-                shard=impatient(shard, patience),
+                shard=hasty,
             )
         if trainer.resume():
             talk.info("going on after %s", trainer.state)
