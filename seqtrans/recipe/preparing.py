@@ -129,6 +129,7 @@ def _place(
             model.to(device)
             return
         shard_weights(model, config.processes, training, device)
+    talk.info("weights: shared out to %d processes", training.world)
     shard.sum([0.0])  # from here on processes wait for each other, and no longer patiently
 
 
