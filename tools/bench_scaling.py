@@ -113,7 +113,7 @@ def laps(asked: argparse.Namespace) -> list[Lap]:
         if shard.rank == 0:
             create(directory, config.dump(recipe))
         shard.sum([0.0])  # the others wait until it is there
-        prepared = prepare(recipe, open_run(directory), shard)
+        prepared = prepare(recipe, open_run(directory), shard, shard)
         trainer = Trainer(prepared.task, prepared.model, recipe.training, shard=shard)
         found = timed(trainer)
         trainer.fit()

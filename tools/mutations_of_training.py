@@ -38,7 +38,7 @@ IN_TRAINING = (
     ),
     Mutant(
         "who ran out of memory lets the others wait",
-        "seqtrans/training/parallel.py",
+        "seqtrans/training/exchange.py",
         "self.average(bucket)",
         "pass",
         SHORT,

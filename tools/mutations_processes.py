@@ -6,6 +6,7 @@ TRAINER = "seqtrans/training/trainer.py"
 ATTEMPTS = "seqtrans/training/attempts.py"
 STOPPED = ("tests/parity/test_stopped_processes.py",)
 TOGETHER = ("tests/parity/test_no_rank_alone.py",)
+SHARDED = ("tests/parity/test_sharded_runs.py",)
 STARTED_AGAIN = ("tests/unit/test_attempts.py",)
 
 PROCESS_MUTANTS = (
@@ -43,6 +44,27 @@ PROCESS_MUTANTS = (
         "self._interruption.abandonable(if_=self.shard.world == 1),",
         "self._interruption.abandonable(),",
         TOGETHER,
+    ),
+    Mutant(
+        "processes: weights are shared out only when training begins",
+        "seqtrans/recipe/preparing.py",
+        "        shard_weights(model, config.processes, training, device)\n",
+        "",
+        SHARDED,
+    ),
+    Mutant(
+        "processes: FSDP fetches ahead as others did not validate",
+        "seqtrans/training/parallel.py",
+        "            _forget_passes(part)\n",
+        "",
+        SHARDED,
+    ),
+    Mutant(
+        "processes: one tries a smaller batch while the others wait for its weights",
+        "seqtrans/training/checks.py",
+        "            if is_shared_out:\n",
+        "            if not is_shared_out:\n",
+        SHARDED,
     ),
     Mutant(
         "processes: attempts are taken for one another",

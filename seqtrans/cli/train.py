@@ -170,17 +170,17 @@ def _train(
             heed_memory_cap()
             prepare_memory()  # before ``auto`` measures
             loggers = _loggers(directory, tensorboard=tensorboard) if shard.rank == 0 else []
-            prepared = prepare(recipe, directory, shard)
-            check(prepared, recipe, directory, shard.world)
+            hasty = impatient(shard, recipe.training.processes.timeout_seconds)
+            prepared = prepare(recipe, directory, shard, hasty)
+            check(prepared, recipe, directory, hasty)
             console = stack.enter_context(ConsoleLogger(prepared.task.unit))
-            patience = recipe.training.processes.timeout_seconds
             trainer = Trainer(
                 prepared.task,
                 prepared.model,
                 recipe.training,
                 run=directory,
                 loggers=[*loggers, console],
-                shard=impatient(shard, patience),
+                shard=hasty,
             )
         if trainer.resume():
             talk.info("going on after %s", trainer.state)

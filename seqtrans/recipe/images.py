@@ -49,7 +49,8 @@ class ImageDataConfig:
     """How training images are changed at random."""
     batch_size: Size = 128
     """Images a micro-batch. ``auto``: the most that fit, measured before training, up to 128 on a
-    CPU and 1,024 on a GPU, and up to a hundredth of an epoch."""
+    CPU and 1,024 on a GPU, and up to a hundredth of an epoch; not with
+    ``training.processes.sharding: full``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +72,8 @@ class ClassificationRecipe:
     ``.keras``). The last layer starts anew where there are other classes."""
 
     def __post_init__(self) -> None:
-        """Refuse to judge by what is not measured, and to share out what Keras holds on to."""
+        """Refuse to judge by what is not measured, and to share out what can't be."""
+        self.training.refuse_unmeasured({"data.batch_size": self.data.batch_size})
         measured = ("loss", "accuracy") if self.has_probabilities else ("accuracy",)
         if self.training.stopping.metric not in measured:
             raise ValueError(

@@ -25,13 +25,21 @@ from seqtrans.recipe.settling import settle_classification, settle_translation, 
 from seqtrans.recipe.starting import copy_vocabulary, start_classifier_from, start_from
 from seqtrans.tasks.translation import TranslationTask
 from seqtrans.training.checks import check_room, check_used, try_largest_batch
+from seqtrans.training.config import TrainingConfig
+from seqtrans.training.distributed import ALONE, ProcessShard
 from seqtrans.training.memory import enough_memory
+from seqtrans.training.parallel import made_whole, shard_weights, shares_out
+from seqtrans.training.parts import in_parts
 from seqtrans.training.run_directory import RunDirectory
+from seqtrans.training.sizes import Sizes
 
 talk = logging.getLogger(__name__)
 
 REHEARSED_SENTENCES = 8
 TOO_LARGE = "the model does not fit into memory; make it smaller"
+NEVER_WHOLE = (
+    "memory can't hold the whole model, as every process must to validate; make it smaller"
+)
 
 
 @dataclass(frozen=True)
@@ -39,23 +47,34 @@ class Prepared:
     """What a trainer needs."""
 
     task: Task[Any]
-    model: nn.Module  # on the device where it shall learn
+    model: nn.Module  # on the device where it shall learn, shared out where that is wanted
 
 
-def prepare(recipe: Recipe, run: RunDirectory, shard: Shard) -> Prepared:
+def prepare(
+    recipe: Recipe, run: RunDirectory, shard: Shard, training: ProcessShard = ALONE
+) -> Prepared:
     """Make or load everything that a recipe describes, saying what was found.
 
     Of several processes the first makes what a run keeps of its data.
+
+    Args:
+        recipe: What is to be done.
+        run: Where.
+        shard: This process, which may wait for long.
+        training: The same as it will train. Without it weights are left for the trainer to share
+            out, and are whole until then.
 
     Raises:
         SeqtransError: Anything that the user can mend.
     """
     if isinstance(recipe, TranslationRecipe):
-        return _prepare_translation(recipe, run, shard)
-    return _prepare_classification(recipe, run, shard)
+        return _prepare_translation(recipe, run, shard, training)
+    return _prepare_classification(recipe, run, shard, training)
 
 
-def _prepare_translation(recipe: TranslationRecipe, run: RunDirectory, shard: Shard) -> Prepared:
+def _prepare_translation(
+    recipe: TranslationRecipe, run: RunDirectory, shard: Shard, training: ProcessShard
+) -> Prepared:
     if shard.rank == 0:
         _make_vocabulary(recipe, run)
     shard.sum([0.0])  # the others wait for the vocabulary
@@ -70,14 +89,14 @@ def _prepare_translation(recipe: TranslationRecipe, run: RunDirectory, shard: Sh
     device = _say_model(model)
     if recipe.origin:
         talk.info("%s", start_from(recipe.origin, model, segmenters))
-    model = model.to(device)
+    _place(model, device, recipe.training, shard, training)
     settled = settle_translation(recipe, segmenters, corpora, model, shard)
     _keep(settled, recipe, run, shard)
     return Prepared(build_task(settled, segmenters, corpora, shard.world), model)
 
 
 def _prepare_classification(
-    recipe: ClassificationRecipe, run: RunDirectory, shard: Shard
+    recipe: ClassificationRecipe, run: RunDirectory, shard: Shard, training: ProcessShard
 ) -> Prepared:
     stored = stored_facts(run)
     shard.sum([0.0])  # all have looked before the first writes
@@ -91,10 +110,27 @@ def _prepare_classification(
     device = _say_model(model)
     if recipe.init_from:
         talk.info("%s", start_classifier_from(recipe.init_from, model, sets.facts))
-    model = model.to(device)
+    _place(model, device, recipe.training, shard, training)
     settled = settle_classification(recipe, sets, model, shard)
     _keep(settled, recipe, run, shard)
     return Prepared(build_classification(settled, sets, model, shard.world), model)
+
+
+def _place(
+    model: nn.Module,
+    device: torch.device,
+    config: TrainingConfig,
+    shard: Shard,
+    training: ProcessShard,
+) -> None:
+    """Bring a model to where it shall learn: all of it, or this process's parts alone."""
+    with enough_memory(lambda: TOO_LARGE):
+        if not shares_out(config.processes, training):
+            model.to(device)
+            return
+        shard_weights(model, config.processes, training, device)
+    talk.info("weights: shared out to %d processes", training.world)
+    shard.sum([0.0])  # from here on processes wait for each other, and no longer patiently
 
 
 def _keep(settled: Recipe, recipe: Recipe, run: RunDirectory, shard: Shard) -> None:
@@ -102,8 +138,13 @@ def _keep(settled: Recipe, recipe: Recipe, run: RunDirectory, shard: Shard) -> N
         store_settled(run, settled)
 
 
-def check(prepared: Prepared, recipe: Recipe, run: RunDirectory, processes: int = 1) -> None:
+def check(
+    prepared: Prepared, recipe: Recipe, run: RunDirectory, shard: ProcessShard = ALONE
+) -> None:
     """Try once what training will do for hours: its largest batch, decoding, saving.
+
+    Of several processes every one must call it. If memory runs out in one while weights are shared
+    out, the others wait for it in vain, as in training.
 
     Raises:
         TrainingError: Memory or room on the disk will not do, or several processes can't train a
@@ -111,7 +152,9 @@ def check(prepared: Prepared, recipe: Recipe, run: RunDirectory, processes: int 
     """
     task, model = prepared.task, prepared.model
     check_room(run, model, recipe.training)
-    largest = try_largest_batch(task, model, recipe.training)
+    sizes = Sizes(run.sizes)
+    sizes.read(shard)
+    largest = try_largest_batch(task, model, recipe.training, shard, sizes, _step_of(run))
     talk.info(
         "largest batch: %s %s in %.2f s, %s MB",
         f"{largest.targets:,}",
@@ -119,14 +162,31 @@ def check(prepared: Prepared, recipe: Recipe, run: RunDirectory, processes: int 
         largest.seconds,
         f"{largest.memory / 1e6:,.0f}",
     )
-    check_used(largest.unused, processes)
+    check_used(largest.unused, shard.world)
     if largest.fitting < largest.targets:
         talk.warning(
             "only %s of them fit into memory at once: what is larger will be computed in parts",
             f"{largest.fitting:,}",
         )
-    if isinstance(recipe, TranslationRecipe) and isinstance(task, TranslationTask):
-        _rehearse(task, model, recipe)
+    with _as_validated(model, shard):
+        if isinstance(recipe, TranslationRecipe) and isinstance(task, TranslationTask):
+            _rehearse(task, model, recipe)
+
+
+@contextmanager
+def _as_validated(model: nn.Module, shard: ProcessShard) -> Generator[None]:
+    """Within, all that validation needs of a model is here, if weights are shared out."""
+    if not in_parts(model):
+        yield
+        return
+    with enough_memory(lambda: NEVER_WHOLE), made_whole(model, shard):
+        yield
+
+
+def _step_of(run: RunDirectory) -> int | None:
+    """Updates done before; None where nothing was: such a run is removed if a check fails."""
+    steps = run.steps()
+    return max(steps, default=0) if steps or run.sizes.exists() else None
 
 
 def _rehearse(task: TranslationTask, model: nn.Module, recipe: TranslationRecipe) -> None:

@@ -32,7 +32,7 @@ class DataConfig:
     batch_tokens: Size = 4096
     """Most positions, padding included, of either side of a micro-batch. ``auto``: the most that
     fit, measured before training, up to 4,096 on a CPU and 32,768 on a GPU, and up to a hundredth
-    of an epoch."""
+    of an epoch; not with ``training.processes.sharding: full``."""
     cache: Path | None = None
     """Folder of encoded corpora, to be shared by runs; null: ``.seqtrans-cache`` beside the run."""
 
@@ -77,7 +77,14 @@ class TranslationRecipe:
     """A run to start from: its directory, or a mapping that says more."""
 
     def __post_init__(self) -> None:
-        """Refuse to judge by what is not measured, and sentences without positions."""
+        """Refuse to judge by what is not measured, sentences without positions, unknown sizes."""
+        self.training.refuse_unmeasured(
+            {
+                "data.batch_tokens": self.data.batch_tokens,
+                "validation.decoding.batch_tokens": self.validation.decoding.batch_tokens,
+                "decoding.batch_tokens": self.decoding.batch_tokens,
+            }
+        )
         measured = ("loss", "perplexity", *self.validation.metrics)
         if (metric := self.training.stopping.metric) not in measured:
             remedy = "; add it to validation.metrics" if metric in METRICS else ""

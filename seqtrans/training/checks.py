@@ -1,9 +1,10 @@
 """Seconds of checking before hours of training."""
 
 import logging
+import sys
 import time
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
@@ -11,12 +12,15 @@ import torch
 from torch import nn
 
 from seqtrans.errors import TrainingError
-from seqtrans.protocols import BatchT, Task
+from seqtrans.protocols import Batch, BatchT, Task
 from seqtrans.training.config import TrainingConfig
+from seqtrans.training.distributed import ALONE, ProcessShard
 from seqtrans.training.memory import is_out_of_memory, prepare_memory, release
 from seqtrans.training.optimizer import moments_per_weight
+from seqtrans.training.parts import in_parts
 from seqtrans.training.precision import autocast, uses_bf16
 from seqtrans.training.run_directory import RunDirectory, check_disk_space
+from seqtrans.training.sizes import Sizes
 from seqtrans.training.weights import named_weights, other_formats
 from seqtrans.training.window import peak_memory
 
@@ -35,22 +39,43 @@ class Rehearsal(NamedTuple):
     unused: tuple[str, ...]  # parameters that no gradient reaches, but for those that are frozen
 
 
-def try_largest_batch(task: Task[BatchT], model: nn.Module, config: TrainingConfig) -> Rehearsal:
+def try_largest_batch(
+    task: Task[BatchT],
+    model: nn.Module,
+    config: TrainingConfig,
+    shard: ProcessShard = ALONE,
+    sizes: Sizes | None = None,
+    step: int | None = None,
+) -> Rehearsal:
     """One forward and backward pass on the batch that needs the most memory.
 
     Where it does not fit, half of it is tried, and so on, as training will divide it. Weights,
-    buffers and the random state are afterwards as they were; there is no gradient.
+    buffers and the random state are afterwards as they were; there is no gradient. Where weights
+    are shared out every process must call it, for the same batch.
+
+    Args:
+        task: What to learn from.
+        model: What will learn, where it will.
+        config: How.
+        shard: This process.
+        sizes: What is known to fit: nothing larger is tried.
+        step: Updates done before by a run that goes on; None in a new one.
 
     Raises:
-        TrainingError: Not even the smallest part fits into memory.
+        TrainingError: Not even the smallest part fits into memory; or, where weights are shared
+            out, the first that was tried.
     """
     prepare_memory()  # this is the first that a run computes
     device = next(model.parameters()).device
-    part = batch = task.largest_batch()
+    batch, sizes = task.largest_batch(), sizes or Sizes(None)
+    part = max(sizes.parts(batch, sys.maxsize), key=lambda part: part.size)
+    is_shared_out = in_parts(model)
     with untouched(model):
         began = time.monotonic()
         while (unused := _fits(task, model, config, part)) is None:
             release()
+            if is_shared_out:
+                raise _indivisible(part, sizes, step)
             part, *others = part.halves()
             if not others:
                 raise TrainingError(
@@ -59,10 +84,27 @@ def try_largest_batch(task: Task[BatchT], model: nn.Module, config: TrainingConf
                     "smaller images or a smaller model"
                 )
             began = time.monotonic()
+        shard.await_device(device)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         seconds = time.monotonic() - began
     return Rehearsal(batch.num_targets, part.num_targets, seconds, peak_memory(), unused)
+
+
+def _indivisible(part: Batch, sizes: Sizes, step: int | None) -> TrainingError:
+    """The error that memory ran out here while the others wait for weights; see ``Shortage``."""
+    said = (
+        f"the largest batch, of {part.num_targets} targets, does not fit into memory, and where "
+        "weights are shared out processes can't try a part of it: "
+    )
+    if step is None:
+        return TrainingError(f"{said}take smaller batches, or more processes")
+    limit = sizes.learn(step, part.size)
+    with suppress(TrainingError):
+        sizes.write(alone=False)  # memory may run out in others, too
+    return TrainingError(
+        f"{said}go on with --resume, by which what is larger than {limit:,} is divided"
+    )
 
 
 def check_used(unused: Sequence[str], processes: int) -> None:

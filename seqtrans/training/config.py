@@ -38,7 +38,9 @@ class ProcessesConfig:
     sharding: Literal["none", "full"] = "none"
     """none: every process holds all weights (DDP, arXiv:2006.15704). full: each keeps an Nth of
     weights, gradients and moments, and fetches the others layer by layer (FSDP,
-    arXiv:2304.11277): for what is too large for one device. Validation needs all weights."""
+    arXiv:2304.11277), from the start and before the first of them is on a device: for what is too
+    large for one. But while it validates, and once before training to see that it can, each process
+    holds all weights, without gradients or moments. Sizes of batches can't be ``auto``."""
     communication: Literal["fp32", "bf16"] = "fp32"
     """Precision in which gradients travel; bf16 halves the traffic and rounds."""
     batch: Literal["shared", "each"] = "shared"
@@ -92,6 +94,24 @@ class TrainingConfig:
     def micro_batches(self, processes: int) -> int:
         """How many there are in an update of so many processes."""
         return self.accumulate * (processes if self.processes.batch == "each" else 1)
+
+    def refuse_unmeasured(self, sizes: Mapping[str, object]) -> None:
+        """Refuse sizes of batches that only one process with the whole model could measure.
+
+        Args:
+            sizes: By their keys in the recipe.
+
+        Raises:
+            ValueError: One is ``auto``, and weights are to be shared out.
+        """
+        if self.processes.sharding == "none":
+            return
+        for key, size in sizes.items():
+            if size == "auto":
+                raise ValueError(
+                    f"{key} needs a number where training.processes.sharding is full: what fits "
+                    "is measured on a whole model"
+                )
 
     def _refuse_unsharded(self) -> None:
         if self.thaw:

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from seqtrans.shapes import Float, Tensor
-from seqtrans.training.parts import is_part, own_part
+from seqtrans.training.parts import in_parts, own_part
 
 
 class Gradients:
@@ -18,7 +18,7 @@ class Gradients:
 
     def __init__(self, model: nn.Module) -> None:
         self._parameters = list(model.parameters())
-        self._in_parts = any(is_part(p) for p in self._parameters)  # asking each takes long, too
+        self._in_parts = in_parts(model)  # asking each takes long, too
 
     def norms(self) -> Sequence[Float[Tensor, ""]]:
         """Euclidean norm of every gradient there is, or of the part that this process has."""

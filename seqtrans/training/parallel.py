@@ -1,6 +1,11 @@
 """Several processes with one model: each has all of it, or each keeps a part.
 
 Either way the gradient is the mean over the processes of what each computed.
+
+Where each keeps a part, a device must hold its part of weights, gradients and moments; while it
+computes, what is in no layer (embeddings, the output) and about two layers whole, with their
+gradients, as the next is fetched meanwhile; and the whole model, without gradients, while it is
+validated: processes decode unequally often, and fetching takes all of them.
 """
 
 import math
@@ -11,14 +16,13 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-import torch.distributed as dist
 from torch import nn
-from torch.distributed import GradBucket  # pyright: ignore[reportPrivateImportUsage]
 
-from seqtrans.shapes import Tensor
 from seqtrans.training.compilation import Compiled
 from seqtrans.training.config import ProcessesConfig, TrainingConfig
 from seqtrans.training.distributed import ProcessShard
+from seqtrans.training.exchange import Exchange
+from seqtrans.training.parts import in_parts
 
 
 class Replica(Protocol):
@@ -49,18 +53,36 @@ class Replica(Protocol):
         ...
 
 
-def shard_weights(model: nn.Module, config: ProcessesConfig, shard: ProcessShard) -> None:
+def shares_out(config: ProcessesConfig, shard: ProcessShard) -> bool:
+    """Whether each of several processes is to keep a part of each weight."""
+    return shard.world > 1 and config.sharding == "full"
+
+
+def shard_weights(
+    model: nn.Module,
+    config: ProcessesConfig,
+    shard: ProcessShard,
+    device: torch.device | None = None,
+) -> None:
     """Leave each process its part of each weight, where ``config`` wants it; else nothing.
 
     The parameters of ``model`` become others, ``DTensor``: do it before anything refers to them.
-    Layers are fetched one after the other, the rest of the model at once.
+    Layers are fetched one after the other, the rest of the model at once. A second time it does
+    nothing.
+
+    Args:
+        model: With all of its weights, the same in every process.
+        config: Whether.
+        shard: This process, in the group that is to exchange weights and gradients.
+        device: Where it shall learn, if not where it is: layer by layer it is moved there and cut,
+            so that there is never room needed for all of it.
     """
-    if shard.world == 1 or config.sharding == "none":
+    if not shares_out(config, shard) or in_parts(model):
         return
     from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
-    kind = next(model.parameters()).device.type
+    kind = (device or next(model.parameters()).device).type
     mesh = (
         DeviceMesh.from_group(shard.group, kind)
         if shard.group is not None
@@ -79,7 +101,7 @@ def replicate(model: nn.Module, config: TrainingConfig, shard: ProcessShard) -> 
     """
     if shard.world == 1:
         return Alone(_compiled(model, config))
-    if config.processes.sharding == "full":
+    if shares_out(config.processes, shard):
         return Sharded(model, _compiled(model, config), shard)
     # Weights of one channel are in two memory orders at once, of which it expects the other.
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
@@ -129,7 +151,7 @@ class Replicated:
     parallel: nn.parallel.DistributedDataParallel
     module: nn.Module
     shard: ProcessShard
-    exchange: "Exchange"
+    exchange: Exchange
 
     @contextmanager
     def sharing(self, *, only_if: bool) -> Generator[None]:
@@ -177,68 +199,44 @@ class Sharded:
         """See ``Replica.norm``; infinite or no number where it is so in any process."""
         return math.sqrt(self.shard.sum([math.hypot(*norms) ** 2])[0])
 
-    @contextmanager
-    def whole(self) -> Generator[None]:
+    def whole(self) -> AbstractContextManager[None]:
         """See ``Replica.whole``; processes may then call the model unequally often."""
-        from torch.distributed.fsdp import FSDPModule
+        return made_whole(self.parallel, self.shard)
 
-        self.shard.share(self.parallel.buffers())
-        parts = [part for part in self.parallel.modules() if isinstance(part, FSDPModule)]
+
+@contextmanager
+def made_whole(model: nn.Module, shard: ProcessShard) -> Generator[None]:
+    """Within, every process holds all weights and the same buffers of what was shared out."""
+    from torch.distributed.fsdp import FSDPModule
+
+    shard.share(model.buffers())
+    parts = [part for part in model.modules() if isinstance(part, FSDPModule)]
+    root: Any = model
+    root._get_fsdp_state()._lazy_init()  # else the first that is called, a layer, is taken for it
+    for part in parts:
+        part.set_reshard_after_forward(False, recurse=False)
+        part.unshard()
+    try:
+        shard.await_device(_device(model))
+        yield
+    finally:
         for part in parts:
-            part.set_reshard_after_forward(False, recurse=False)
-            part.unshard()
-        try:
-            self.shard.await_device(_device(self.parallel))
-            yield
-        finally:
-            for part in parts:
-                part.reshard()
-                part.set_reshard_after_forward(part is not self.parallel, recurse=False)
+            part.reshard()
+            part.set_reshard_after_forward(part is not model, recurse=False)
+            _forget_passes(part)
 
 
-class Exchange:
-    """Averages the gradients of DDP, bucket by bucket while the backward pass goes on.
+def _forget_passes(part: Any) -> None:
+    """Let FSDP forget the forward passes since the last backward pass, in a layer.
 
-    It knows how far that has come, so that a process whose backward pass has failed can give zeros
-    for the rest: DDP's own way of averaging would leave the others waiting.
-
-    Args:
-        group: Of the processes.
-        rounds: Whether gradients travel in bf16; PyTorch's own hook for that refuses gloo.
+    It fetches ahead in backward passes, in the order of all forward passes before. After a
+    validation, in which processes make unequally many, one would fetch what the others don't, and
+    all would wait for ever.
     """
-
-    def __init__(self, group: Any, *, rounds: bool) -> None:
-        self._group: Any = dist.group.WORLD if group is None else group
-        self._rounds = rounds
-        self._begun: list[torch.futures.Future[Tensor]] = []
-
-    def begin(self) -> None:
-        """A backward pass is to come."""
-        self._begun = []
-
-    def average(self, bucket: GradBucket) -> torch.futures.Future[Tensor]:
-        """Begin to average a bucket; DDP asks for one after the other."""
-        exact = bucket.buffer()
-        sent = exact.to(torch.bfloat16) if self._rounds else exact
-        sent.div_(self._group.size())
-
-        def receive(done: torch.futures.Future[list[Tensor]]) -> Tensor:
-            return exact.copy_(done.value()[0]) if self._rounds else done.value()[0]
-
-        work: Any = dist.all_reduce(sent, group=self._group, async_op=True)
-        self._begun.append(work.get_future().then(receive))
-        return self._begun[-1]
-
-    def finish(self, reducer: Any) -> None:
-        """Average the buckets that are left as if they were zero, and wait for all.
-
-        As DDP's ``join`` does for a process that has no more data.
-        """
-        for bucket in reducer._get_zeros_like_grad_buckets()[len(self._begun) :]:
-            self.average(bucket)
-        for future in self._begun:
-            future.wait()
-        self.begin()
+    group = part._get_fsdp_state()._fsdp_param_group
+    if group is not None:
+        group._post_forward_indices.clear()
+        group.comm_ctx.post_forward_order.clear()
 
 
 def _device(model: nn.Module) -> torch.device:

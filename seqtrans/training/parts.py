@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from torch import nn
 
 from seqtrans.shapes import Tensor
 
@@ -11,6 +12,11 @@ from seqtrans.shapes import Tensor
 def is_part(tensor: Any) -> bool:
     """Whether this process holds a part of the tensor only."""
     return hasattr(tensor, "full_tensor")
+
+
+def in_parts(model: nn.Module) -> bool:
+    """Whether, but in a forward or backward pass, this process holds parts of weights only."""
+    return any(is_part(parameter) for parameter in model.parameters())
 
 
 def own_part(tensor: Any) -> Tensor:

@@ -1,6 +1,7 @@
 """``seqtrans train --devices``: the weights of one process, and one message when one is gone."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -62,8 +63,11 @@ def last_weights(run):
 
 def test_a_run_of_two_goes_on_alone_and_ends_as_one_that_was_always_alone(folder):
     train(folder, "--run", "alone", *settings("training.max_steps=12"))
-    two = ("--run", "run", "--devices", 2, "--tensorboard")
-    said = train(folder, *two, *settings("training.max_steps=8"))
+    is_text = (folder / "train.src").exists()
+    sharding = f"training.processes.sharding={'full' if is_text else 'none'}"
+    wanted = settings("training.max_steps=8", sharding)
+    said = train(folder, "--run", "run", "--devices", 2, "--tensorboard", *wanted)
+    assert bool(re.search(r"shared out to 2 processes.*largest batch", said, re.DOTALL)) is is_text
     assert "Warning" not in said
     assert len(list((folder / "run" / "tensorboard").iterdir())) == 1
     assert said.count("max_steps reached") == 1

@@ -17,16 +17,21 @@ from torchruns import Torchrun, last_step, wait_until, write_corpus
 from toy import VOCAB, ToyBatch, ToyTask, toy_trainer
 
 import seqtrans
+from seqtrans import config
 from seqtrans.errors import TrainingError
 from seqtrans.models.encoder_decoder import EncoderDecoder, ModelConfig
 from seqtrans.models.images.mlp import Mlp, MlpConfig
 from seqtrans.models.images.shape import ImageShape
 from seqtrans.models.recurrent_decoder import RecurrentDecoderConfig
 from seqtrans.models.transformer import TransformerEncoderConfig
+from seqtrans.recipe import load_recipe
+from seqtrans.recipe.preparing import check, prepare
 from seqtrans.training.config import TrainingConfig
+from seqtrans.training.distributed import join, leave
 from seqtrans.training.early_stopping import StoppingConfig
 from seqtrans.training.launching import launch
 from seqtrans.training.optimizer import SgdConfig
+from seqtrans.training.run_directory import create, open_run
 from seqtrans.training.schedule import ConstantConfig
 from seqtrans.training.trainer import Trainer
 
@@ -139,6 +144,41 @@ def test_two_gpus_learn_the_weights_of_one(folder, sharding):
         for run in ("one", "two")
     )
     torch.testing.assert_close(two, one, rtol=0.0, atol=2e-5)
+
+
+def prepare_on_gpu(rank, folder):
+    """Prepare and check a run in one of two processes; the most memory that weights took."""
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2")
+    os.chdir(folder)
+    shard = join(f"file://{folder}/rendezvous")
+    recipe = load_recipe(folder / "r.yaml")
+    if rank == 0:
+        create(folder / "run", config.dump(recipe))
+    shard.sum([0.0])
+    run = open_run(folder / "run")
+    prepared = prepare(recipe, run, shard, shard)
+    most = torch.cuda.max_memory_allocated()
+    assert {parameter.device.type for parameter in prepared.model.parameters()} == {GPU}
+    (folder / str(rank)).write_text(f"{most} {sum(p.nbytes for p in prepared.model.parameters())}")
+    check(prepared, recipe, run, shard)
+    leave()
+
+
+@on_gpus
+def test_a_gpu_is_never_given_the_whole_of_a_model_that_is_shared_out(folder):
+    half = "{kind: transformer, num_layers: 6, model_dim: 512, num_heads: 8, ffn_dim: 2048}"
+    text = RECIPE.replace("{kind: recurrent, hidden_dim: 16, dropout: 0.0}", half)
+    full = "accumulate: 2, processes: {sharding: full}"
+    (folder / "r.yaml").write_text(text.replace("accumulate: 2", full))
+    workers = [spawned.Process(target=prepare_on_gpu, args=(rank, folder)) for rank in (0, 1)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(100)
+        assert worker.exitcode == 0
+    for rank in (0, 1):
+        most, whole = map(int, (folder / str(rank)).read_text().split())
+        assert whole / 2 <= most < whole * 0.7
 
 
 @on_gpus

@@ -63,13 +63,20 @@ def tensors(run: Path):
     }
 
 
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The tensors of a run of one process."""
+    folder = tmp_path_factory.mktemp("alone")
+    assert meet(_train, folder, 1, "alone", "none", STEPS) == [0]
+    return tensors(folder / "alone")
+
+
 @pytest.mark.parametrize("sharding", ["none", "full"])
-def test_they_end_as_if_never_stopped_and_as_one_would(tmp_path, sharding):
+def test_they_end_as_if_never_stopped_and_as_one_would(tmp_path, alone, sharding):
     for name, steps in (("straight", STEPS), ("resumed", 5), ("resumed", STEPS)):
         (tmp_path / "rendezvous").unlink(missing_ok=True)
         assert meet(_train, tmp_path, WORLD, name, sharding, steps) == [0] * WORLD
-    train(ALONE, tmp_path, "alone", sharding, STEPS)
-    straight, resumed, alone = (tensors(tmp_path / n) for n in ("straight", "resumed", "alone"))
+    straight, resumed = (tensors(tmp_path / n) for n in ("straight", "resumed"))
     assert straight.keys() == resumed.keys() == alone.keys()
     assert any(tensor.is_floating_point() for tensor in alone.values())
     for name, tensor in straight.items():
@@ -116,3 +123,15 @@ def test_another_number_of_processes_begins_where_the_others_ended(tmp_path):
     assert [batch for pair in zip(*seen, strict=True) for batch in pair] == epoch[:4]
     assert train_on_own_batches(ALONE, tmp_path, 7) == epoch[4:]
     assert len(epoch) == 9
+
+
+@pytest.mark.parametrize(("before", "after"), [(2, 1), (2, 3), (1, 2)])
+def test_other_processes_go_on_with_shared_out_weights_as_one_would(tmp_path, alone, before, after):
+    """Parts of weights, momentum and averages are whole in a checkpoint, and cut anew."""
+    for world, steps in ((before, 5), (after, STEPS)):
+        (tmp_path / "rendezvous").unlink(missing_ok=True)
+        assert meet(_train, tmp_path, world, "resumed", "full", steps) == [0] * world
+    resumed = tensors(tmp_path / "resumed")
+    assert resumed.keys() == alone.keys()
+    for name, tensor in alone.items():
+        torch.testing.assert_close(resumed[name], tensor, rtol=1e-12, atol=1e-12)
