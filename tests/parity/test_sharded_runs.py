@@ -168,7 +168,7 @@ def _check_short(shard, folder, cap):
     model, run = ToyModel(), toy_run(folder / "run")
     shard_weights(model, ProcessesConfig(sharding="full"), shard)
     sizes = Sizes(run.sizes)
-    sizes.read()
+    sizes.read(shard)
     task = Short(toy_task(batch_size=12), cap if shard.rank == 0 else 10**9)
     step = 7 if (folder / "goes on").exists() else None
     try:
