@@ -39,12 +39,13 @@ class ShardActor:
         self._worker = WorkerProcess(folder, device, threads, memory=memory)
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
-        """Translate the shards ``batch["shard"]``; how they went is in ``error`` and ``death``."""
+        """Translate the shards ``batch["shard"]``; how they went is in columns like ``Done``."""
         done = [self._translate(int(number)) for number in batch["shard"]]
         return {
             "shard": batch["shard"],
             "error": np.array([shard.error for shard in done]),
             "death": np.array([shard.death for shard in done]),
+            "failure": np.array([shard.failure for shard in done]),
         }
 
     def _translate(self, number: int) -> Done:
@@ -124,7 +125,7 @@ def _translated(
         num_gpus=gpus,
     )
     for row in done.iter_rows():
-        yield Done(int(row["shard"]), str(row["error"]), str(row["death"]))
+        yield Done(int(row["shard"]), str(row["error"]), str(row["death"]), str(row["failure"]))
 
 
 def _room_here(threads: int) -> int:

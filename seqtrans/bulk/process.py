@@ -22,11 +22,13 @@ class Done:
         number: Of the shard.
         error: Why nothing can be translated; empty if all is well.
         death: How the last process died that tried, and no other will.
+        failure: Why this shard can't be translated, though others can.
     """
 
     number: int
     error: str = ""
     death: str = ""
+    failure: str = ""
 
 
 class WorkerProcess:
@@ -93,7 +95,7 @@ class WorkerProcess:
             questions.flush()
         answer = answers.readline()
         if answer.endswith("\n"):
-            return Done(number, error=json.loads(answer)["error"])
+            return Done(number, **json.loads(answer))
         code = process.wait()
         return Done(number, death=signal.Signals(-code).name if code < 0 else f"exit code {code}")
 

@@ -71,7 +71,7 @@ def translate_files(work: Work, output: Path, means: Means) -> Generator[Progres
     Raises:
         DataError: See ``job.opened``.
         LockedError: Another process drives the job.
-        SeqtransError: A shard can't be translated.
+        SeqtransError: Nothing can be translated, or some shards could not, which are named.
     """
     with opened(output, work) as job:
         tally = _Tally(job)
@@ -115,8 +115,11 @@ class _Tally:
         """Count a shard; whether it is done."""
         if result.error:
             raise SeqtransError(result.error)
+        if result.failure:
+            self.failed[result.number] = f": {result.failure}"
+            return False
         if result.death:
-            self.failed[result.number] = result.death
+            self.failed[result.number] = f", the process that tried died ({result.death})"
             return False
         shard = self.missing[result.number]
         self._done += shard.lines
@@ -148,12 +151,8 @@ def _check_complete(job: Job, failed: dict[int, str]) -> None:
     if not missing:
         return
     missing.sort(key=lambda shard: shard.number not in failed)
-    told = [f"{job.where(s)}: {_why(failed.get(s.number))}" for s in missing[:_TOLD]]
+    told = [f"{job.where(s)}: not translated{failed.get(s.number, '')}" for s in missing[:_TOLD]]
     if len(missing) > _TOLD:
         told.append(f"and {len(missing) - _TOLD:,} more")
     told.append("the same command tries these again; fewer --workers leave each more memory")
     raise SeqtransError("\n".join(told))
-
-
-def _why(death: str | None) -> str:
-    return "not translated" + (f", the process that tried died ({death})" if death else "")

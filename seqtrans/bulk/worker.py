@@ -1,7 +1,9 @@
 """A process that a driver on the same machine gives shards: ``python -m seqtrans.bulk.worker``.
 
-Numbers of shards come in, line by line; a JSON object goes out for each. When the driver is
-gone, so is this process, in the middle of a shard: its next one begins that again.
+Numbers of shards come in, line by line; a JSON object goes out for each: ``{}`` if it is done, a
+``failure`` of this shard, or an ``error`` that no shard is to blame for, which ends the process.
+When the driver is gone, so is this process, in the middle of a shard: its next one begins that
+again.
 """
 
 import json
@@ -10,10 +12,13 @@ import sys
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
-from typing import TextIO, cast
+from typing import TYPE_CHECKING, TextIO, cast
 
 from seqtrans.errors import SeqtransError
 from seqtrans.tasks.placement import DeviceName
+
+if TYPE_CHECKING:
+    from seqtrans.bulk.translating import ShardTranslator
 
 
 def main(folder: str, device: str, threads: str, memory: str = "") -> None:
@@ -29,12 +34,20 @@ def main(folder: str, device: str, threads: str, memory: str = "") -> None:
     try:
         translator = ShardTranslator(Path(folder), cast("DeviceName", device), int(threads))
         while True:
-            translator.translate(numbers.get())
-            _answer(answers, "")
+            _answer(answers, **_translated(translator, numbers.get()))
     except SeqtransError as error:
-        _answer(answers, str(error))
+        _answer(answers, error=str(error))
     except OSError as error:
-        _answer(answers, f"{error.filename or folder}: {error.strerror or error}")
+        _answer(answers, error=f"{error.filename or folder}: {error.strerror or error}")
+
+
+def _translated(translator: "ShardTranslator", number: int) -> dict[str, str]:
+    """What to answer: nothing, or why this shard fails, which says nothing of the others."""
+    try:
+        translator.translate(number)
+    except SeqtransError as error:
+        return {"failure": str(error)}
+    return {}
 
 
 def _listen(numbers: "SimpleQueue[int]") -> None:
@@ -43,8 +56,8 @@ def _listen(numbers: "SimpleQueue[int]") -> None:
     os._exit(0)
 
 
-def _answer(answers: TextIO, error: str) -> None:
-    answers.write(json.dumps({"error": error}) + "\n")
+def _answer(answers: TextIO, **why: str) -> None:
+    answers.write(json.dumps(why) + "\n")
     answers.flush()
 
 

@@ -48,23 +48,24 @@ def train(
     On several machines, start it on each by torchrun --nnodes ... -m seqtrans train RECIPE.
     """
     from seqtrans.training.contact import in_contact, speaks_first
-    from seqtrans.training.distributed import join, leave
+    from seqtrans.training.distributed import PATIENCE, join, leave, patient
     from seqtrans.training.launching import follow_launcher
 
     path = run or Path("runs") / recipe.stem
     if devices is not None and devices > 1:
         _launch(devices, recipe, path, settings or [], resume=resume, tensorboard=tensorboard)
     follow_launcher()
-    shard = join()
     try:
+        shard = join()
         with in_contact(shard, lambda: "preparing the run"), ExitStack() as held:
             if resume and settings:
                 raise SeqtransError(
                     f"--set can't change a run that goes on; change {path / 'recipe.yaml'} instead"
                 )
-            resume = resume or _was_restarted(path, shard)
-            opened = _resume_run if resume else _new_run
-            chosen, directory = opened(recipe, settings or [], path, shard, held)
+            with patient(shard, PATIENCE, "opening") as waiting:
+                resume = resume or _was_restarted(path, waiting)
+                opened = _resume_run if resume else _new_run
+                chosen, directory = opened(recipe, settings or [], path, waiting, held)
             outcome = _train(chosen, directory, shard, is_new=not resume, tensorboard=tensorboard)
     except Exception as error:
         if not speaks_first(error):
@@ -157,7 +158,7 @@ def _train(
     tensorboard: bool,
 ) -> "Outcome":
     from seqtrans.recipe.preparing import check, prepare, removed_on_failure
-    from seqtrans.training.distributed import impatient
+    from seqtrans.training.distributed import impatient, patient
     from seqtrans.training.largest import heed_memory_cap
     from seqtrans.training.loggers import ConsoleLogger, speaking
     from seqtrans.training.memory import prepare_memory
@@ -170,9 +171,12 @@ def _train(
             heed_memory_cap()
             prepare_memory()  # before ``auto`` measures
             loggers = _loggers(directory, tensorboard=tensorboard) if shard.rank == 0 else []
-            hasty = impatient(shard, recipe.training.processes.timeout_seconds)
-            prepared = prepare(recipe, directory, shard, hasty)
-            check(prepared, recipe, directory, hasty)
+            patience = recipe.training.processes.timeout_seconds
+            hasty = impatient(shard, patience)
+            with patient(shard, patience, "preparing") as waiting:
+                prepared = prepare(recipe, directory, impatient(waiting, patience), hasty)
+                check(prepared, recipe, directory, hasty)
+                waiting.meet()
             console = stack.enter_context(ConsoleLogger(prepared.task.unit))
             trainer = Trainer(
                 prepared.task,

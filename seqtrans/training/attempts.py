@@ -4,6 +4,7 @@ import os
 import socket
 import time
 import uuid
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def hand_over(file: Path, job: str) -> None:
         write_atomically(file, job)
 
 
-def name_attempt(store: Any, rank: int, world: int) -> str:
+def name_attempt(store: Any, rank: int, world: int, seconds: float) -> str:
     """A name that the processes of this attempt have in common, and those of no other.
 
     The store of a launcher outlives the processes, and what earlier ones told each other in it
@@ -57,12 +58,19 @@ def name_attempt(store: Any, rank: int, world: int) -> str:
         store: The key-value store of a launcher.
         rank: This process.
         world: How many there are; every one must call it.
+        seconds: How long to wait for the others.
+
+    Raises:
+        TimeoutError: That was not enough; names those that are missing.
     """
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         return ONLY
     own = uuid.uuid4().hex
+    deadline = time.monotonic() + seconds
     if rank > 0:
         store.set(f"{_HELLO}/{rank}", own)
+        while not store.check([f"{_ANSWER}/{own}"]):
+            _pause(deadline, {0}, world)
         name = store.get(f"{_ANSWER}/{own}").decode()
         store.set(f"{_MET}/{name}/{rank}", "1")
         return name
@@ -73,5 +81,11 @@ def name_attempt(store: Any, rank: int, world: int) -> str:
                 store.set(f"{_ANSWER}/{store.get(f'{_HELLO}/{other}').decode()}", own)
             if store.check([f"{_MET}/{own}/{other}"]):
                 missing.remove(other)
-        time.sleep(0.02)
+        _pause(deadline, missing, world)
     return own
+
+
+def _pause(deadline: float, missing: Collection[int], world: int) -> None:
+    if missing and time.monotonic() > deadline:
+        raise TimeoutError(" and ".join(f"process {rank} of {world}" for rank in sorted(missing)))
+    time.sleep(0.02)

@@ -7,7 +7,7 @@ processes of a run one speaks, and it speaks about the cause.
 import os
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
@@ -32,6 +32,19 @@ class ElsewhereError(TrainingError):
 
 class LostContactError(ElsewhereError):
     """Other processes stopped answering; the message says which and what this one waited for."""
+
+
+class AbsentError(dist.DistError):
+    """A wait was given up because some processes are known to be gone, or silent.
+
+    Args:
+        message: What happened.
+        missing: Their ranks; what to add of each, which may be nothing.
+    """
+
+    def __init__(self, message: str, missing: Mapping[int, str]) -> None:
+        super().__init__(message)
+        self.missing = missing
 
 
 def is_lost_contact(error: BaseException) -> bool:
@@ -68,7 +81,7 @@ def lost(error: BaseException, shard: Shard, where: str) -> LostContactError:
         where: What it was doing: "step 12, while it summed gradients".
     """
     waited = "too long" if "timed out" in str(error).lower() else "in vain"
-    found = _missing(shard)
+    found = error.missing if isinstance(error, AbsentError) else _missing(shard)
     missing = " and ".join(f"process {rank} of {shard.world}{how}" for rank, how in found.items())
     return LostContactError(
         f"{where}: process {shard.rank} waited {waited} for {missing or 'another process'}; "
@@ -82,9 +95,9 @@ def speaks_first(error: BaseException) -> bool:
     A process that only met the consequences gives the one that caused them time to speak. On a
     host that can reach no other, one process speaks for it.
     """
-    store = _store()
-    if store is None:
-        return True
+    store = shared_store()
+    if store is None:  # one process, or several that have not met
+        return not isinstance(error, LostContactError) or _speaks_for_host()
     is_cause = not isinstance(error, ElsewhereError)
     if not is_cause:
         time.sleep(GRACE)
@@ -92,13 +105,17 @@ def speaks_first(error: BaseException) -> bool:
     if os.environ.get("RANK") == "0" and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "False":
         time.sleep(2 * GRACE)  # this process keeps the store, and others still want to ask
     if asked is None:
-        return is_cause or os.environ.get("LOCAL_RANK", "0") == "0"
+        return is_cause or _speaks_for_host()
     return asked == 1
+
+
+def _speaks_for_host() -> bool:
+    return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 def _missing(shard: Shard) -> dict[int, str]:
     """Ranks that do not notice, as this one does, that something is wrong; how they ended."""
-    store = _store()
+    store = shared_store()
     if store is None:
         return {}
     keys = [f"{HERE}/{rank}" for rank in range(shard.world)]
@@ -136,7 +153,7 @@ def _end(store: Any, rank: int) -> str:
     return f", which was ended by {store.get(key).decode()}" if store.check([key]) else ""
 
 
-def _store() -> Any:
+def shared_store() -> Any:
     """The key-value store that the processes of a run share; None where there is one process."""
     if not (dist.is_available() and dist.is_initialized()):
         return None

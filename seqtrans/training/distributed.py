@@ -21,10 +21,17 @@ from seqtrans.errors import TrainingError
 from seqtrans.protocols import Shard
 from seqtrans.shapes import Tensor
 from seqtrans.training.attempts import name_attempt
-from seqtrans.training.contact import ElsewhereError, agreed
+from seqtrans.training.contact import (
+    ElsewhereError,
+    LostContactError,
+    agreed,
+    in_contact,
+    shared_store,
+)
+from seqtrans.training.meeting import Meeting
 
-PATIENCE = timedelta(days=7)
-"""How long processes wait while one of them prepares the data; training waits for less."""
+PATIENCE = 600.0
+"""Seconds that processes wait for each other until the recipe says how long."""
 WATCHDOG = 30.0
 """Seconds that nccl waits longer for the others than we do: its watchdog, having waited too long,
 ends the process without a word about where that was."""
@@ -40,13 +47,21 @@ class ProcessShard:
     world: int = 1
     group: Any = field(default=None, compare=False, repr=False)
     """The ``torch.distributed`` group to talk in; None: that of all processes."""
-    patience: float = field(default=PATIENCE.total_seconds(), compare=False)
+    patience: float = field(default=PATIENCE, compare=False)
     """Seconds to wait for the others."""
+    meeting: Meeting | None = field(default=None, compare=False, repr=False)
+    """Where to wait for the others before talking to them; None: wait while talking."""
+
+    def meet(self) -> None:
+        """Wait until all processes have called it, if need be for longer than ``patience``."""
+        if self.meeting is not None:
+            self.meeting.wait()
 
     def sum(self, values: Sequence[float]) -> tuple[float, ...]:
         """See ``Shard.sum``; in fp64 and on the CPU, so that counts stay exact."""
         if self.world == 1:
             return tuple(values)
+        self.meet()
         totals = torch.tensor(values, dtype=torch.float64)
         dist.all_reduce(totals, group=self.group)
         return tuple(totals.tolist())
@@ -55,6 +70,7 @@ class ProcessShard:
         """See ``Shard.gather``; as bytes, because torch would pickle objects."""
         if self.world == 1:
             return [text]
+        self.meet()
         own = torch.frombuffer(bytearray(text.encode() or b"\0"), dtype=torch.uint8)
         sizes = torch.zeros(self.world, dtype=torch.int64)
         sizes[self.rank] = len(text.encode())
@@ -69,6 +85,7 @@ class ProcessShard:
     def share(self, tensors: Iterable[Tensor]) -> None:
         """Give every process those of the first; every process must call it."""
         if self.world > 1:
+            self.meet()
             for tensor in tensors:
                 dist.broadcast(tensor, src=0, group=self.group)
 
@@ -123,6 +140,9 @@ def join(init_method: str = "env://") -> ProcessShard:
 
     The launcher tells through ``RANK`` and ``WORLD_SIZE``; without them there is one process
     and nothing to join. Tensors on the CPU travel by gloo, those on CUDA devices by nccl.
+
+    Raises:
+        LostContactError: Some have not come.
     """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
@@ -132,19 +152,50 @@ def join(init_method: str = "env://") -> ProcessShard:
     if torch.cuda.is_available():
         backend = "cpu:gloo,cuda:nccl"
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    store, _, _ = next(iter(rendezvous(init_method, rank, world)))
-    store = agreed(store, name_attempt(store, rank, world))
-    dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=PATIENCE)
-    return ProcessShard(rank, world)
+    shard, timeout = ProcessShard(rank, world), timedelta(seconds=PATIENCE)
+    with in_contact(shard, lambda: "starting"):
+        try:
+            store, _, _ = next(iter(rendezvous(init_method, rank, world)))
+            store = agreed(store, name_attempt(store, rank, world, PATIENCE))
+        except TimeoutError as error:
+            raise LostContactError(
+                f"starting: process {rank} waited too long for {error}; "
+                "checkpoints are whole: go on with --resume"
+            ) from error
+        dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=timeout)
+    return shard
+
+
+@contextmanager
+def patient(shard: ProcessShard, seconds: float, name: str) -> Generator[ProcessShard]:
+    """The same processes; within, they wait for each other for as long as all are alive.
+
+    Every one must enter. What is asked of ``seconds`` is a sign of life, not that they come.
+
+    Args:
+        shard: This process.
+        seconds: Of silence after which a process is lost.
+        name: Of what they do, unlike any other.
+    """
+    if shard.world == 1:
+        yield shard
+        return
+    meeting = Meeting(shared_store(), name, shard.rank, shard.world, seconds)
+    try:
+        yield replace(shard, meeting=meeting)
+    finally:
+        meeting.close()
 
 
 def impatient(shard: ProcessShard, seconds: float) -> ProcessShard:
     """The same processes, which from now on wait for each other no longer than ``seconds``.
 
-    A wait that takes longer is an error in the process that waits; see ``contact.lost``.
+    A wait that takes longer is an error in the process that waits; see ``contact.lost``. Patient
+    ones do wait until all have come, before they talk.
     """
     if shard.world == 1:
         return shard
+    shard.meet()
     slack = WATCHDOG if torch.cuda.is_available() else 0.0
     group = dist.new_group(timeout=timedelta(seconds=seconds + slack))
     return replace(shard, group=group, patience=seconds)

@@ -115,6 +115,38 @@ def test_when_one_process_is_killed_all_end_with_one_message(folder):
     assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
 
 
+SLOW = """
+import os, signal, time
+import seqtrans.recipe.preparing as it, seqtrans.training.launching as launching
+launching.GRACE = 1.0
+check = it.check
+def slow(*arguments):
+    if os.environ.get("RANK") == "1":
+        {deed}
+    check(*arguments)
+it.check = slow
+"""
+
+
+@pytest.mark.parametrize("deed", ["os.kill(os.getpid(), signal.SIGSTOP)", "time.sleep(18)"])
+def test_while_preparing_only_the_silent_are_given_up(tmp_path, monkeypatch, deed):
+    (tmp_path / "r.yaml").write_text(IMAGES)
+    (tmp_path / "sitecustomize.py").write_text(SLOW.format(deed=deed))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    wait = settings("training.max_steps=1", "training.processes.timeout_seconds=6")
+    launcher = start(tmp_path, "--run", "run", "--devices", 2, *wait)
+    said = launcher.communicate(timeout=100)[1]
+    complaints = [line for line in said.splitlines() if line.startswith("seqtrans: ")]
+    if "sleep" in deed:
+        assert (launcher.returncode, complaints) == (0, []), said
+        return
+    assert launcher.returncode == 2, said
+    assert [line.split(";")[0] for line in complaints] == [
+        "seqtrans: preparing the run: process 0 waited too long for process 1 of 2"
+    ], said
+    assert not (tmp_path / "run").exists()  # so that the next try can use the name
+
+
 def test_a_run_that_another_process_trains_is_left_alone(folder):
     train(folder, "--run", "run", *settings("training.max_steps=2"))
     before = (folder / "run" / "metrics.jsonl").read_bytes()

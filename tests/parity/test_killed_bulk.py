@@ -130,7 +130,14 @@ def test_a_file_that_was_made_and_is_gone_is_not_called_done(tmp_path):
         translate(folder)
 
 
-def test_where_every_shard_kills_not_all_are_tried(tmp_path, monkeypatch):
+SAID = {
+    "death": ("SIGKILL", ", the process that tried died (SIGKILL)"),
+    "failure": ("the score is nan", ": the score is nan"),
+}
+
+
+@pytest.mark.parametrize("how", SAID)
+def test_where_every_shard_fails_not_all_are_tried(tmp_path, monkeypatch, how):
     folder = texts(tmp_path / "home")
     (folder / "a").write_text("a\n" * 1000)
     asked = []
@@ -138,17 +145,90 @@ def test_where_every_shard_kills_not_all_are_tried(tmp_path, monkeypatch):
     def deadly(_job, shards, _means):
         for shard in shards:
             asked.append(shard.number)
-            yield Done(shard.number, death="SIGKILL" if shard.number > 3 else "")
+            yield Done(shard.number, **{how: SAID[how][0] if shard.number > 3 else ""})
 
     monkeypatch.setattr(running, "_run", deadly)
     with pytest.raises(SeqtransError) as error:
         list(translate_files(work(folder, ["a"]), folder / "out", Means()))
     assert len(asked) == 4 + 10
     told = str(error.value).splitlines()
-    assert told[0] == (
-        f"lines 9 to 10 of {folder / 'a'}: not translated, the process that tried died (SIGKILL)"
-    )
+    assert told[0] == f"lines 9 to 10 of {folder / 'a'}: not translated{SAID[how][1]}"
     assert told[5] == "and 495 more"
+
+
+def stand_in(folder, monkeypatch, code):
+    """Have every worker process run ``code`` first, where ``text`` is ``Job.text`` as it was."""
+    before = "import errno, os\nimport seqtrans.bulk.job as job, seqtrans.bulk.translating as it\n"
+    before += "from seqtrans.errors import *\ntext = job.Job.text\n"
+    (folder / "sitecustomize.py").write_text(before + BACKWARDS + code)
+    monkeypatch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
+
+
+BACKWARDS = """
+class Backwards(it.ShardTranslator):
+    def __init__(self, folder, device, threads):
+        self._job = job.load_job(folder)
+    def _lines(self, number):
+        return [line[::-1] for line in self._job.text(number)]
+it.ShardTranslator = Backwards
+def raises(error):
+    raise error
+"""
+FAILS = "Backwards._lines = lambda self, n: {} if n == 0 else [x[::-1] for x in text(self._job, n)]"
+
+
+@pytest.mark.parametrize("engine", ["local", "actor"])
+def test_a_shard_that_can_not_be_translated_is_named_and_the_rest_is_done(
+    tmp_path, monkeypatch, engine
+):
+    folder = texts(tmp_path / "home")
+
+    def by_actor(job, shards, _means):
+        on_ray.begun_in(str(job.folder)).mkdir()
+        actor = on_ray.ShardActor(str(job.folder), "cpu", 1)
+        found = actor({"shard": np.array([shard.number for shard in shards])})
+        actor._worker.close()
+        for row in zip(*(found[n] for n in ("shard", "error", "death", "failure")), strict=True):
+            yield Done(*row)
+
+    if engine == "actor":
+        monkeypatch.setattr(running, "_run", by_actor)
+    with monkeypatch.context() as patch:
+        stand_in(tmp_path, patch, FAILS.format("raises(CheckpointError('the score is nan'))"))
+        with pytest.raises(SeqtransError) as error:
+            list(translate_files(work(folder), folder / "out", Means(workers=1)))
+    named, remedy = str(error.value).splitlines()
+    assert named == f"lines 1 to 2 of {folder / 'a'}: not translated: the score is nan"
+    assert remedy.startswith("the same command tries these again")
+    assert {p.name for p in (folder / "out" / job.FOLDER / "parts").iterdir()} == {
+        "000000001",
+        "000000002",
+    }
+    assert (folder / "out" / "c").read_bytes() == EXPECTED["c"]
+    assert problem(folder, tmp_path / "said") == ""  # insists that nothing is done twice
+
+
+FATAL = {
+    "of the disk": (
+        FAILS.format("raises(OSError(errno.ENOSPC, 'No space left'))"),
+        "No space left",
+    ),
+    "of the start": (
+        "Backwards.__init__ = lambda *_: raises(SeqtransError('no such device'))",
+        "^no such device$",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", FATAL)
+def test_what_no_shard_is_to_blame_for_ends_the_job_at_once(tmp_path, monkeypatch, what):
+    folder = texts(tmp_path / "home")
+    code, said = FATAL[what]
+    stand_in(tmp_path, monkeypatch, code)
+    with pytest.raises(SeqtransError, match=said) as error:
+        list(translate_files(work(folder), folder / "out", Means(workers=1)))
+    assert len(str(error.value).splitlines()) == 1
+    assert not list((folder / "out" / job.FOLDER / "parts").glob("[0-9]*"))
 
 
 def test_an_output_that_can_not_be_written_is_one_line(tmp_path):

@@ -22,7 +22,7 @@ def names(store, world, chance):
 
     def run(rank, late):
         time.sleep(late)
-        found[rank] = name_attempt(store, rank, world)
+        found[rank] = name_attempt(store, rank, world, 60.0)
 
     threads = [threading.Thread(target=run, args=(r, chance.random() / 10)) for r in range(world)]
     for thread in threads:
@@ -44,9 +44,18 @@ def test_an_attempt_has_one_name_that_no_other_had():
         earlier.add(first)
 
 
+@pytest.mark.usefixtures("elastic")
+def test_those_that_never_come_are_named():
+    store = HashStore()
+    with pytest.raises(TimeoutError, match=r"^process 1 of 3 and process 2 of 3$"):
+        name_attempt(store, 0, 3, 0.1)
+    with pytest.raises(TimeoutError, match=r"^process 0 of 3$"):
+        name_attempt(store, 2, 3, 0.1)
+
+
 def test_where_nobody_restarts_there_is_one_attempt_and_no_job(monkeypatch, tmp_path):
     monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
-    assert name_attempt(None, 1, 2) == ONLY
+    assert name_attempt(None, 1, 2, 60.0) == ONLY
     assert job() == ""
     hand_over(tmp_path / "job", job())
     assert not (tmp_path / "job").exists()

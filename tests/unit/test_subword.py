@@ -1,6 +1,9 @@
 import itertools
+import random
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import pytest
 import sentencepiece
@@ -183,3 +186,23 @@ def message(number, content):
 def test_what_is_no_model_is_refused(content):
     with pytest.raises(ValueError, match=r"\w"):
         read_subword_model(content)
+
+
+def test_other_threads_go_on_while_a_vocabulary_is_trained():
+    """One of them tells other processes that this one is alive; see ``training.meeting``."""
+    draw, beats, over = random.Random(1), [time.monotonic()], threading.Event()  # noqa: S311
+    words = ["".join(draw.choices("abcdefghijklmnop", k=draw.randint(2, 9))) for _ in range(20_000)]
+
+    def beat():
+        while not over.wait(0.01):
+            beats.append(time.monotonic())
+
+    thread = threading.Thread(target=beat)
+    thread.start()
+    train_subwords(words, SubwordConfig(vocab_size=500))
+    beats.append(time.monotonic())
+    over.set()
+    thread.join()
+    longest = max(later - earlier for earlier, later in pairwise(beats))
+    assert beats[-1] - beats[0] > 0.5
+    assert longest < (beats[-1] - beats[0]) / 2
