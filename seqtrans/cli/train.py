@@ -173,9 +173,10 @@ def _train(
             loggers = _loggers(directory, tensorboard=tensorboard) if shard.rank == 0 else []
             patience = recipe.training.processes.timeout_seconds
             hasty = impatient(shard, patience)
-            with patient(shard, patience, "preparing") as waiting:
-                prepared = prepare(recipe, directory, impatient(waiting, patience), hasty)
-                check(prepared, recipe, directory, hasty)
+            with patient(shard, patience, "preparing") as alive:
+                waiting = impatient(alive, patience)
+                prepared = prepare(recipe, directory, waiting, hasty)
+                check(prepared, recipe, directory, waiting, hasty)
                 waiting.meet()
             console = stack.enter_context(ConsoleLogger(prepared.task.unit))
             trainer = Trainer(

@@ -139,12 +139,16 @@ def _keep(settled: Recipe, recipe: Recipe, run: RunDirectory, shard: Shard) -> N
 
 
 def check(
-    prepared: Prepared, recipe: Recipe, run: RunDirectory, shard: ProcessShard = ALONE
+    prepared: Prepared,
+    recipe: Recipe,
+    run: RunDirectory,
+    shard: Shard = ALONE,
+    training: ProcessShard = ALONE,
 ) -> None:
     """Try once what training will do for hours: its largest batch, decoding, saving.
 
     Of several processes every one must call it. If memory runs out in one while weights are shared
-    out, the others wait for it in vain, as in training.
+    out, the others wait for it in vain, as in training. For the arguments see ``prepare``.
 
     Raises:
         TrainingError: Memory or room on the disk will not do, or several processes can't train a
@@ -153,8 +157,8 @@ def check(
     task, model = prepared.task, prepared.model
     check_room(run, model, recipe.training)
     sizes = Sizes(run.sizes)
-    sizes.read(shard)
-    largest = try_largest_batch(task, model, recipe.training, shard, sizes, _step_of(run))
+    sizes.read(shard)  # here all have come, and wait no longer for long
+    largest = try_largest_batch(task, model, recipe.training, training, sizes, _step_of(run))
     talk.info(
         "largest batch: %s %s in %.2f s, %s MB",
         f"{largest.targets:,}",
@@ -168,7 +172,7 @@ def check(
             "only %s of them fit into memory at once: what is larger will be computed in parts",
             f"{largest.fitting:,}",
         )
-    with _as_validated(model, shard):
+    with _as_validated(model, training):
         if isinstance(recipe, TranslationRecipe) and isinstance(task, TranslationTask):
             _rehearse(task, model, recipe)
 

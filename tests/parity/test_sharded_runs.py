@@ -101,7 +101,7 @@ def _run(shard, folder):
         watch = Watch(model)
         with register_module_forward_hook(watch):
             if rehearses:
-                check(prepared, recipe, run, hasty)
+                check(prepared, recipe, run, shard, hasty)
                 assert all(is_part(p) and p.grad is None for p in model.parameters())
                 assert torch.equal(next(model.parameters()).to_local(), first)
             else:
