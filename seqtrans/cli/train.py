@@ -172,9 +172,9 @@ def _train(
             prepare_memory()  # before ``auto`` measures
             loggers = _loggers(directory, tensorboard=tensorboard) if shard.rank == 0 else []
             patience = recipe.training.processes.timeout_seconds
-            hasty = impatient(shard, patience)
             with patient(shard, patience, "preparing") as alive:
                 waiting = impatient(alive, patience)
+                hasty = waiting.unattended()
                 prepared = prepare(recipe, directory, waiting, hasty)
                 check(prepared, recipe, directory, waiting, hasty)
                 waiting.meet()

@@ -57,6 +57,10 @@ class ProcessShard:
         if self.meeting is not None:
             self.meeting.wait()
 
+    def unattended(self) -> "ProcessShard":
+        """The same processes in the same group, which no longer meet before they talk."""
+        return replace(self, meeting=None)
+
     def sum(self, values: Sequence[float]) -> tuple[float, ...]:
         """See ``Shard.sum``; in fp64 and on the CPU, so that counts stay exact."""
         if self.world == 1:

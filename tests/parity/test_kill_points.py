@@ -174,7 +174,7 @@ def fates(folder: Path, reasons: list[str], most: int) -> dict:
     return json.loads(report.read_text())
 
 
-@pytest.mark.parametrize("most", [40, pytest.param(10**6, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("most", [25, pytest.param(10**6, marks=pytest.mark.slow)])
 def test_killed_at_any_moment_it_ends_the_same(tmp_path, most):
     found = fates(tmp_path, ["kill"], most)
     assert found["total"] >= AT_LEAST
@@ -185,7 +185,7 @@ def test_killed_at_any_moment_it_ends_the_same(tmp_path, most):
 REASONS = ["ENOSPC", "ENOSPC lasts", "EIO", "EROFS lasts", "EACCES", "vanishes"]
 
 
-@pytest.mark.parametrize("most", [42, pytest.param(10**6, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("most", [24, pytest.param(10**6, marks=pytest.mark.slow)])
 def test_refused_at_any_moment_it_ends_in_one_line_and_can_go_on(tmp_path, most):
     found = fates(tmp_path, REASONS, most)
     assert not found["problems"], "\n".join(found["problems"])

@@ -14,9 +14,9 @@ from seqtrans.errors import DataError
 from seqtrans.training.contact import ENDED, in_contact, shared_store, speaks_first
 from seqtrans.training.distributed import patient
 
-WORLD, VICTIM, SECONDS = 3, 1, 4.0
+WORLD, VICTIM, SECONDS = 3, 1, 3.0
 REPORTED = 3  # exit code
-LONG = 3 * SECONDS
+LONG = 2.5 * SECONDS
 WAITED = r"LostContactError: preparing: process [02] waited {} for process 1 of 3{}; checkpoints"
 FATES = {  # what befalls a process, and the one message that there is to be
     "is stopped": WAITED.format("too long", ""),

@@ -58,7 +58,7 @@ def _lose(shard, folder, how):
     hasty = impatient(shard, 3 if how == "hangs" else 60)
     hasty.sum([1.0])
     if shard.rank == 1:
-        _fail(how)
+        _fail(how, folder)
     with pytest.raises(RuntimeError) as caught:
         hasty.sum([1.0])
     assert contact.is_lost_contact(caught.value)
@@ -68,11 +68,17 @@ def _lose(shard, folder, how):
     os._exit(2)  # none is left to meet
 
 
-def _fail(how):
+def _said(folder):
+    return [file.read_text() for file in folder.iterdir() if file.name.isdecimal()]
+
+
+def _fail(how, folder):
     if how == "is killed":
         os.kill(os.getpid(), signal.SIGKILL)
     elif how == "hangs":
-        time.sleep(100)
+        while not _said(folder):
+            time.sleep(0.1)
+        os._exit(4)
     else:
         assert contact.speaks_first(TrainingError("its own"))
         os._exit(3)
@@ -82,14 +88,14 @@ def _fail(how):
 def test_of_those_that_wait_one_says_for_whom_and_where(tmp_path, how):
     codes = meet(_lose, tmp_path, 3, how)
     assert [codes[0], codes[2]] == [2, 2]
-    (said,) = [file.read_text() for file in tmp_path.iterdir() if file.name.isdecimal()]
+    (said,) = _said(tmp_path)
     assert "step 3, while it counted: process" in said
     assert f"waited {'too long' if how == 'hangs' else 'in vain'} for process 1 of 3;" in said
 
 
 def test_when_one_fails_and_says_why_the_others_are_silent(tmp_path):
     assert meet(_lose, tmp_path, 3, "fails") == [2, 3, 2]
-    assert not [file for file in tmp_path.iterdir() if file.name.isdecimal()]
+    assert not _said(tmp_path)
 
 
 class Gpu:
