@@ -62,9 +62,11 @@ def main() -> int:
 
 def arguments() -> argparse.Namespace:
     """What the command line says."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        description=(__doc__ or "").partition("\n")[0],
+        epilog="What follows -- goes to seqtrans translate.",
+    )
     parser.add_argument("run", help="run directory of a translation model")
-    parser.add_argument("translate", nargs="*", help="options of seqtrans translate, after --")
     parser.add_argument("--corpus", type=Path, default=CORPUS)
     parser.add_argument("--distinct", type=int, default=10_000, help="lines of it to repeat")
     parser.add_argument("--lines", type=int, default=1_000_000)
@@ -73,7 +75,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--engine", choices=["local", "ray"], default="local")
     parser.add_argument("--folder", type=Path, default=Path("bulk-million"))
     parser.add_argument("--keep", action="store_true", help="leave the folder there")
-    options = parser.parse_args()
+    words = sys.argv[1:]
+    end = words.index("--") if "--" in words else len(words)  # argparse loses what follows it
+    options = parser.parse_args(words[:end])
+    options.translate = words[end + 1 :]
     if options.distinct % options.shard_lines or options.lines % options.distinct:
         parser.error("--shard-lines must divide --distinct, and that --lines")
     return options
