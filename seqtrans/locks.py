@@ -125,7 +125,7 @@ def _complaint(path: Path, holder: Holder | None, what: str) -> str:
     if holder is None:
         return f"{what} is locked by {path}, which names no process; delete it if nothing runs"
     who = f"process {holder.pid} on {holder.host}"
-    if holder.host == socket.gethostname():
+    if not holder.is_elsewhere:
         return f"{what} is in use by {who}; wait for it, or stop it"
     return f"{what} is in use by {who}; if that is gone, delete {path}"
 
@@ -157,7 +157,7 @@ def _hold(file: TextIO) -> None:
 def _is_let_go(path: Path) -> bool:
     """Whether the kernel knows that no process of this host has a lock, in whatever container."""
     try:
-        with path.open("r", encoding="utf-8") as file:
+        with path.open("r+", encoding="utf-8") as file:  # NFS asks for the right to write
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         return False

@@ -62,8 +62,8 @@ PROCESS_MUTANTS = (
     Mutant(
         "processes: one tries a smaller batch while the others wait for its weights",
         "seqtrans/training/checks.py",
-        "            if is_shared_out:\n",
-        "            if not is_shared_out:\n",
+        "            if is_shared_out and others:\n",
+        "            if not is_shared_out and others:\n",
         SHARDED,
     ),
     Mutant(

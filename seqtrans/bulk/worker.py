@@ -20,6 +20,8 @@ from seqtrans.tasks.placement import DeviceName
 if TYPE_CHECKING:
     from seqtrans.bulk.translating import ShardTranslator
 
+TOO_LARGE = "memory can't hold the model: take fewer --workers"
+
 
 def main(folder: str, device: str, threads: str, memory: str = "") -> None:
     """Translate what is asked for until nobody asks any more."""
@@ -29,10 +31,12 @@ def main(folder: str, device: str, threads: str, memory: str = "") -> None:
     Thread(target=_listen, args=(numbers,), daemon=True, name="listen").start()
     from seqtrans.bulk.translating import ShardTranslator
     from seqtrans.training.largest import heed_memory_cap
+    from seqtrans.training.memory import enough_memory
 
     heed_memory_cap(int(memory) if memory else None)
     try:
-        translator = ShardTranslator(Path(folder), cast("DeviceName", device), int(threads))
+        with enough_memory(lambda: TOO_LARGE):
+            translator = ShardTranslator(Path(folder), cast("DeviceName", device), int(threads))
         while True:
             _answer(answers, **_translated(translator, numbers.get()))
     except SeqtransError as error:
@@ -43,8 +47,11 @@ def main(folder: str, device: str, threads: str, memory: str = "") -> None:
 
 def _translated(translator: "ShardTranslator", number: int) -> dict[str, str]:
     """What to answer: nothing, or why this shard fails, which says nothing of the others."""
+    from seqtrans.training.memory import enough_memory
+
     try:
-        translator.translate(number)
+        with enough_memory(lambda: "memory ran out"):
+            translator.translate(number)
     except SeqtransError as error:
         return {"failure": str(error)}
     return {}

@@ -115,6 +115,7 @@ def _new_run(
 
     chosen = load_recipe(recipe, settings)
     check_shares(chosen.training.micro_batches(shard.world), shard.world)
+    shard.sum([0.0])  # no process was refused: of a run that can't be, nothing is to stay
     if shard.rank == 0:
         held.enter_context(writing(path, job()))
         is_of_images = isinstance(chosen, ClassificationRecipe)

@@ -188,7 +188,7 @@ def _as_validated(model: nn.Module, shard: ProcessShard) -> Generator[None]:
 
 
 def _step_of(run: RunDirectory) -> int | None:
-    """Updates done before; None where nothing was: such a run is removed if a check fails."""
+    """Updates done before; None where nothing was saved yet."""
     steps = run.steps()
     return max(steps, default=0) if steps or run.sizes.exists() else None
 

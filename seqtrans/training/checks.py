@@ -74,9 +74,10 @@ def try_largest_batch(
         began = time.monotonic()
         while (unused := _fits(task, model, config, part)) is None:
             release()
-            if is_shared_out:
-                raise _indivisible(part, sizes, step)
-            part, *others = part.halves()
+            smaller, *others = part.halves()
+            if is_shared_out and others:
+                raise _undivided(part, sizes, step)
+            part = smaller
             if not others:
                 raise TrainingError(
                     f"of the largest batch, of {batch.num_targets} targets, not even "
@@ -91,7 +92,7 @@ def try_largest_batch(
     return Rehearsal(batch.num_targets, part.num_targets, seconds, peak_memory(), unused)
 
 
-def _indivisible(part: Batch, sizes: Sizes, step: int | None) -> TrainingError:
+def _undivided(part: Batch, sizes: Sizes, step: int | None) -> TrainingError:
     """The error that memory ran out here while the others wait for weights; see ``Shortage``."""
     said = (
         f"the largest batch, of {part.num_targets} targets, does not fit into memory, and where "

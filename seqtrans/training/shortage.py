@@ -89,6 +89,8 @@ class Shortage(Generic[BatchT]):
         release()
         if replica.stand_in():
             return
+        if len(failed.halves()) == 1:
+            raise indivisible(failed.size, f"step {step + 1}: ")
         limit = self.sizes.learn(step, failed.size)
         with suppress(TrainingError):
             self.sizes.write(alone=False)  # memory may run out in others, too

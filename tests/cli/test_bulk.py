@@ -202,6 +202,18 @@ def test_what_kills_every_worker_is_named_and_the_rest_is_done(home, files, monk
     assert (folder / "many.txt").read_bytes() == (home / "one" / "many.txt").read_bytes()
 
 
+def test_where_memory_can_not_hold_the_model_the_job_ends_in_one_line(home, files, monkeypatch):
+    (home / "sitecustomize.py").write_text(
+        "import seqtrans.tasks.translator as it\n"
+        "def refuse(*_, **__):\n"
+        "    raise RuntimeError(\"DefaultCPUAllocator: can't allocate memory\")\n"
+        "it.Translator.__init__ = refuse\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(home), prepend=os.pathsep)
+    code, said = run(home, "translate", "run", *files, "-o", "large", "--workers", 1)
+    assert (code, said) == (2, "seqtrans: memory can't hold the model: take fewer --workers\n")
+
+
 def test_ctrl_c_stops_and_says_how_to_go_on(home, files):
     arguments = (*files, "-o", "stopped", "--workers", 1, "--shard-lines", 1)
     driver = start(home, *arguments)
