@@ -169,7 +169,7 @@ def fates(folder: Path, reasons: list[str], most: int) -> dict:
     report = folder / "report"
     process = processes.Process(target=everywhere, args=(folder, reasons, most, report))
     process.start()
-    process.join(1800)
+    process.join(7200)  # all moments take half an hour
     assert process.exitcode == 0
     return json.loads(report.read_text())
 
@@ -185,7 +185,7 @@ def test_killed_at_any_moment_it_ends_the_same(tmp_path, most):
 REASONS = ["ENOSPC", "ENOSPC lasts", "EIO", "EROFS lasts", "EACCES", "vanishes"]
 
 
-@pytest.mark.parametrize("most", [24, pytest.param(10**6, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("most", [24, pytest.param(900, marks=pytest.mark.slow)])
 def test_refused_at_any_moment_it_ends_in_one_line_and_can_go_on(tmp_path, most):
     found = fates(tmp_path, REASONS, most)
     assert not found["problems"], "\n".join(found["problems"])
