@@ -10,6 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
+from seqtrans.errors import TrainingError
+
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
@@ -177,7 +179,10 @@ class _LogFile(logging.Handler):
 
     def __init__(self, path: Path) -> None:
         super().__init__()
-        path.open("a", encoding="utf-8").close()  # said now, if it can't be written
+        try:
+            path.open("a", encoding="utf-8").close()  # said now, if it can't be written
+        except OSError as error:
+            raise TrainingError(f"{path} can't be written: {error.strerror}") from error
         self._path = path
         self.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
 

@@ -220,12 +220,12 @@ def prepare_to_resume(run: RunDirectory) -> tuple[int, dict[str, Any]] | None:
         raise TrainingError(f"run directory {run.path} can't be written: permission denied")
     for leftover in run.checkpoints.glob(f".*{checkpoint.PARTIAL}"):
         shutil.rmtree(leftover, ignore_errors=True)
-    aside(run.sizes).unlink(missing_ok=True)
     found = newest_good(run)
     try:
+        aside(run.sizes).unlink(missing_ok=True)
         cut_metrics(run, found[0] if found else 0)
     except OSError as error:
-        raise TrainingError(f"{run.metrics} can't be written: {error.strerror}") from error
+        raise TrainingError(f"files in {run.path} can't be written: {error.strerror}") from error
     return found
 
 

@@ -206,7 +206,7 @@ def test_where_memory_can_not_hold_the_model_the_job_ends_in_one_line(home, file
     (home / "sitecustomize.py").write_text(
         "import seqtrans.tasks.translator as it\n"
         "def refuse(*_, **__):\n"
-        "    raise RuntimeError(\"DefaultCPUAllocator: can't allocate memory\")\n"
+        '    raise RuntimeError("DefaultCPUAllocator: can\'t allocate memory")\n'
         "it.Translator.__init__ = refuse\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(home), prepend=os.pathsep)

@@ -120,9 +120,12 @@ def hinder(folder: Path, at: int, expected: dict[str, object], reason: str) -> s
     if code not in (0, USER_ERROR):
         return f"ended with {code}: {said.read_text()}"
     if number == "vanishes" and away.exists():
-        if folder.exists():
+        if folder.exists() and (away / "recipe.yaml").exists():
             return "a part of the folder came back"
-        away.rename(folder)
+        if folder.exists():  # it was no run yet, and was made anew
+            shutil.rmtree(away)
+        else:
+            away.rename(folder)
     if (folder / "recipe.yaml").exists() and (problem := unsound(open_run(folder))):
         return problem
     if code := exit_code(lambda: train(folder), said):
