@@ -4,7 +4,7 @@ import logging
 import sys
 import time
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
@@ -100,9 +100,7 @@ def _undivided(part: Batch, sizes: Sizes, step: int | None) -> TrainingError:
     )
     if step is None:
         return TrainingError(f"{said}take smaller batches, or more processes")
-    limit = sizes.learn(step, part.size)
-    with suppress(TrainingError):
-        sizes.write(alone=False)  # memory may run out in others, too
+    limit = sizes.learn_alone(step, part.size)
     return TrainingError(
         f"{said}go on with --resume, by which what is larger than {limit:,} is divided"
     )

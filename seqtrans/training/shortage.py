@@ -2,7 +2,6 @@
 
 import json
 import logging
-from contextlib import suppress
 from typing import Any, Generic
 
 from torch import nn
@@ -91,9 +90,7 @@ class Shortage(Generic[BatchT]):
             return
         if len(failed.halves()) == 1:
             raise indivisible(failed.size, f"step {step + 1}: ")
-        limit = self.sizes.learn(step, failed.size)
-        with suppress(TrainingError):
-            self.sizes.write(alone=False)  # memory may run out in others, too
+        limit = self.sizes.learn_alone(step, failed.size)
         raise TrainingError(
             f"step {step + 1}: memory ran out for {failed.size:,} {self.task.unit}, padding "
             "counted, and where weights are shared out processes can't try again: go on with "

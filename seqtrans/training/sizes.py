@@ -1,6 +1,7 @@
 """How much fits into memory at once: learnt while training, and the same when a run goes on."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -81,6 +82,13 @@ class Sizes:
         limit = Limit(after_step=step, largest=max(1, int(size * _SHARE)))
         self._limits = (*self._limits, limit)
         return limit.largest
+
+    def learn_alone(self, step: int, size: int) -> int:
+        """Note and keep what no other process knows of; of several that do so, one is kept."""
+        limit = self.learn(step, size)
+        with suppress(TrainingError):
+            self.write(alone=False)
+        return limit
 
     def write(self, *, alone: bool = True) -> None:
         """Keep what was learnt.
