@@ -121,6 +121,30 @@ def test_when_one_process_is_killed_all_end_with_one_message(images):
     assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
 
 
+LATE = """
+import atexit, os
+class Late:
+    def __del__(self, write=os.write):
+        write(2, b"late ")
+late = Late()
+atexit.register(os.write, 2, b"at exit ")
+"""
+
+
+@pytest.mark.parametrize(("world", "said"), [("2", b"at exit "), ("1", b"at exit late ")])
+def test_of_several_processes_none_waits_for_the_interpreter_to_end(
+    tmp_path, monkeypatch, world, said
+):
+    """Threads of gloo that torch's caches keep alive abort it now and then, in 1 of 20 runs."""
+    (tmp_path / "sitecustomize.py").write_text(LATE)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setenv("WORLD_SIZE", world)
+    command = [sys.executable, "-m", "seqtrans", "show", "nothing"]
+    done = subprocess.run(command, capture_output=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.partition(b"\n")[2] == said
+
+
 SLOW = """
 import os, signal, time
 import seqtrans.recipe.preparing as it, seqtrans.training.launching as launching
