@@ -88,8 +88,7 @@ class LSTM(nn.Module):
 
     def forward(self, inputs: Float[Tensor, "B T I"], start: Carry) -> Float[Tensor, "B T D"]:
         """Hidden state at every position."""
-        hidden, cell = (part.to(inputs.dtype).unsqueeze(0) for part in start)
-        return self.kernel(inputs, (hidden, cell))[0]
+        return self.kernel(inputs, _before(start, inputs))[0]
 
     def project(self, inputs: Float[Tensor, "*N I"]) -> Float[Tensor, "*N G"]:
         """See ``Cell.project``."""
@@ -132,7 +131,7 @@ class GRU(nn.Module):
 
     def forward(self, inputs: Float[Tensor, "B T I"], start: Carry) -> Float[Tensor, "B T D"]:
         """Hidden state at every position."""
-        return self.kernel(inputs, start[0].to(inputs.dtype).unsqueeze(0))[0]
+        return self.kernel(inputs, *_before(start, inputs))[0]
 
     def project(self, inputs: Float[Tensor, "*N I"]) -> Float[Tensor, "*N G"]:
         """See ``Cell.project``."""
@@ -229,6 +228,11 @@ class LayerNormGRU(nn.Module):
         recurrent = self.recurrent_projection(_masked(hidden, recurrent_mask))
         after = _gru(self.input_norm(gates), self.recurrent_norm(recurrent), hidden)
         return (after.to(gates.dtype),)
+
+
+def _before(start: Carry, inputs: Tensor) -> tuple[Float[Tensor, "1 B D"], ...]:
+    """The state before the first position as torch's kernels take it; cuDNN's wants no gaps."""
+    return tuple(part.to(inputs.dtype).unsqueeze(0).contiguous() for part in start)
 
 
 def _lstm(

@@ -72,6 +72,18 @@ def test_steps_and_the_kernel_agree_with_their_gradients(kind):
         torch.testing.assert_close(mine, theirs)
 
 
+@pytest.mark.parametrize("kind", ["lstm", "gru"])
+def test_the_kernel_gets_states_without_gaps(kind):
+    """As those of a decoder are that was cut into layers; cuDNN refuses them, a CPU does not."""
+    cell, seen = randomise(OURS[kind](3, 6)), []
+    cell.kernel.register_forward_pre_hook(lambda _, inputs: seen.extend(inputs[1:]))
+    whole = start(cell, 12)
+    cell(sequences(3), tuple(part.chunk(2, dim=-1)[0] for part in whole))
+    (states,) = seen if kind == "lstm" else (tuple(seen),)
+    assert len(states) == cell.num_parts
+    assert all(state.is_contiguous() for state in states)
+
+
 def normed(norm, x):
     """Layer normalisation as arXiv:1607.06450 writes it."""
     mean, std = x.mean(), x.std(correction=0)
