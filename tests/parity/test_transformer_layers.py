@@ -144,6 +144,21 @@ def test_attention_in_bf16_is_that_of_fp32(mask):
         torch.testing.assert_close(found.float(), expected, atol=0.05, rtol=0.05)
 
 
+def test_no_device_plans_attention_anew_for_every_shape(monkeypatch):
+    """As cuDNN does, which torch prefers in bf16 on some GPUs; the meta device shows it."""
+    allowed, compute = [], F.scaled_dot_product_attention
+
+    def watched(*arguments, **options):
+        allowed.append(torch.backends.cuda.cudnn_sdp_enabled())
+        return compute(*arguments, **options)
+
+    monkeypatch.setattr(F, "scaled_dot_product_attention", watched)
+    heads = torch.empty(B, HEADS, S, 8, dtype=torch.bfloat16, device="meta")
+    assert attend(heads, heads, heads, None).shape == heads.shape
+    assert allowed == [False]
+    assert torch.backends.cuda.cudnn_sdp_enabled()
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_attention_dropout_keeps_the_mean(dtype):
     query, key = (torch.zeros(1, 1, n, 8, dtype=dtype) for n in (2000, 16))
