@@ -14,6 +14,7 @@ from torch import nn
 from seqtrans.errors import TrainingError
 from seqtrans.protocols import Batch, BatchT, Task
 from seqtrans.training.config import TrainingConfig
+from seqtrans.training.determinism import reproducible
 from seqtrans.training.distributed import ALONE, ProcessShard
 from seqtrans.training.memory import is_out_of_memory, prepare_memory, release
 from seqtrans.training.optimizer import moments_per_weight
@@ -156,9 +157,10 @@ def _fits(
     """The parameters that no gradient reaches; None where memory can't hold both passes."""
     device = next(model.parameters()).device
     try:
-        with autocast(bf16=uses_bf16(config.precision, device), device=device):
-            sums = task.loss_sums(model, batch.to(device))
-        sums.loss.backward()
+        with reproducible(device, wanted=config.deterministic):
+            with autocast(bf16=uses_bf16(config.precision, device), device=device):
+                sums = task.loss_sums(model, batch.to(device))
+            sums.loss.backward()
         return tuple(_unused(model, config.freeze))
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):

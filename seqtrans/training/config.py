@@ -65,6 +65,9 @@ class TrainingConfig:
     max_minutes: PositiveFloat | None = None  # of training, validation included, resumed or not
     precision: Precision = "auto"  # auto: bf16 where the processor has it
     compile: bool = False  # torch.compile; needs a C++ compiler
+    deterministic: bool = True
+    """On a GPU take only what gives the same bits each time, so that a stopped run goes on as the
+    same; a model for which there is no such way is refused. On a CPU it is always so."""
     clip_norm: PositiveFloat | None = 1.0  # of the whole gradient; None: never clipped
     accumulate: Positive = 1  # micro-batches per update
     ema_decay: Annotated[float, Gt(0.0), Lt(1.0)] | None = None  # None: no moving average

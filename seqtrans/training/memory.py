@@ -18,6 +18,7 @@ KERNELS = 128
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # glibc's malloc.h
 _LARGE = 1 << 30
 _THRESHOLDS = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES")
+_CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
 _CAPACITIES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
 _OUT_OF_MEMORY = (
     "not enough memory",
@@ -65,6 +66,7 @@ def release() -> None:
 def prepare_memory() -> None:
     """Do all of this; to be called before anything is computed, and after limits are set."""
     _keep_few_kernels()
+    os.environ.setdefault(_CUBLAS, ":4096:8")  # of these buffers it makes the same bits each time
     if _is_capped():
         _reserve_for_numpy()
     else:

@@ -12,6 +12,7 @@ from seqtrans.protocols import BatchT, LossSums, Task
 from seqtrans.training.checks import untouched
 from seqtrans.training.config import TrainingConfig
 from seqtrans.training.contact import ElsewhereError
+from seqtrans.training.determinism import reproducible
 from seqtrans.training.distributed import ProcessShard
 from seqtrans.training.finite import complaint, remedy
 from seqtrans.training.freezing import Freezing
@@ -211,7 +212,10 @@ class Updater(Generic[BatchT]):
         On return the error is gone, and with it the frames that hold tensors.
         """
         try:
-            with self.replica.sharing(only_if=shares):
+            with (
+                reproducible(self.device, wanted=self.config.deterministic),
+                self.replica.sharing(only_if=shares),
+            ):
                 with autocast(bf16=self.bf16, device=self.device):
                     sums = self.task.loss_sums(self.replica.module, batch.to(self.device))
                 sums.loss.backward(torch.full_like(sums.loss, weight))

@@ -12,6 +12,7 @@ from seqtrans.nn.convolution import NEVER_FALL, Convolution, PlainBlock
 from seqtrans.nn.inception import Layer, Mixed
 from seqtrans.nn.initialise import he_convolutions
 from seqtrans.nn.inverted_residual import DepthwiseSeparable, InvertedResidual, SamePaddedConv
+from seqtrans.nn.pooling import averaged_by_products, regional_means
 from seqtrans.nn.residual import BasicBlock, Bottleneck, start_as_shortcuts
 
 
@@ -32,6 +33,20 @@ def normalised(x, norm):
         for tensor in (norm.running_mean, norm.running_var, norm.weight, norm.bias)
     )
     return (x - mean) / (variance + norm.eps).sqrt() * weight + bias
+
+
+@pytest.mark.parametrize("pool", [regional_means, averaged_by_products])
+@pytest.mark.parametrize("size", [(1, 2), (3, 7), (7, 7), (8, 14), (10, 23)])
+def test_regional_means_are_torchs(pool, size):
+    torch.manual_seed(0)
+    images = torch.randn(2, 3, *size, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(2, 3, 7, 7, dtype=torch.float64)
+    pooled, expected = pool(images, 7), F.adaptive_avg_pool2d(images, 7)
+    torch.testing.assert_close(pooled, expected)
+    torch.testing.assert_close(
+        torch.autograd.grad((pooled * weight).sum(), images),
+        torch.autograd.grad((expected * weight).sum(), images),
+    )
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from torch import nn
-from torch.nn import functional as F
 
 from seqtrans.models.images.shape import ImageShape
 from seqtrans.nn.initialise import he_convolutions
+from seqtrans.nn.pooling import regional_means
 from seqtrans.ranges import Positive, Probability
 from seqtrans.shapes import Float, Tensor
 
@@ -82,7 +82,7 @@ class Vgg(nn.Module):
         self, images: Float[Tensor, "B channels height width"]
     ) -> Float[Tensor, "B classes"]:
         """Logits."""
-        grid = F.adaptive_avg_pool2d(self.features(images), _GRID)
+        grid = regional_means(self.features(images), _GRID)
         return self.classifier(grid.flatten(1))
 
 
