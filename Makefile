@@ -31,6 +31,8 @@ lint: $(VENV)/.installed
 
 unit: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m 'not slow'
+	@if $(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then \
+		$(BIN)/python -m pytest --gpu tests/parity/test_cuda*.py; fi
 
 format: $(VENV)/.installed
 	$(BIN)/ruff format .

@@ -7,7 +7,9 @@ update, the larger the share of communication, which depends on the size of the 
 
 The numbers of processes take turns, each process with one thread of this machine. All make the same
 updates, each of as many micro-batches as the largest number of processes, so that twice the
-processes should need half the time. Shares are of the wall time of all processes:
+processes should need half the time. "Apart" are as many processes that know nothing of each other,
+each of which makes all updates: what they lack to linear is the machine's, whose busy cores share
+caches, memory and heat. Shares are of the wall time of all processes:
 
 - padding: of all positions of the batches that are no targets,
 - waiting: a process has done its part of an update and another has not,
@@ -42,6 +44,25 @@ class Lap(NamedTuple):
     padded: int
 
 
+class Way(NamedTuple):
+    """How many processes train; apart: each by itself, all at the same time."""
+
+    processes: int
+    apart: bool
+
+    def __str__(self) -> str:
+        return f"{self.processes} apart" if self.apart else str(self.processes)
+
+
+class Round(NamedTuple):
+    """Target tokens a second of all processes, and shares of the time."""
+
+    speed: float
+    padding: float
+    waiting: float
+    communication: float
+
+
 def main() -> None:
     """Measure, and print a table; or be one of the processes that are measured."""
     parser = argparse.ArgumentParser(
@@ -58,23 +79,36 @@ def main() -> None:
     if asked.laps:
         asked.laps.write_text(json.dumps(laps(asked)))
         return
-    found: dict[int, list[dict[str, float]]] = {world: [] for world in asked.processes}
+    ways = [Way(world, apart=False) for world in asked.processes]
+    if max(asked.processes) > 1:
+        ways.append(Way(max(asked.processes), apart=True))
+    found: dict[Way, list[Round]] = {way: [] for way in ways}
     for number in range(asked.rounds):
-        for world in asked.processes:
-            found[world].append(summary(run(world)))
-            speed = found[world][-1]["speed"]
-            sys.stderr.write(f"round {number + 1}: {world} processes: {speed:,.0f} targets/s\n")
+        for way in ways:
+            found[way].append(measured(way))
+            speed = found[way][-1].speed
+            sys.stderr.write(f"round {number + 1}: {way}: {speed:,.0f} targets/s\n")
     print_table(found)
 
 
-def run(world: int) -> list[list[Lap]]:
+def measured(way: Way) -> Round:
+    """One round."""
+    processes = run(way)
+    if not way.apart:
+        return summary(processes)
+    alone = [summary([laps]) for laps in processes]
+    return alone[0]._replace(speed=sum(one.speed for one in alone))
+
+
+def run(way: Way) -> list[list[Lap]]:
     """Train in so many processes; the laps of each."""
+    world, joined = way.processes, 1 if way.apart else way.processes
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     with tempfile.TemporaryDirectory() as folder:
         started, files = [], [Path(folder) / f"{rank}.json" for rank in range(world)]
         for rank, file in enumerate(files):
-            place = {"RANK": rank, "WORLD_SIZE": world, "MASTER_PORT": port, "OMP_NUM_THREADS": 1}
+            place = {"RANK": rank, "WORLD_SIZE": joined, "MASTER_PORT": port, "OMP_NUM_THREADS": 1}
             environment = {name: str(value) for name, value in place.items()}
             environment = os.environ | environment | {"MASTER_ADDR": "127.0.0.1"}
             command = [sys.executable, *sys.argv, "--laps", str(file)]
@@ -138,7 +172,7 @@ def timed(trainer: Any) -> list[Lap]:
     return found
 
 
-def summary(processes: list[list[Lap]]) -> dict[str, float]:
+def summary(processes: list[list[Lap]]) -> Round:
     """Targets per second of all, and shares of the time."""
     updates = list(zip(*processes, strict=True))
     wall = sum(max(lap.seconds for lap in update) for update in updates)
@@ -146,30 +180,26 @@ def summary(processes: list[list[Lap]]) -> dict[str, float]:
     busy = sum(lap.busy for update in updates for lap in update) / len(processes)
     targets = sum(lap.targets for update in updates for lap in update)
     padded = sum(lap.padded for update in updates for lap in update)
-    return {
-        "speed": targets / wall,
-        "padding": padded / (targets + padded),
-        "waiting": (slowest - busy) / wall,
-        "communication": max(0.0, wall - slowest) / wall,
-    }
+    return Round(
+        targets / wall,
+        padded / (targets + padded),
+        (slowest - busy) / wall,
+        max(0.0, wall - slowest) / wall,
+    )
 
 
-def print_table(found: dict[int, list[dict[str, float]]]) -> None:
+def print_table(found: dict[Way, list[Round]]) -> None:
     """Medians over the rounds, and the range of the speeds."""
     first = min(found)
-    base = statistics.median(row["speed"] for row in found[first]) / first
+    base = statistics.median(row.speed for row in found[first]) / first.processes
     print("| processes | target tokens/s | range | of linear | padding | waiting | communication |")
     print("| --: | --: | --: | --: | --: | --: | --: |")
-    for world, rows in found.items():
-        speeds = [row["speed"] for row in rows]
+    for way, rows in found.items():
+        speeds, *shares = zip(*rows, strict=True)
         middle = statistics.median(speeds)
-        shares = [
-            statistics.median(row[name] for row in rows)
-            for name in ("padding", "waiting", "communication")
-        ]
-        cells = [f"{share:.1%}" for share in (middle / (base * world), *shares)]
-        limits = f"{min(speeds):,.0f} to {max(speeds):,.0f}"
-        print(f"| {world} | {middle:,.0f} | {limits} | {' | '.join(cells)} |")
+        parts = [middle / (base * way.processes), *map(statistics.median, shares)]
+        cells = " | ".join(f"{part:.1%}" for part in parts)
+        print(f"| {way} | {middle:,.0f} | {min(speeds):,.0f} to {max(speeds):,.0f} | {cells} |")
 
 
 if __name__ == "__main__":

@@ -1,56 +1,33 @@
-"""What a GPU computes is what a CPU does; run where there is one, or two."""
+"""What a GPU computes is what a CPU does; run where there is one."""
 
 import multiprocessing
-import os
-import re
-import signal
-import subprocess
-import sys
+from pathlib import Path
 
 import pytest
 import torch
+from gpus import GPU, RECIPE, on_gpu, prepared, train
 from safetensors.torch import load_file
 from test_out_of_memory import Wide
 from test_process_counts import OfDoubles
 from tiny_tasks import classification, translation_task
-from torchruns import Torchrun, last_step, wait_until, write_corpus
 from toy import VOCAB, ToyBatch, ToyTask, toy_trainer
 
 import seqtrans
-from seqtrans import config
-from seqtrans.errors import TrainingError
+from seqtrans.data.batch import collate_sources
+from seqtrans.decoding.beam import DecodingConfig, build_search
 from seqtrans.models.encoder_decoder import EncoderDecoder, ModelConfig
 from seqtrans.models.images.mlp import Mlp, MlpConfig
 from seqtrans.models.images.shape import ImageShape
 from seqtrans.models.recurrent_decoder import RecurrentDecoderConfig
 from seqtrans.models.transformer import TransformerEncoderConfig
-from seqtrans.recipe import load_recipe
-from seqtrans.recipe.preparing import check, prepare
 from seqtrans.training.config import TrainingConfig
-from seqtrans.training.distributed import join, leave
 from seqtrans.training.early_stopping import StoppingConfig
-from seqtrans.training.launching import launch
 from seqtrans.training.optimizer import SgdConfig
-from seqtrans.training.run_directory import create, open_run
 from seqtrans.training.schedule import ConstantConfig
 from seqtrans.training.trainer import Trainer
 
-GPU = "cuda"
-on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-RECIPE = """
-data:
-  train: [{source: train.src, target: train.tgt}]
-  validation: [{source: dev.src, target: dev.tgt}]
-  segmentation: {kind: words}
-  batch_tokens: 200
-model:
-  encoder: {kind: recurrent, hidden_dim: 16, dropout: 0.0}
-  decoder: {kind: recurrent, hidden_dim: 16, dropout: 0.0}
-training: {max_steps: 12, accumulate: 2, precision: fp32, stopping: {metric: perplexity}}
-validation: {metrics: []}
-"""
+DATA = Path(__file__).parents[2] / "data" / "digits"
 spawned = multiprocessing.get_context("spawn")  # a fork of a process with CUDA has none
-on_gpus = pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
 
 
 def learner(kind, folder):
@@ -111,14 +88,7 @@ def test_in_bf16_weights_stay_in_fp32_and_go_nearly_the_same_way(tmp_path):
 
 @pytest.fixture
 def folder(tmp_path):
-    (tmp_path / "r.yaml").write_text(RECIPE)
-    write_corpus(tmp_path)
-    return tmp_path
-
-
-def train(folder, *arguments):
-    command = [sys.executable, "-m", "seqtrans", "train", "r.yaml", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stderr
+    return prepared(tmp_path)
 
 
 @on_gpu
@@ -133,69 +103,62 @@ def test_a_gpu_translates_as_a_cpu_does(folder):
     assert [one.score for one in gpu] == pytest.approx([one.score for one in cpu], rel=1e-3)
 
 
-@on_gpus
-@pytest.mark.parametrize("sharding", ["none", "full"])
-def test_two_gpus_learn_the_weights_of_one(folder, sharding):
-    train(folder, "--run", "one")
-    sharded = ("--set", f"training.processes.sharding={sharding}")
-    train(folder, "--run", "two", "--devices", "2", *sharded)
-    one, two = (
-        load_file(folder / run / "checkpoints" / "12" / "model.safetensors")
-        for run in ("one", "two")
-    )
-    torch.testing.assert_close(two, one, rtol=0.0, atol=2e-5)
+@on_gpu
+@pytest.mark.parametrize("beam_size", [1, 3])
+def test_a_search_ends_when_all_sentences_do(beam_size, tmp_path):
+    """However many do in the same step: a mean of so many ones need not be one on a GPU."""
+    task, model = learner("translation", tmp_path)
+    source, target = (segmenter.specials for segmenter in task.segmenters)
+    search = build_search(DecodingConfig(beam_size=beam_size, max_length=4), target)
+    model = model.to(GPU).eval()
+    for count in range(1, 70):
+        sources, mask = collate_sources([[4, 5, 6]] * count, source)
+        found = search(model, sources.to(GPU), mask.to(GPU))
+        assert [len(hypotheses) for hypotheses in found] == [1] * count
 
 
-def prepare_on_gpu(rank, folder):
-    """Prepare and check a run in one of two processes; the most memory that weights took."""
-    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2")
-    os.chdir(folder)
-    shard = join(f"file://{folder}/rendezvous")
-    recipe = load_recipe(folder / "r.yaml")
-    if rank == 0:
-        create(folder / "run", config.dump(recipe))
-    shard.sum([0.0])
-    run = open_run(folder / "run")
-    prepared = prepare(recipe, run, shard, shard)
-    most = torch.cuda.max_memory_allocated()
-    assert {parameter.device.type for parameter in prepared.model.parameters()} == {GPU}
-    (folder / str(rank)).write_text(f"{most} {sum(p.nbytes for p in prepared.model.parameters())}")
-    check(prepared, recipe, run, shard)
-    leave()
+DIGITS = f"""
+task: classification
+data:
+  train:
+    kind: idx
+    images: {DATA}/train-images-idx3-ubyte
+    labels: {DATA}/train-labels-idx1-ubyte
+  validation: {{kind: fraction, fraction: 0.1}}
+  augmentation: {{rotate: 5, mixup: 0.1}}
+  batch_size: 32
+model: MODEL
+training: {{max_steps: 40, stopping: {{metric: loss}}, schedule: {{kind: constant}}}}
+"""
+LARGER = DIGITS.replace("batch_size:", "resize: {height: 40, width: 40}\n  batch_size:")
+HALF = "{kind: transformer, num_layers: 2, model_dim: 64, num_heads: 4, ffn_dim: 128, dropout: 0.1}"
+FAMILIES = {
+    "lstm": RECIPE.replace("dropout: 0.0", "dropout: 0.1"),
+    "gru": RECIPE.replace("recurrent,", "recurrent, cell: gru, num_layers: 2,"),
+    "transformer": RECIPE.replace("{kind: recurrent, hidden_dim: 16, dropout: 0.0}", HALF),
+    "cnn": DIGITS.replace("MODEL", "{kind: cnn, blocks: [{filters: 16, pool: max}]}"),
+    "vgg": LARGER.replace("MODEL", "{kind: vgg, depth: 11, batch_norm: true, hidden_dim: 6}"),
+}
 
 
-@on_gpus
-def test_a_gpu_is_never_given_the_whole_of_a_model_that_is_shared_out(folder):
-    half = "{kind: transformer, num_layers: 6, model_dim: 512, num_heads: 8, ffn_dim: 2048}"
-    text = RECIPE.replace("{kind: recurrent, hidden_dim: 16, dropout: 0.0}", half)
-    full = "accumulate: 2, processes: {sharding: full}"
-    (folder / "r.yaml").write_text(text.replace("accumulate: 2", full))
-    workers = [spawned.Process(target=prepare_on_gpu, args=(rank, folder)) for rank in (0, 1)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(100)
-        assert worker.exitcode == 0
-    for rank in (0, 1):
-        most, whole = map(int, (folder / str(rank)).read_text().split())
-        assert whole / 2 <= most < whole * 0.7
-
-
-@on_gpus
-def test_a_process_that_hangs_ends_all_with_one_message(folder):
-    """Said by the one that waits, before nccl's watchdog ends it, which knows no step."""
-    endless = ("max_steps=1000000", "log_every_steps=1", "processes.timeout_seconds=5")
-    settings = [part for key in endless for part in ("--set", f"training.{key}")]
-    job = Torchrun(folder, ("--standalone", "--nproc-per-node", "2"), ["--run", "run", *settings])
-    wait_until(lambda: last_step(folder / "run") >= 20, job)
-    hanging = job.workers()[1]
-    os.kill(hanging, signal.SIGSTOP)
-    try:
-        assert job.wait() != 0
-    finally:
-        job.end()
-    (complaint,) = job.complaints
-    assert re.search(r"step \d+: process 0 waited too long for process 1 of 2", complaint)
+@on_gpu
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_stopped_run_goes_on_to_the_same_bits(family, precision, folder):
+    (folder / "r.yaml").write_text(FAMILIES[family])
+    chosen = ("--set", f"training.precision={precision}")
+    train(folder, "--run", "whole", *chosen, "--set", "training.max_steps=40")
+    train(folder, "--run", "parts", *chosen, "--set", "training.max_steps=15")
+    recipe = folder / "parts" / "recipe.yaml"
+    recipe.write_text(recipe.read_text().replace("max_steps: 15", "max_steps: 40"))
+    train(folder, "--run", "parts", "--resume")
+    for stem in ("model", "optimizer"):
+        whole, parts = (
+            load_file(folder / run / "checkpoints" / "40" / f"{stem}.safetensors")
+            for run in ("whole", "parts")
+        )
+        assert whole.keys() == parts.keys()
+        assert all(parts[name].equal(tensor) for name, tensor in whole.items())
 
 
 def wide_updates(room, folder):
@@ -229,9 +192,3 @@ def test_where_a_gpu_is_too_small_an_update_is_made_in_parts(tmp_path):
     assert none == 0
     assert 0 < limit <= 2048 * 16 * 3 // 4
     torch.testing.assert_close(parts, whole, rtol=1e-9, atol=1e-9)
-
-
-def test_more_processes_than_gpus_are_refused(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(TrainingError, match="--devices 2: this machine has 1 GPUs"):
-        launch(["train", "r.yaml"], 2)
