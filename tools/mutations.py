@@ -50,6 +50,20 @@ MUTANTS = (
         MODELS,
     ),
     Mutant(
+        "attention is planned for every shape",
+        "seqtrans/nn/attention.py",
+        "with sdpa_kernel(_UNPLANNED):",
+        "if _UNPLANNED:",
+        ("tests/parity/test_transformer_layers.py",),
+    ),
+    Mutant(
+        "states with gaps",
+        "seqtrans/nn/cells.py",
+        ".unsqueeze(0).contiguous()",
+        ".unsqueeze(0)",
+        ("tests/parity/test_recurrent.py",),
+    ),
+    Mutant(
         "ancestry not reordered",
         "seqtrans/models/transformer.py",
         "ancestry = gather_hypotheses(self.ancestry, parent)",
@@ -129,8 +143,8 @@ MUTANTS = (
     Mutant(
         "all processes judge the same images",
         CLASSIFICATION,
-        "[shard.rank :: shard.world]",
-        "[:: shard.world]",
+        "own = slice(shard.rank, None, shard.world)",
+        "own = slice(0, None, shard.world)",
         TASKS,
     ),
     Mutant(

@@ -177,6 +177,13 @@ IN_TRAINING = (
         TUNING,
     ),
     Mutant(
+        "a pass that may give other bits on a GPU",
+        "seqtrans/training/updating.py",
+        "reproducible(self.device, wanted=self.config.deterministic)",
+        "reproducible(self.device, wanted=False)",
+        ("tests/unit/test_determinism.py",),
+    ),
+    Mutant(
         "Adafactor's cap not scaled",
         "seqtrans/training/optimizer.py",
         "rate = min(rate, 1.0 / math.sqrt(step))",

@@ -67,6 +67,13 @@ PROCESS_MUTANTS = (
         SHARDED,
     ),
     Mutant(
+        "processes: they judge by a model that is shared out, each as often as it has batches",
+        "seqtrans/tasks/sharing.py",
+        "        number = int(max(shard.sum(counts)))\n",
+        "        shard.sum(counts)\n",
+        SHARDED,
+    ),
+    Mutant(
         "processes: attempts are taken for one another",
         ATTEMPTS,
         "own = uuid.uuid4().hex",

@@ -172,9 +172,11 @@ def check(
             "only %s of them fit into memory at once: what is larger will be computed in parts",
             f"{largest.fitting:,}",
         )
+    if not task.searches:
+        return
     with _as_validated(model, training):
         if isinstance(recipe, TranslationRecipe) and isinstance(task, TranslationTask):
-            _rehearse(task, model, recipe)
+            _rehearse(task, model)
 
 
 @contextmanager
@@ -193,10 +195,8 @@ def _step_of(run: RunDirectory) -> int | None:
     return max(steps, default=0) if steps or run.sizes.exists() else None
 
 
-def _rehearse(task: TranslationTask, model: nn.Module, recipe: TranslationRecipe) -> None:
-    """Decode some sentences where validation will."""
-    if not recipe.validation.metrics:
-        return
+def _rehearse(task: TranslationTask, model: nn.Module) -> None:
+    """Decode some sentences as validation will."""
     sentences = range(min(REHEARSED_SENTENCES, len(task.validation.corpus)))
     with torch.inference_mode():
         task.decode(model.eval(), sentences)

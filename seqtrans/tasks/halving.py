@@ -21,10 +21,11 @@ class Halving:
     Args:
         what: What a batch is made of, in the plural: "sentences".
         remedy: What helps where one alone does not fit.
+        in_step: Never halve, as all processes must compute as many batches; see ``in_step``.
     """
 
-    def __init__(self, what: str, remedy: str) -> None:
-        self._what, self._remedy = what, remedy
+    def __init__(self, what: str, remedy: str, *, in_step: bool = False) -> None:
+        self._what, self._remedy, self._in_step = what, remedy, in_step
         self.times = 0
         """How often batches are halved from the start."""
 
@@ -39,7 +40,8 @@ class Halving:
             halves: Cuts a batch in two; gives but one where that can't be.
 
         Raises:
-            SeqtransError: Not even one of what a batch is made of fits into memory.
+            SeqtransError: Not even one of what a batch is made of fits into memory; or a batch does
+                not, and none may be halved.
         """
         waiting = deque([(batch, 0)])
         results: list[R] = []
@@ -57,6 +59,11 @@ class Halving:
         return results
 
     def _after_failure(self, parts: Sequence[T], cut: int) -> Sequence[T]:
+        if self._in_step:
+            raise SeqtransError(
+                f"memory can't hold a batch of {self._what}, and where weights are shared out "
+                "processes can't try a part of it: take smaller batches, or more processes"
+            )
         if len(parts) < 2:
             raise SeqtransError(f"memory can't hold one of the {self._what}: {self._remedy}")
         self.times = max(self.times, cut + 1)

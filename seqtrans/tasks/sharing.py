@@ -2,9 +2,15 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
+from typing import TypeVar
+
+from torch import nn
 
 from seqtrans.errors import TrainingError
 from seqtrans.protocols import BatchT, Shard
+from seqtrans.training.parts import in_parts
+
+T = TypeVar("T")
 
 
 def check_shares(accumulate: int, processes: int) -> None:
@@ -42,3 +48,24 @@ def shared_updates(
     skipped = islice(batches, start, None)
     while update := list(islice(skipped, accumulate)):
         yield [make() for make in update[shard.rank :: shard.world]]
+
+
+def in_step(model: nn.Module, shard: Shard, own: Sequence[T], spare: T) -> Iterator[tuple[T, bool]]:
+    """What this process is to call a model with, and whether that counts.
+
+    Where weights are shared out, each call fetches them from all processes, so that all must make
+    as many: those that have fewer make the rest with ``spare``.
+
+    Args:
+        model: To be called.
+        shard: This process; every one must take all there is.
+        own: What it has.
+        spare: For calls that count for nothing.
+    """
+    number = len(own)
+    if in_parts(model):
+        counts = [0.0] * shard.world
+        counts[shard.rank] = float(number)
+        number = int(max(shard.sum(counts)))
+    for i in range(number):
+        yield (own[i], True) if i < len(own) else (spare, False)

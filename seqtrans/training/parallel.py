@@ -4,8 +4,8 @@ Either way the gradient is the mean over the processes of what each computed.
 
 Where each keeps a part, a device must hold its part of weights, gradients and moments; while it
 computes, what is in no layer (embeddings, the output) and about two layers whole, with their
-gradients, as the next is fetched meanwhile; and the whole model, without gradients, while it is
-validated: processes decode unequally often, and fetching takes all of them.
+gradients, as the next is fetched meanwhile; and the whole model, without gradients, while sentences
+are decoded: processes do so unequally often, and fetching takes all of them.
 """
 
 import math
@@ -48,8 +48,11 @@ class Replica(Protocol):
         """Norm of the whole gradient, from those of what this process has of each parameter's."""
         ...
 
-    def whole(self) -> AbstractContextManager[None]:
-        """Within, every process holds the same whole model, for any use but training."""
+    def whole(self, *, only_if: bool = True) -> AbstractContextManager[None]:
+        """Within, every process holds the same whole model, for any use but training.
+
+        Otherwise it may be shared out, for calls that all processes make equally often.
+        """
         ...
 
 
@@ -134,8 +137,9 @@ class Alone:
         """See ``Replica.norm``."""
         return math.hypot(*norms)
 
-    def whole(self) -> AbstractContextManager[None]:
+    def whole(self, *, only_if: bool = True) -> AbstractContextManager[None]:
         """See ``Replica.whole``."""
+        del only_if
         return nullcontext()
 
 
@@ -170,8 +174,9 @@ class Replicated:
         return math.hypot(*norms)
 
     @contextmanager
-    def whole(self) -> Generator[None]:
+    def whole(self, *, only_if: bool = True) -> Generator[None]:
         """See ``Replica.whole``: with the buffers of the first process."""
+        del only_if
         self.shard.share(self.parallel.module.buffers())
         self.shard.await_device(_device(self.parallel))
         yield
@@ -199,21 +204,27 @@ class Sharded:
         """See ``Replica.norm``; infinite or no number where it is so in any process."""
         return math.sqrt(self.shard.sum([math.hypot(*norms) ** 2])[0])
 
-    def whole(self) -> AbstractContextManager[None]:
+    def whole(self, *, only_if: bool = True) -> AbstractContextManager[None]:
         """See ``Replica.whole``; processes may then call the model unequally often."""
-        return made_whole(self.parallel, self.shard)
+        return made_whole(self.parallel, self.shard, only_if=only_if)
 
 
 @contextmanager
-def made_whole(model: nn.Module, shard: ProcessShard) -> Generator[None]:
-    """Within, every process holds all weights and the same buffers of what was shared out."""
+def made_whole(model: nn.Module, shard: ProcessShard, *, only_if: bool = True) -> Generator[None]:
+    """Within, every process holds the same buffers of what was shared out, and all weights.
+
+    Args:
+        model: What was shared out.
+        shard: This process.
+        only_if: False: weights come and go with every call.
+    """
     from torch.distributed.fsdp import FSDPModule
 
     shard.share(model.buffers())
     parts = [part for part in model.modules() if isinstance(part, FSDPModule)]
     root: Any = model
     root._get_fsdp_state()._lazy_init()  # else the first that is called, a layer, is taken for it
-    for part in parts:
+    for part in parts if only_if else ():
         part.set_reshard_after_forward(False, recurse=False)
         part.unshard()
     try:

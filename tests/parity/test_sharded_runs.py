@@ -1,4 +1,4 @@
-"""With ``sharding: full`` no process ever has the whole model, but while it validates."""
+"""With ``sharding: full`` no process ever has the whole model, but while it decodes."""
 
 import gc
 import json
@@ -7,6 +7,7 @@ from unittest import mock
 
 import pytest
 import torch
+from drawn import write_shapes
 from safetensors.torch import load_file
 from test_out_of_memory import Deep, Short
 from test_processes import meet
@@ -19,9 +20,11 @@ from seqtrans import config
 from seqtrans.errors import RecipeError, TrainingError
 from seqtrans.recipe import load_recipe
 from seqtrans.recipe.preparing import check, prepare
+from seqtrans.tasks import classification as tasks
 from seqtrans.training.checks import checkpoint_size, try_largest_batch
 from seqtrans.training.config import ProcessesConfig
 from seqtrans.training.distributed import impatient
+from seqtrans.training.loggers import JsonLinesLogger
 from seqtrans.training.parallel import shard_weights
 from seqtrans.training.parts import is_part, own_part
 from seqtrans.training.run_directory import create, open_run
@@ -75,7 +78,7 @@ class Watch:
         self.model, self.most = model, {}
 
     def __call__(self, *_):
-        judges = torch.is_inference_mode_enabled()
+        judges = not torch.is_grad_enabled()
         whole = elements(p for p in self.model.parameters() if not is_part(p))
         self.most[judges] = max(whole, self.most.get(judges, 0))
 
@@ -105,7 +108,10 @@ def _run(shard, folder):
                 assert all(is_part(p) and p.grad is None for p in model.parameters())
                 assert torch.equal(next(model.parameters()).to_local(), first)
             else:
-                Trainer(prepared.task, model, recipe.training, run=run, shard=hasty).fit()
+                loggers = [JsonLinesLogger(run.metrics)]
+                Trainer(
+                    prepared.task, model, recipe.training, run=run, loggers=loggers, shard=hasty
+                ).fit()
         found[what] = [watch.most[False], watch.most.get(True)]
     (folder / f"{shard.rank}.json").write_text(json.dumps(found))
 
@@ -115,7 +121,8 @@ def _run_alone(shard, folder):
     recipe = load_recipe(folder / "r.yaml")
     run = create(folder / "alone", config.dump(recipe))
     prepared = prepare(recipe, run, shard)
-    Trainer(prepared.task, prepared.model, recipe.training, run=run).fit()
+    loggers = [JsonLinesLogger(run.metrics)]
+    Trainer(prepared.task, prepared.model, recipe.training, run=run, loggers=loggers).fit()
 
 
 @pytest.fixture
@@ -125,7 +132,13 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_no_process_has_the_whole_model_but_to_validate(folder):
+def last_loss(run):
+    """Of the last validation."""
+    lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+    return [line["valid/loss"] for line in lines if "valid/loss" in line][-1]
+
+
+def test_no_process_has_the_whole_model_but_to_decode(folder):
     assert meet(_run, folder, WORLD) == [0] * WORLD
     found = [json.loads((folder / f"{rank}.json").read_text()) for rank in range(WORLD)]
     everything = found[0]["all"]
@@ -146,6 +159,67 @@ def test_no_process_has_the_whole_model_but_to_validate(folder):
         for name in ("run", "alone")
     )
     torch.testing.assert_close(learnt, expected, rtol=0.0, atol=2e-5)  # of fp32, added otherwise
+
+
+@pytest.mark.parametrize("tokens", [4096, 24])
+def test_no_process_ever_has_the_whole_model_where_nothing_is_decoded(folder, tokens):
+    """One batch for two processes, and five."""
+    text = RECIPE.replace(
+        "{metrics: [chrf]}", f"{{metrics: [], decoding: {{batch_tokens: {tokens}}}}}"
+    )
+    (folder / "r.yaml").write_text(text.replace("metric: chrf", "metric: perplexity"))
+    assert meet(_run, folder, WORLD) == [0] * WORLD
+    found = [json.loads((folder / f"{rank}.json").read_text()) for rank in range(WORLD)]
+    for one in found:
+        learning = one["all"] - sum(one["layers"]) + max(one["layers"])
+        assert one["checked"] == [learning, None]
+        assert one["trained"] == [learning, learning]
+    assert meet(_run_alone, folder, 1) == [0]
+    assert last_loss(folder / "run") == pytest.approx(last_loss(folder / "alone"), rel=1e-6)
+
+
+PICTURES = """
+task: classification
+data: {train: {kind: npz, path: train.npz}, validation: {kind: npz, path: valid.npz}, batch_size: 8}
+model: {kind: mlp, widths: [16, 16]}
+training:
+  max_steps: 6
+  accumulate: 2
+  validate_every_steps: 2
+  schedule: {kind: constant}
+  processes: {sharding: full}
+  stopping: {metric: accuracy}
+"""
+
+
+def _classify(shard, folder):
+    os.chdir(folder)
+    recipe = load_recipe(folder / "r.yaml")
+    name = "run" if shard.world > 1 else "alone"
+    if shard.rank == 0:
+        create(folder / name, config.dump(recipe))
+    shard.sum([0.0])
+    run, hasty = open_run(folder / name), impatient(shard, 8)
+    prepared = prepare(recipe, run, shard, hasty)
+    check(prepared, recipe, run, shard, hasty)
+    loggers, watch = [JsonLinesLogger(run.metrics)], Watch(prepared.model)
+    with mock.patch.object(tasks, "EVALUATED", 3), register_module_forward_hook(watch):
+        Trainer(
+            prepared.task, prepared.model, recipe.training, run=run, loggers=loggers, shard=hasty
+        ).fit()
+    everything = elements(prepared.model.parameters())
+    assert (watch.most[True] < everything) is (shard.world > 1)
+
+
+@pytest.mark.parametrize("images", [1, 3, 8])
+def test_nor_where_images_are_classified(tmp_path, images):
+    """Fewer than processes, so many that one has a batch more, and the same for both."""
+    write_shapes(tmp_path / "train.npz", 40, seed=1)
+    write_shapes(tmp_path / "valid.npz", images, seed=2)
+    (tmp_path / "r.yaml").write_text(PICTURES)
+    assert meet(_classify, tmp_path, WORLD) == [0] * WORLD
+    assert meet(_classify, tmp_path, 1) == [0]
+    assert last_loss(tmp_path / "run") == pytest.approx(last_loss(tmp_path / "alone"), rel=1e-5)
 
 
 def _judge_alone(shard, _folder):
