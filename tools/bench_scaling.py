@@ -2,14 +2,16 @@
 
     python tools/bench_scaling.py [RECIPE] [--set KEY=VALUE ...] [--processes 1 2] [--rounds 3]
 
-Micro-batches are of 4,096 tokens unless ``--set data.batch_tokens`` says otherwise: the smaller an
-update, the larger the share of communication, which depends on the size of the model alone.
+Micro-batches are of 4,096 tokens, and three of them an update for each of the most processes: with
+two, about 25,000 tokens, as in arXiv:1706.03762. ``--set data.batch_tokens`` and ``--set
+training.accumulate`` say otherwise: the smaller an update, the larger the share of communication,
+which depends on the size of the model alone, and of waiting.
 
 The numbers of processes take turns, each process with one thread of this machine. All make the same
-updates, each of as many micro-batches as the largest number of processes, so that twice the
-processes should need half the time. "Apart" are as many processes that know nothing of each other,
-each of which makes all updates: what they lack to linear is the machine's, whose busy cores share
-caches, memory and heat. Shares are of the wall time of all processes:
+updates, so that twice the processes should need half the time. "Apart" are as many processes that
+know nothing of each other, each of which makes all updates: what they lack to linear is the
+machine's, whose busy cores share caches, memory and heat. Shares are of the wall time of all
+processes:
 
 - padding: of all positions of the batches that are no targets,
 - waiting: a process has done its part of an update and another has not,
@@ -130,7 +132,7 @@ def laps(asked: argparse.Namespace) -> list[Lap]:
     shard = join()
     settings = {
         "data.batch_tokens": 4096,
-        "training.accumulate": max(asked.processes),
+        "training.accumulate": 3 * max(asked.processes),
         "training.schedule": "{kind: constant}",
         "training.max_steps": asked.warmup + asked.updates,
         "training.max_minutes": "null",

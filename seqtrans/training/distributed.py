@@ -35,6 +35,9 @@ PATIENCE = 600.0
 WATCHDOG = 30.0
 """Seconds that nccl waits longer for the others than we do: its watchdog, having waited too long,
 ends the process without a word about where that was."""
+EAGER = 5e-3
+"""Seconds that we look again and again for the answers of others before we sleep until they come:
+who sleeps wakes up late (two processes on two cores: 2.7 ms for a sum, awake 1.1 ms)."""
 GLANCE = 5e-5
 """Seconds between two looks at whether a GPU is ready; an update takes a hundred times as long."""
 
@@ -67,7 +70,11 @@ class ProcessShard:
             return tuple(values)
         self.meet()
         totals = torch.tensor(values, dtype=torch.float64)
-        dist.all_reduce(totals, group=self.group)
+        work: Any = dist.all_reduce(totals, group=self.group, async_op=True)
+        deadline = time.monotonic() + EAGER
+        while not work.is_completed() and time.monotonic() < deadline:
+            time.sleep(0)
+        work.wait()
         return tuple(totals.tolist())
 
     def gather(self, text: str) -> list[str]:

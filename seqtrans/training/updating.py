@@ -1,7 +1,8 @@
 """One update of the weights, in which every process of a run takes its part."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Generic, NoReturn
 
 import torch
@@ -100,16 +101,20 @@ class Updater(Generic[BatchT]):
         """
         self.replica = replicate(self.model, self.config, self.shard)
         if isinstance(self.replica, Replicated):
-            batch = smallest(self.task.largest_batch())
             with untouched(self.model):
-                fits = self._learn_from(batch, 0.0, shares=True) is not None
+                fits = self._learn_from(self._spare, 0.0, shares=True) is not None
                 if not fits:
-                    self.shortage.stand_in(self.replica, batch, 0)
+                    self.shortage.stand_in(self.replica, self._spare, 0)
             if self.shard.sum([float(not fits)])[0]:
-                raise indivisible(batch.size)
+                raise indivisible(self._spare.size)
         return self.replica
 
-    def update(self, micro_batches: Sequence[BatchT], state: TrainState) -> None:
+    def update(
+        self,
+        micro_batches: Sequence[BatchT],
+        state: TrainState,
+        wishes: Callable[[], Sequence[float]] = tuple,
+    ) -> tuple[float, ...]:
         """Take one optimizer step.
 
         The gradient is that of the mean over every target of every micro-batch of every rank,
@@ -118,6 +123,10 @@ class Updater(Generic[BatchT]):
         Args:
             micro_batches: Those of this process, of which there may be none.
             state: Its ``step`` is counted up, and the micro-batches of the epoch.
+            wishes: Numbers of this process, to be summed over all: that takes long by itself.
+
+        Returns:
+            Sums of the wishes.
 
         Raises:
             TrainingError: A loss or the gradient is not finite, or memory can't hold the smallest
@@ -127,9 +136,9 @@ class Updater(Generic[BatchT]):
         self.rate = self.schedule(state.step + 1) * state.lr_scale
         set_rates(self.optimizer, self.rate, state.step + 1)
         self.shortage.begin()
-        norm = None
+        norm, heard = None, ()
         while norm is None:
-            norm = self._compute_gradient(micro_batches, state)
+            norm, *heard = self._compute_gradient(micro_batches, state, wishes)
         self.window.add_norm(norm)
         if self.config.clip_norm is not None and norm > self.config.clip_norm:
             self.gradients.scale(self.config.clip_norm / norm)
@@ -138,9 +147,17 @@ class Updater(Generic[BatchT]):
         state.step += 1
         if self.average:
             self.average.update(state.step)
+        return tuple(heard)
 
-    def _compute_gradient(self, micro_batches: Sequence[BatchT], state: TrainState) -> float | None:
-        """Its norm; None where memory ran out in any process, so that all must try again.
+    def _compute_gradient(
+        self,
+        micro_batches: Sequence[BatchT],
+        state: TrainState,
+        wishes: Callable[[], Sequence[float]],
+    ) -> tuple[float | None, *tuple[float, ...]]:
+        """Its norm, and sums of ``wishes``; None where memory ran out in any process.
+
+        Then all must try again.
 
         All processes raise the same way or none does; the gradient is common, a loss tells the
         cause.
@@ -148,20 +165,21 @@ class Updater(Generic[BatchT]):
         found = self._add_gradients(micro_batches, state.step)
         passes, failed = (found, None) if isinstance(found, list) else ([], found)
         norm, said, is_cause = self._judge([one for one in passes if one.counts], failed)
-        own = (bool(said), is_cause, failed is not None, len(micro_batches))
-        failures, causes, shortages, number = self.shard.sum([float(value) for value in own])
+        own = (bool(said), is_cause, failed is not None, len(micro_batches), *wishes())
+        sums = self.shard.sum([float(value) for value in own])
+        failures, causes, shortages, number, *heard = sums
         if shortages:
             self.shortage.take_smaller(failed, state.step)
             if self.shard.world > 1:  # DDP is in the middle of a backward pass that failed
                 self.replica = self._replicate()
-            return None
+            return (None,)
         if failures:
             kind = TrainingError if is_cause or (said and not causes) else ElsewhereError
             self._refuse(kind, said, state)
         for one in passes:
             self.window.add(one.batch, one.sums, counts=one.counts)
         state.micro_batches_in_epoch += int(number)
-        return norm
+        return norm, *heard
 
     def _add_gradients(
         self, micro_batches: Sequence[BatchT], step: int
@@ -181,7 +199,7 @@ class Updater(Generic[BatchT]):
         number = int(max(counts))
         for i in range(number):
             is_spare = i >= len(parts)
-            seed, batch = (0, self._spare(micro_batches, step)) if is_spare else parts[i]
+            seed, batch = (0, self._spare) if is_spare else parts[i]
             start_generators(self.device, seed)
             weight = 0.0 if is_spare else self.shard.world / num_targets
             sums = self._learn_from(batch, weight, shares=i == number - 1)
@@ -198,13 +216,13 @@ class Updater(Generic[BatchT]):
             for j, part in enumerate(self.shortage.sizes.parts(batch, step)):
                 yield self._seeds[step, number, j], part
 
-    def _spare(self, micro_batches: Sequence[BatchT], step: int) -> BatchT:
+    @cached_property
+    def _spare(self) -> BatchT:
         """For a process that has one less than others: it learns nothing, but meets them.
 
         Where weights are shared out, every pass of one process fetches from all the others.
         """
-        batch = micro_batches[0] if micro_batches else self.task.largest_batch()
-        return self.shortage.sizes.parts(batch, step)[0]
+        return smallest(self.task.largest_batch())
 
     def _learn_from(self, batch: BatchT, weight: float, *, shares: bool) -> LossSums | None:
         """One forward and one backward pass; None where memory ran out.
