@@ -20,6 +20,9 @@ class Meeting:
     def gather(self, text):
         return self._meet(text)
 
+    def await_device(self, device):
+        """There is none."""
+
     def _meet(self, given: Any) -> list[Any]:
         self._table[self.rank] = given
         self._barrier.wait(60)

@@ -4,7 +4,7 @@
 
 An update of N processes, each of which makes k micro-batches, takes
 
-    k c + w + max(a - h, l) + 3 s
+    k c + w + max(a - h, l) + 2 s
 
 - c, compute: 6 FLOP a parameter and target token (2 forward, 4 backward, as many source tokens as
   target tokens; the table of embeddings counts once, as the output layer), at a share of the peak:
@@ -18,7 +18,7 @@ An update of N processes, each of which makes k micro-batches, takes
   gradients that are ready. On a CPU nothing is hidden: what communicates takes the same processors,
 - l, what is ready last and can't be hidden: the table of embeddings, whose gradient the encoder
   completes at the very end,
-- s, a sum of a few counts over gloo: of targets, of failures, of wishes to stop.
+- s, a sum of a few counts over gloo: of targets; of failures, and of wishes to stop.
 
 ``--check`` holds the model to what tools/bench_scaling.py measured with two processes on a CPU.
 """
@@ -100,7 +100,7 @@ def update(job: Job, machine: Machine, *, overlap: bool = True) -> Update:
     last = all_reduce(job, machine, job.table)
     hidden = one * 2 / 3 if overlap else 0.0
     exposed = max(reduced - hidden, last) if overlap else reduced
-    return Update(one * number, waiting, reduced, exposed, 3 * machine.counting)
+    return Update(one * number, waiting, reduced, exposed, 2 * machine.counting)
 
 
 def all_reduce(job: Job, machine: Machine, numbers: float) -> float:

@@ -74,6 +74,13 @@ PROCESS_MUTANTS = (
         SHARDED,
     ),
     Mutant(
+        "processes: they classify by such a model, each as often as it has images",
+        "seqtrans/tasks/classification.py",
+        "classify(model, part, *seeing, shard, at_once)",
+        "classify(model, part, *seeing, None, at_once)",
+        SHARDED,
+    ),
+    Mutant(
         "processes: attempts are taken for one another",
         ATTEMPTS,
         "own = uuid.uuid4().hex",

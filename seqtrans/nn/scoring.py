@@ -9,10 +9,10 @@ import math
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from seqtrans.nn.additive import exponential, tanh_scores
+from seqtrans.nn.attention import fused_attention
 from seqtrans.nn.linear import Linear
 from seqtrans.shapes import Bool, Float, Int, Tensor
 
@@ -157,11 +157,11 @@ class MultiHeadDotAttention(nn.Module):
 
     def forward(self, query: Float[Tensor, "B Q D"], memory: Attended) -> Float[Tensor, "B Q D"]:
         """See ``Attention``."""
-        heads = F.scaled_dot_product_attention(
+        heads = fused_attention(
             self._split(self.query_projection(query)),
             memory.key,
             memory.value,
-            attn_mask=memory.mask[:, None, None],  # (B, 1, 1, M)
+            memory.mask[:, None, None],  # (B, 1, 1, M)
         )  # (B, H, Q, E)
         return self.output_projection(heads.transpose(1, 2).flatten(2))
 

@@ -38,7 +38,8 @@ talk = logging.getLogger(__name__)
 REHEARSED_SENTENCES = 8
 TOO_LARGE = "the model does not fit into memory; make it smaller"
 NEVER_WHOLE = (
-    "memory can't hold the whole model, as every process must to validate; make it smaller"
+    "memory can't hold the whole model, as every process must to decode for a validation; make it "
+    "smaller, or set validation.metrics: [] and training.stopping.metric: perplexity"
 )
 
 
@@ -172,20 +173,18 @@ def check(
             "only %s of them fit into memory at once: what is larger will be computed in parts",
             f"{largest.fitting:,}",
         )
-    if not task.searches:
-        return
-    with _as_validated(model, training):
-        if isinstance(recipe, TranslationRecipe) and isinstance(task, TranslationTask):
-            _rehearse(task, model)
+    if isinstance(task, TranslationTask):
+        with _as_validated(model, training, searches=task.searches):
+            _rehearse(task, model, training)
 
 
 @contextmanager
-def _as_validated(model: nn.Module, shard: ProcessShard) -> Generator[None]:
+def _as_validated(model: nn.Module, shard: ProcessShard, *, searches: bool) -> Generator[None]:
     """Within, all that validation needs of a model is here, if weights are shared out."""
     if not in_parts(model):
         yield
         return
-    with enough_memory(lambda: NEVER_WHOLE), made_whole(model, shard):
+    with enough_memory(lambda: NEVER_WHOLE), made_whole(model, shard, only_if=searches):
         yield
 
 
@@ -195,11 +194,16 @@ def _step_of(run: RunDirectory) -> int | None:
     return max(steps, default=0) if steps or run.sizes.exists() else None
 
 
-def _rehearse(task: TranslationTask, model: nn.Module) -> None:
-    """Decode some sentences as validation will."""
+def _rehearse(task: TranslationTask, model: nn.Module, shard: Shard) -> None:
+    """Decode some sentences as validation will; measure the longest where none can be halved."""
     sentences = range(min(REHEARSED_SENTENCES, len(task.validation.corpus)))
-    with torch.inference_mode():
-        task.decode(model.eval(), sentences)
+    model.eval()
+    if task.searches:
+        with torch.inference_mode():
+            task.decode(model, sentences)
+    elif in_parts(model):
+        with torch.no_grad():
+            task.measure_longest(model, shard)
     model.train()
 
 

@@ -62,7 +62,7 @@ class Halving:
         if self._in_step:
             raise SeqtransError(
                 f"memory can't hold a batch of {self._what}, and where weights are shared out "
-                "processes can't try a part of it: take smaller batches, or more processes"
+                f"processes can't try a part of it: {self._remedy}"
             )
         if len(parts) < 2:
             raise SeqtransError(f"memory can't hold one of the {self._what}: {self._remedy}")

@@ -54,7 +54,8 @@ def in_step(model: nn.Module, shard: Shard, own: Sequence[T], spare: T) -> Itera
     """What this process is to call a model with, and whether that counts.
 
     Where weights are shared out, each call fetches them from all processes, so that all must make
-    as many: those that have fewer make the rest with ``spare``.
+    as many: those that have fewer make the rest with ``spare``. What comes of a call is not to be
+    read before the next is asked for: until then the others may keep a GPU waiting.
 
     Args:
         model: To be called.
@@ -67,5 +68,7 @@ def in_step(model: nn.Module, shard: Shard, own: Sequence[T], spare: T) -> Itera
         counts = [0.0] * shard.world
         counts[shard.rank] = float(number)
         number = int(max(shard.sum(counts)))
+    device = next(model.parameters()).device
     for i in range(number):
         yield (own[i], True) if i < len(own) else (spare, False)
+        shard.await_device(device)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Generic, NoReturn
 
 import torch
@@ -101,12 +100,13 @@ class Updater(Generic[BatchT]):
         """
         self.replica = replicate(self.model, self.config, self.shard)
         if isinstance(self.replica, Replicated):
+            batch = self._spare
             with untouched(self.model):
-                fits = self._learn_from(self._spare, 0.0, shares=True) is not None
+                fits = self._learn_from(batch, 0.0, shares=True) is not None
                 if not fits:
-                    self.shortage.stand_in(self.replica, self._spare, 0)
+                    self.shortage.stand_in(self.replica, batch, 0)
             if self.shard.sum([float(not fits)])[0]:
-                raise indivisible(self._spare.size)
+                raise indivisible(batch.size)
         return self.replica
 
     def update(
@@ -216,7 +216,7 @@ class Updater(Generic[BatchT]):
             for j, part in enumerate(self.shortage.sizes.parts(batch, step)):
                 yield self._seeds[step, number, j], part
 
-    @cached_property
+    @property
     def _spare(self) -> BatchT:
         """For a process that has one less than others: it learns nothing, but meets them.
 

@@ -127,6 +127,19 @@ def test_parts_come_in_order_and_every_one_once(count, most):
     assert max(tried) <= most  # by the third batch nothing fails any more
 
 
+def test_nothing_is_halved_where_all_must_compute_equally_often():
+    def compute(rows):
+        if len(rows) > 3:
+            raise MemoryError
+        return list(rows)
+
+    halving = Halving("rows", "take fewer", in_step=True)
+    assert halving(range(3), compute, halves_of) == [[0, 1, 2]]
+    said = "can't hold a batch of rows, and where weights .* a part of it: take fewer"
+    with pytest.raises(SeqtransError, match=said):
+        halving(range(4), compute, halves_of)
+
+
 @pytest.mark.parametrize("most", [30, 60, 200])
 def test_auto_takes_what_memory_holds(translation, most):
     """Sources of 9 tokens and EOS, so many of them."""

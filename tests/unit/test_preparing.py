@@ -152,11 +152,12 @@ def test_checks_try_everything_and_change_nothing(recipe, run, caplog):
 @pytest.mark.parametrize(("metrics", "decodes"), [(("bleu",), True), ((), False)])
 def test_checks_decode_only_what_validation_decodes(recipe, run, monkeypatch, metrics, decodes):
     decoded = []
+    recipe = replace(recipe, validation=replace(recipe.validation, metrics=metrics))
     prepared = prepare(recipe, run, ALONE)
     monkeypatch.setattr(
         type(prepared.task), "decode", lambda _, model, numbers: decoded.append((model.training, len(numbers)))
     )  # fmt: skip
-    check(prepared, replace(recipe, validation=replace(recipe.validation, metrics=metrics)), run)
+    check(prepared, recipe, run)
     assert decoded == ([(False, 2)] if decodes else [])
 
 
