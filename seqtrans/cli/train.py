@@ -220,6 +220,8 @@ def _conclude(outcome: "Outcome", recipe: "Recipe", directory: "RunDirectory") -
         talk.info("no curves.png: that takes pip install 'seqtrans[plots]'")
     except OSError as error:
         talk.warning("no curves.png: %s", error.strerror or error)
+    except MemoryError:
+        talk.warning("no curves.png: memory ran out")
     if outcome.signal is None:
         talk.info("%s", _next_step(recipe, directory))
 

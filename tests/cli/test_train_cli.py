@@ -129,6 +129,26 @@ def test_a_run_directory_holds_everything(home):
     assert (done.returncode, done.stdout.count("\n"), done.stdout.split("\n")[1]) == (0, 3, "")
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MemoryError(), "no curves.png: memory ran out"),
+        (OSError(28, "No space left on device"), "no curves.png: No space left on device"),
+        (ImportError(), "no curves.png: that takes pip install 'seqtrans[plots]'"),
+    ],
+)
+def test_a_run_whose_curves_can_not_be_drawn_is_done(home, monkeypatch, error, said):
+    def draw(*_):
+        raise error
+
+    monkeypatch.setattr("seqtrans.training.curves.draw_curves", draw)
+    run = home / "runs" / type(error).__name__
+    done = seqtrans(home, "train", "toy.yaml", "--run", run, "--set", "training.max_steps=1")
+    assert done.returncode == 0
+    assert said in done.stderr
+    assert "translate with: seqtrans translate" in done.stderr
+
+
 def test_show_and_average_agree_on_the_checkpoints(home):
     shown = seqtrans(home, "show", "runs/toy").stdout
     assert "model        recurrent encoder, recurrent decoder" in shown
