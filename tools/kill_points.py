@@ -107,23 +107,31 @@ def _try(
     """What is wrong with how a run takes its fate, if anything."""
     how = "signal=KILL" if fate == "kill" else f"error={fate.removesuffix('+')}"
     when = f"{number}+" if fate.endswith("+") else str(number)
-    code = _train(folder, f"inject={name}:{how}:when={when}")
+    try:
+        code = _train(folder, f"inject={name}:{how}:when={when}")
+        return _judge(folder, fate, code) or _judge_resumed(folder, expected)
+    finally:
+        shutil.rmtree(folder)
+
+
+def _judge(folder: Path, fate: str, code: int) -> str | None:
+    """What is wrong with how the first command ended."""
     said = (folder / "said").read_text()
     if fate == "kill" and code != -signal.SIGKILL:
         return f"was not killed, but ended with {code}: {said[-2000:]}"
     errors = [line for line in said.splitlines() if line.startswith("seqtrans: ")]
     if fate != "kill" and (code not in (0, USER_ERROR) or len(errors) > 1 or "Traceback" in said):
         return f"ended with {code}: {said[-2000:]}"
-    try:
-        if problem := _unsound(folder / "run"):
-            return problem
-        if code := _train(folder, start=False):
-            return f"going on ended with {code}: {(folder / 'said').read_text()[-2000:]}"
-        found = _outcome(folder)
-        wrong = [k for k in expected.keys() | found.keys() if found.get(k) != expected.get(k)]
-        return f"ended with another {', '.join(sorted(wrong))}" if wrong else None
-    finally:
-        shutil.rmtree(folder)
+    return _unsound(folder / "run")
+
+
+def _judge_resumed(folder: Path, expected: dict[str, object]) -> str | None:
+    """What is wrong with how the command goes on."""
+    if code := _train(folder, start=False):
+        return f"going on ended with {code}: {(folder / 'said').read_text()[-2000:]}"
+    found = _outcome(folder)
+    wrong = [k for k in expected.keys() | found.keys() if found.get(k) != expected.get(k)]
+    return f"ended with another {', '.join(sorted(wrong))}" if wrong else None
 
 
 def _calls(folder: Path) -> list[tuple[str, int]]:

@@ -172,5 +172,13 @@ def test_a_full_disk_is_one_line(tmp_path):
     assert done.stderr == "seqtrans: standard output: No space left on device\n"
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a full device")
+def test_where_nothing_can_be_said_the_exit_code_does():
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "seqtrans", "keys", "nothing"]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=full, check=False)
+    assert (done.returncode, done.stdout) == (2, b"")
+
+
 if __name__ == "__main__":
     sys.stdout.write(options())
