@@ -69,8 +69,8 @@ PROCESS_MUTANTS = (
     Mutant(
         "processes: they judge by a model that is shared out, each as often as it has batches",
         "seqtrans/tasks/sharing.py",
-        "        number = int(max(shard.sum(counts)))\n",
-        "        shard.sum(counts)\n",
+        "        number = max(map(int, shard.gather(str(number))))\n",
+        "        shard.gather(str(number))\n",
         SHARDED,
     ),
     Mutant(

@@ -175,7 +175,7 @@ def check(
         )
     if isinstance(task, TranslationTask):
         with _as_validated(model, training, searches=task.searches):
-            _rehearse(task, model, training)
+            _rehearse(task, model)
 
 
 @contextmanager
@@ -194,7 +194,7 @@ def _step_of(run: RunDirectory) -> int | None:
     return max(steps, default=0) if steps or run.sizes.exists() else None
 
 
-def _rehearse(task: TranslationTask, model: nn.Module, shard: Shard) -> None:
+def _rehearse(task: TranslationTask, model: nn.Module) -> None:
     """Decode some sentences as validation will; measure the longest where none can be halved."""
     sentences = range(min(REHEARSED_SENTENCES, len(task.validation.corpus)))
     model.eval()
@@ -203,7 +203,7 @@ def _rehearse(task: TranslationTask, model: nn.Module, shard: Shard) -> None:
             task.decode(model, sentences)
     elif in_parts(model):
         with torch.no_grad():
-            task.measure_longest(model, shard)
+            task.measure_longest(model)
     model.train()
 
 

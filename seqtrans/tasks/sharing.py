@@ -65,9 +65,7 @@ def in_step(model: nn.Module, shard: Shard, own: Sequence[T], spare: T) -> Itera
     """
     number = len(own)
     if in_parts(model):
-        counts = [0.0] * shard.world
-        counts[shard.rank] = float(number)
-        number = int(max(shard.sum(counts)))
+        number = max(map(int, shard.gather(str(number))))
     device = next(model.parameters()).device
     for i in range(number):
         yield (own[i], True) if i < len(own) else (spare, False)

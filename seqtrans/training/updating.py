@@ -138,7 +138,7 @@ class Updater(Generic[BatchT]):
         self.shortage.begin()
         norm, heard = None, ()
         while norm is None:
-            norm, *heard = self._compute_gradient(micro_batches, state, wishes)
+            norm, heard = self._compute_gradient(micro_batches, state, wishes)
         self.window.add_norm(norm)
         if self.config.clip_norm is not None and norm > self.config.clip_norm:
             self.gradients.scale(self.config.clip_norm / norm)
@@ -147,14 +147,14 @@ class Updater(Generic[BatchT]):
         state.step += 1
         if self.average:
             self.average.update(state.step)
-        return tuple(heard)
+        return heard
 
     def _compute_gradient(
         self,
         micro_batches: Sequence[BatchT],
         state: TrainState,
         wishes: Callable[[], Sequence[float]],
-    ) -> tuple[float | None, *tuple[float, ...]]:
+    ) -> tuple[float | None, tuple[float, ...]]:
         """Its norm, and sums of ``wishes``; None where memory ran out in any process.
 
         Then all must try again.
@@ -172,14 +172,14 @@ class Updater(Generic[BatchT]):
             self.shortage.take_smaller(failed, state.step)
             if self.shard.world > 1:  # DDP is in the middle of a backward pass that failed
                 self.replica = self._replicate()
-            return (None,)
+            return None, ()
         if failures:
             kind = TrainingError if is_cause or (said and not causes) else ElsewhereError
             self._refuse(kind, said, state)
         for one in passes:
             self.window.add(one.batch, one.sums, counts=one.counts)
         state.micro_batches_in_epoch += int(number)
-        return norm, *heard
+        return norm, tuple(heard)
 
     def _add_gradients(
         self, micro_batches: Sequence[BatchT], step: int
