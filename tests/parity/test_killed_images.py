@@ -6,7 +6,7 @@ import signal
 import pytest
 import torch
 from drawn import write_shapes
-from test_resume import Moment, disturb, files_of, history
+from test_resume import Moment, disturb, enough_steps, files_of, history
 
 from seqtrans import config
 from seqtrans.recipe import load_recipe
@@ -17,7 +17,6 @@ from seqtrans.training.loggers import JsonLinesLogger
 from seqtrans.training.run_directory import create, open_run
 from seqtrans.training.trainer import Trainer
 
-STEPS = 40
 RECIPE = """
 task: classification
 data:
@@ -29,7 +28,7 @@ data:
 model: MODEL
 label_smoothing: 0.1
 training:
-  max_steps: 40
+  max_steps: STEPS
   accumulate: 2
   ema_decay: 0.9
   precision: PRECISION
@@ -88,12 +87,13 @@ def train(folder, moment=None):
     trainer.fit()
 
 
-def make(folder, model, precision):
+def make(folder, model, precision, steps):
     folder.mkdir()
     write_shapes(folder / "train.npz", 120, seed=1)
     side = SIZES.get(model)
     size = f"{{height: {side}, width: {side}}}" if side else "null"
     text = RECIPE.replace("MODEL", MODELS[model]).replace("PRECISION", precision)
+    text = text.replace("STEPS", str(steps))
     (folder / "recipe.yaml").write_text(text.replace("SIZE", size))
     (folder / "mine.py").write_text(KERAS)
     return folder
@@ -107,13 +107,14 @@ def make(folder, model, precision):
     ],
 )
 def test_killed_at_random_moments_it_ends_the_same(tmp_path, model, precision, times):
-    straight = make(tmp_path / "straight", model, precision)
+    steps = enough_steps(times)
+    straight = make(tmp_path / "straight", model, precision, steps)
     train(straight)
-    killed = make(tmp_path / "killed", model, precision)
+    killed = make(tmp_path / "killed", model, precision, steps)
     chance = random.Random(5)  # noqa: S311 - not for secrets
 
     def draw():
-        after = chance.randrange(max(2, STEPS * 2 // 3 // times))
+        after = chance.randrange(max(2, steps * 2 // 3 // times))
         return Moment(after, 0.02 * chance.random(), signal.SIGKILL)
 
     codes = disturb(train, killed, draw, times)

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 import torch
-from test_resume import Moment, disturb, files_of
+from test_resume import Moment, disturb, enough_steps, files_of
 
 from seqtrans import config
 from seqtrans.data.synthetic import synthetic_pairs
@@ -15,7 +15,6 @@ from seqtrans.training.distributed import ALONE
 from seqtrans.training.run_directory import create, open_run
 from seqtrans.training.trainer import Trainer
 
-STEPS = 40
 RECIPE = """
 data:
   train: [{source: train.src, target: train.tgt}]
@@ -28,7 +27,7 @@ data:
   batch_tokens: 150
 model: {encoder: HALF, decoder: HALF}
 training:
-  max_steps: 40
+  max_steps: STEPS
   accumulate: 2
   ema_decay: 0.9
   precision: PRECISION
@@ -61,13 +60,14 @@ def train(folder, moment=None):
     trainer.fit()
 
 
-def make(folder, family, precision):
+def make(folder, family, precision, steps):
     folder.mkdir()
     for name, count, seed in (("train", 150, 1), ("dev", 8, 2)):
         pairs = list(synthetic_pairs("reverse", count, seed=seed, max_tokens=6))
         for ending, side in (("src", 0), ("tgt", 1)):
             (folder / f"{name}.{ending}").write_text("".join(f"{p[side]}\n" for p in pairs))
     text = RECIPE.replace("HALF", FAMILIES[family]).replace("PRECISION", precision)
+    text = text.replace("STEPS", str(steps))
     (folder / "recipe.yaml").write_text(text)
     return folder
 
@@ -76,13 +76,14 @@ def make(folder, family, precision):
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_killed_at_random_moments_it_ends_the_same(tmp_path, family, precision, times):
-    straight = make(tmp_path / "straight", family, precision)
+    steps = enough_steps(times)
+    straight = make(tmp_path / "straight", family, precision, steps)
     train(straight)
-    killed = make(tmp_path / "killed", family, precision)
+    killed = make(tmp_path / "killed", family, precision, steps)
     chance = random.Random(5)  # noqa: S311 - not for secrets
 
     def draw():
-        after = chance.randrange(max(2, STEPS * 2 // 3 // times))
+        after = chance.randrange(max(2, steps * 2 // 3 // times))
         return Moment(after, 0.02 * chance.random(), signal.SIGKILL)
 
     codes = disturb(train, killed, draw, times)

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import pytest
@@ -122,12 +123,20 @@ class Moment(NamedTuple):
         os.kill(os.getpid(), self.signal)
 
 
-def train(folder, moment=None):
+def enough_steps(times):
+    """How many a run needs to be stopped so often, however fast the machine is.
+
+    Where it is stopped often, ``after`` is 0 or 1, so no stop lets it take more than 3 steps.
+    """
+    return max(40, 3 * times + 10)
+
+
+def train(folder, moment=None, steps=60):
     """Begin or resume a run; ends the process as the command would."""
     torch.set_num_threads(1)
     keep = CheckpointsConfig(keep_best=2, keep_last=2, every_steps=3, average_best=2)
     run = toy_run(folder)
-    config = {**HARD, "max_steps": 60, "optimizer": AdamConfig(learning_rate=0.01)}
+    config = {**HARD, "max_steps": steps, "optimizer": AdamConfig(learning_rate=0.01)}
     trainer = toy_trainer(run=run, checkpoints=keep, **config)
     trainer.resume()
     if moment:
@@ -200,12 +209,14 @@ def check_equal(run, undisturbed):
 
 
 @pytest.mark.parametrize("times", [5, pytest.param(50, marks=pytest.mark.slow)])
-def test_killed_at_random_moments_it_ends_the_same(tmp_path, undisturbed, times):
+def test_killed_at_random_moments_it_ends_the_same(tmp_path, times):
+    steps = max(60, enough_steps(times))
+    train(tmp_path / "undisturbed", steps=steps)
     draw = moments([signal.SIGKILL], 7, times)
-    codes = disturb(train, tmp_path / "run", draw, times)
+    codes = disturb(partial(train, steps=steps), tmp_path / "run", draw, times)
     assert len(codes) == times
     assert set(codes) == {-signal.SIGKILL}
-    run = toy_run(tmp_path / "run")
+    run, undisturbed = toy_run(tmp_path / "run"), toy_run(tmp_path / "undisturbed")
     check_equal(run, undisturbed)
     assert history(run) == history(undisturbed)
 
