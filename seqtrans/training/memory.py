@@ -28,13 +28,14 @@ _OUT_OF_MEMORY = (
     "Storage size calculation overflow",
     "could not create a primitive",  # oneDNN, of the code that it compiles and of its buffers
 )
+_NO_SUCH_WAY = "could not create a primitive descriptor"  # oneDNN, of what it can't do here at all
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out: on a device, in torch or in numpy."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    said = str(error)
+    said = str(error).replace(_NO_SUCH_WAY, "")
     return any(words in said for words in _OUT_OF_MEMORY)
 
 

@@ -1,9 +1,13 @@
 """In which arithmetic a forward pass runs."""
 
+import logging
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from typing import Literal
 
 import torch
+
+talk = logging.getLogger(__name__)
 
 Precision = Literal["auto", "fp32", "bf16"]
 
@@ -14,15 +18,34 @@ def uses_bf16(precision: Precision, device: torch.device) -> bool:
     ``auto`` does where the processor multiplies bf16 matrices itself, instead of by way of
     fp32, which would be slower than fp32 alone. Weights and optimizer stay in fp32, and bf16
     has its range, so there is no loss scaling.
+
+    Where a processor has nothing to do ``bf16`` with, fp32 is taken and a warning says so: a
+    product would take 28 times as long (Zen 3, torch 2.13) and an LSTM is refused by oneDNN.
     """
     if precision == "auto":
         return _has_bf16(device)
+    if precision == "bf16" and device.type == "cpu" and not multiplies_bf16():
+        _warn()
+        return False
     return precision == "bf16"
 
 
 def autocast(*, bf16: bool, device: torch.device) -> AbstractContextManager[object]:
     """The context in which to run forward passes; backward runs outside."""
     return torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext()
+
+
+@cache
+def multiplies_bf16() -> bool:
+    """Whether oneDNN has products of bf16 for this processor, be it by way of fp32."""
+    has = torch.backends.mkldnn.is_available()
+    return has and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+@cache
+def _warn() -> None:
+    """Once is enough."""
+    talk.warning("this processor has no bf16: computing in fp32 instead, which is faster here")
 
 
 def _has_bf16(device: torch.device) -> bool:

@@ -16,6 +16,7 @@ from seqtrans.nn.cells import GRU, LSTM, LayerNormGRU, LayerNormLSTM
 from seqtrans.nn.halves import Memory
 from seqtrans.nn.recurrent import Recurrence, RecurrentLayer, reverse_padded, run_steps
 from seqtrans.nn.recurrent_stack import RecurrentStack
+from seqtrans.training.precision import multiplies_bf16
 
 LENGTHS = torch.tensor([5, 2, 1, 4])
 MASK = torch.arange(5) < LENGTHS[:, None]
@@ -288,6 +289,8 @@ CHOICES = [
 
 @pytest.mark.parametrize("choice", CHOICES, ids=str)
 def test_gradients_under_bf16_autocast_are_close(choice):
+    if not (multiplies_bf16() or "cell" in choice or "layer_norm" in choice):
+        pytest.skip("torch's LSTM can't compute in bf16 on this processor; trainings don't try")
     shared = {key: choice[key] for key in ("cell", "layer_norm") if key in choice}
     encoder = RecurrentEncoder(RecurrentEncoderConfig(hidden_dim=16, dropout=0.0, **shared))
     decoder = RecurrentDecoder(RecurrentDecoderConfig(hidden_dim=16, dropout=0.0, **choice), 32)

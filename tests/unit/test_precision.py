@@ -1,0 +1,53 @@
+"""Which arithmetic a setting means on which processor."""
+
+import pytest
+import torch
+from torch import nn
+
+from seqtrans.tasks.placement import place
+from seqtrans.training import precision
+from seqtrans.training.memory import is_out_of_memory
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+
+
+@pytest.fixture(autouse=True)
+def _afresh():
+    precision._warn.cache_clear()
+    yield
+    precision._warn.cache_clear()
+
+
+@pytest.mark.parametrize("has", [True, False])
+def test_where_a_processor_has_no_bf16_fp32_is_taken_and_said_once(has, monkeypatch, caplog):
+    monkeypatch.setattr(precision, "multiplies_bf16", lambda: has)
+    assert [precision.uses_bf16("bf16", CPU) for _ in range(2)] == [has, has]
+    assert len(caplog.records) == (not has)
+    assert all("computing in fp32 instead" in record.message for record in caplog.records)
+    model = nn.Linear(2, 2)
+    place(model, "cpu", "bf16")
+    assert model.weight.dtype == (torch.bfloat16 if has else torch.float32)
+
+
+@pytest.mark.parametrize(("setting", "expected"), [("bf16", True), ("fp32", False)])
+def test_of_a_gpu_the_processor_beside_it_does_not_matter(setting, expected, monkeypatch, caplog):
+    monkeypatch.setattr(precision, "multiplies_bf16", lambda: False)
+    assert precision.uses_bf16(setting, GPU) is expected
+    assert not caplog.records
+
+
+def test_auto_never_warns(monkeypatch, caplog):
+    monkeypatch.setattr(precision, "multiplies_bf16", lambda: False)
+    precision.uses_bf16("auto", CPU)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("could not create a primitive", True),
+        ("could not create a primitive descriptor for the LSTM forward propagation", False),
+    ],
+)
+def test_what_onednn_cannot_do_at_all_is_no_lack_of_memory(said, expected):
+    assert is_out_of_memory(RuntimeError(said)) is expected
