@@ -30,6 +30,7 @@ from seqtrans.training.distributed import ALONE, ProcessShard
 from seqtrans.training.memory import enough_memory
 from seqtrans.training.parallel import made_whole, shard_weights, shares_out
 from seqtrans.training.parts import in_parts
+from seqtrans.training.precision import substitution
 from seqtrans.training.run_directory import RunDirectory
 from seqtrans.training.sizes import Sizes
 
@@ -87,7 +88,7 @@ def _prepare_translation(
     torch.manual_seed(recipe.training.seed)
     with enough_memory(lambda: TOO_LARGE):
         model = build_model(recipe.model, segmenters)
-    device = _say_model(model)
+    device = _say_model(model, recipe.training)
     if recipe.origin:
         talk.info("%s", start_from(recipe.origin, model, segmenters))
     _place(model, device, recipe.training, shard, training)
@@ -108,7 +109,7 @@ def _prepare_classification(
     image = sets.facts.seen(recipe.data.resize)
     with enough_memory(lambda: TOO_LARGE):
         model = build_image_model(recipe.model, image, len(sets.facts.classes), run.path)
-    device = _say_model(model)
+    device = _say_model(model, recipe.training)
     if recipe.init_from:
         talk.info("%s", start_classifier_from(recipe.init_from, model, sets.facts))
     _place(model, device, recipe.training, shard, training)
@@ -217,10 +218,12 @@ def removed_on_failure(run: RunDirectory) -> Generator[None]:
         raise
 
 
-def _say_model(model: nn.Module) -> torch.device:
+def _say_model(model: nn.Module, config: TrainingConfig) -> torch.device:
     """Say how large a model is; where it shall learn."""
     count, device = sum(parameter.numel() for parameter in model.parameters()), _device()
     talk.info("model: %s parameters, on %s", f"{count:,}", device)
+    if said := substitution(config.precision, device):
+        talk.info("%s", said)
     return device
 
 

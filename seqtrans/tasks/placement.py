@@ -1,12 +1,15 @@
 """Where and in which arithmetic a trained model works."""
 
+import logging
 from typing import Literal
 
 import torch
 from torch import nn
 
 from seqtrans.errors import SeqtransError
-from seqtrans.training.precision import Precision, uses_bf16
+from seqtrans.training.precision import Precision, substitution, uses_bf16
+
+talk = logging.getLogger(__name__)
 
 DeviceName = Literal["auto", "cpu", "cuda"]
 
@@ -28,6 +31,8 @@ def place(model: nn.Module, device: DeviceName, precision: Precision) -> torch.d
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     where = torch.device(device)
+    if said := substitution(precision, where):
+        talk.warning("%s", said)
     dtype = torch.bfloat16 if uses_bf16(precision, where) else torch.float32
     model.to(where, dtype).eval().requires_grad_(requires_grad=False)
     return where

@@ -1,13 +1,10 @@
 """In which arithmetic a forward pass runs."""
 
-import logging
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Literal
 
 import torch
-
-talk = logging.getLogger(__name__)
 
 Precision = Literal["auto", "fp32", "bf16"]
 
@@ -19,15 +16,22 @@ def uses_bf16(precision: Precision, device: torch.device) -> bool:
     fp32, which would be slower than fp32 alone. Weights and optimizer stay in fp32, and bf16
     has its range, so there is no loss scaling.
 
-    Where a processor has nothing to do ``bf16`` with, fp32 is taken and a warning says so: a
-    product would take 28 times as long (Zen 3, torch 2.13) and an LSTM is refused by oneDNN.
+    Where a processor has nothing to do ``bf16`` with it is fp32; see ``substitution``.
     """
     if precision == "auto":
         return _has_bf16(device)
+    return precision == "bf16" and not substitution(precision, device)
+
+
+def substitution(precision: Precision, device: torch.device) -> str:
+    """What is to be said where another arithmetic is taken than was asked for; else nothing.
+
+    In bf16 a product would take 28 times as long as in fp32 (Zen 3, torch 2.13), and oneDNN
+    refuses an LSTM.
+    """
     if precision == "bf16" and device.type == "cpu" and not multiplies_bf16():
-        _warn()
-        return False
-    return precision == "bf16"
+        return "this processor has no bf16: computing in fp32 instead, which is faster here"
+    return ""
 
 
 def autocast(*, bf16: bool, device: torch.device) -> AbstractContextManager[object]:
@@ -40,12 +44,6 @@ def multiplies_bf16() -> bool:
     """Whether oneDNN has products of bf16 for this processor, be it by way of fp32."""
     has = torch.backends.mkldnn.is_available()
     return has and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-
-
-@cache
-def _warn() -> None:
-    """Once is enough."""
-    talk.warning("this processor has no bf16: computing in fp32 instead, which is faster here")
 
 
 def _has_bf16(device: torch.device) -> bool:

@@ -11,35 +11,28 @@ from seqtrans.training.memory import is_out_of_memory
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
 
-@pytest.fixture(autouse=True)
-def _afresh():
-    precision._warn.cache_clear()
-    yield
-    precision._warn.cache_clear()
-
-
 @pytest.mark.parametrize("has", [True, False])
-def test_where_a_processor_has_no_bf16_fp32_is_taken_and_said_once(has, monkeypatch, caplog):
+def test_where_a_processor_has_no_bf16_fp32_is_taken_and_that_is_said(has, monkeypatch, caplog):
     monkeypatch.setattr(precision, "multiplies_bf16", lambda: has)
-    assert [precision.uses_bf16("bf16", CPU) for _ in range(2)] == [has, has]
-    assert len(caplog.records) == (not has)
-    assert all("computing in fp32 instead" in record.message for record in caplog.records)
+    assert precision.uses_bf16("bf16", CPU) is has
     model = nn.Linear(2, 2)
     place(model, "cpu", "bf16")
     assert model.weight.dtype == (torch.bfloat16 if has else torch.float32)
+    assert len(caplog.records) == (not has)
+    assert all("computing in fp32 instead" in record.message for record in caplog.records)
 
 
 @pytest.mark.parametrize(("setting", "expected"), [("bf16", True), ("fp32", False)])
-def test_of_a_gpu_the_processor_beside_it_does_not_matter(setting, expected, monkeypatch, caplog):
+def test_of_a_gpu_the_processor_beside_it_does_not_matter(setting, expected, monkeypatch):
     monkeypatch.setattr(precision, "multiplies_bf16", lambda: False)
     assert precision.uses_bf16(setting, GPU) is expected
-    assert not caplog.records
+    assert not precision.substitution(setting, GPU)
 
 
-def test_auto_never_warns(monkeypatch, caplog):
+@pytest.mark.parametrize("setting", ["auto", "fp32"])
+def test_other_settings_need_no_substitution(setting, monkeypatch):
     monkeypatch.setattr(precision, "multiplies_bf16", lambda: False)
-    precision.uses_bf16("auto", CPU)
-    assert not caplog.records
+    assert not precision.substitution(setting, CPU)
 
 
 @pytest.mark.parametrize(
