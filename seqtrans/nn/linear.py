@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.autograd.function import once_differentiable
 
+from seqtrans.onednn import multiplies_bf16
 from seqtrans.shapes import Float, Tensor
 
 WORTHWHILE = 1 << 24
@@ -145,12 +146,8 @@ def _is_eager(x: Tensor) -> bool:
 
 @cache
 def _onednn_has_bf16() -> bool:
-    """Whether PyTorch was built with it and the processor is one for which it has bf16."""
-    return (
-        torch.backends.mkldnn.is_available()
-        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-        and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-    )
+    """Whether the product of ``multiply`` is there, and in bf16."""
+    return multiplies_bf16() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 @cache

@@ -21,7 +21,7 @@ def place(model: nn.Module, device: DeviceName, precision: Precision) -> torch.d
         model: Changed in place.
         device: ``auto`` is a GPU where there is one.
         precision: ``bf16`` rounds the weights, too; ``auto`` does where the processor
-            multiplies bf16 matrices itself.
+            multiplies bf16 matrices itself. See ``substitution`` for where it is fp32.
 
     Raises:
         SeqtransError: There is no such device.

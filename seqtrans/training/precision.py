@@ -1,10 +1,11 @@
 """In which arithmetic a forward pass runs."""
 
 from contextlib import AbstractContextManager, nullcontext
-from functools import cache
 from typing import Literal
 
 import torch
+
+from seqtrans.onednn import multiplies_bf16
 
 Precision = Literal["auto", "fp32", "bf16"]
 
@@ -37,13 +38,6 @@ def substitution(precision: Precision, device: torch.device) -> str:
 def autocast(*, bf16: bool, device: torch.device) -> AbstractContextManager[object]:
     """The context in which to run forward passes; backward runs outside."""
     return torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext()
-
-
-@cache
-def multiplies_bf16() -> bool:
-    """Whether oneDNN has products of bf16 for this processor, be it by way of fp32."""
-    has = torch.backends.mkldnn.is_available()
-    return has and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _has_bf16(device: torch.device) -> bool:

@@ -1,12 +1,11 @@
 """Every family of networks, with dropout and mixed images: killed, equal in every bit."""
 
-import random
 import signal
 
 import pytest
 import torch
 from drawn import write_shapes
-from test_resume import Moment, disturb, enough_steps, files_of, history
+from test_resume import disturb, enough_steps, files_of, history, kills
 
 from seqtrans import config
 from seqtrans.recipe import load_recipe
@@ -111,13 +110,7 @@ def test_killed_at_random_moments_it_ends_the_same(tmp_path, model, precision, t
     straight = make(tmp_path / "straight", model, precision, steps)
     train(straight)
     killed = make(tmp_path / "killed", model, precision, steps)
-    chance = random.Random(5)  # noqa: S311 - not for secrets
-
-    def draw():
-        after = chance.randrange(max(2, steps * 2 // 3 // times))
-        return Moment(after, 0.02 * chance.random(), signal.SIGKILL)
-
-    codes = disturb(train, killed, draw, times)
+    codes = disturb(train, killed, kills(steps, times), times)
     assert len(codes) == times
     assert set(codes) == {-signal.SIGKILL}
     runs = [open_run(folder / "run") for folder in (killed, straight)]

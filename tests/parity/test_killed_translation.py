@@ -1,11 +1,10 @@
 """Both families of model, dropout on, subwords sampled: killed at random, equal in every bit."""
 
-import random
 import signal
 
 import pytest
 import torch
-from test_resume import Moment, disturb, enough_steps, files_of
+from test_resume import disturb, enough_steps, files_of, kills
 
 from seqtrans import config
 from seqtrans.data.synthetic import synthetic_pairs
@@ -80,13 +79,7 @@ def test_killed_at_random_moments_it_ends_the_same(tmp_path, family, precision, 
     straight = make(tmp_path / "straight", family, precision, steps)
     train(straight)
     killed = make(tmp_path / "killed", family, precision, steps)
-    chance = random.Random(5)  # noqa: S311 - not for secrets
-
-    def draw():
-        after = chance.randrange(max(2, steps * 2 // 3 // times))
-        return Moment(after, 0.02 * chance.random(), signal.SIGKILL)
-
-    codes = disturb(train, killed, draw, times)
+    codes = disturb(train, killed, kills(steps, times), times)
     assert len(codes) == times
     assert set(codes) == {-signal.SIGKILL}
     found, expected = (files_of(open_run(folder / "run")) for folder in (killed, straight))

@@ -16,7 +16,7 @@ from seqtrans.nn.cells import GRU, LSTM, LayerNormGRU, LayerNormLSTM
 from seqtrans.nn.halves import Memory
 from seqtrans.nn.recurrent import Recurrence, RecurrentLayer, reverse_padded, run_steps
 from seqtrans.nn.recurrent_stack import RecurrentStack
-from seqtrans.training.precision import multiplies_bf16
+from seqtrans.onednn import multiplies_bf16
 
 LENGTHS = torch.tensor([5, 2, 1, 4])
 MASK = torch.arange(5) < LENGTHS[:, None]

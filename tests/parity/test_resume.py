@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import NamedTuple
 
 import pytest
@@ -167,8 +167,19 @@ def disturb(train, folder, draw, times):
     return codes[:-1]
 
 
+def kills(steps, times):
+    """Draws the moments of so many kills, near enough that ``enough_steps`` are enough."""
+    chance = random.Random(5)  # noqa: S311 - not for secrets
+
+    def draw():
+        after = chance.randrange(max(2, steps * 2 // 3 // times))
+        return Moment(after, 0.02 * chance.random(), signal.SIGKILL)
+
+    return draw
+
+
 def moments(signals, seed, times):
-    """Draws random moments, near enough that 60 steps are enough for so many."""
+    """Draws moments for the toy, which is faster: some come at once."""
     chance = random.Random(seed)  # noqa: S311 - not for secrets
 
     def draw():
@@ -190,9 +201,13 @@ def files_of(run):
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("undisturbed") / "run"
-    train(folder)
-    return toy_run(folder)
+    @cache
+    def trained(steps):
+        folder = tmp_path_factory.mktemp("undisturbed") / "run"
+        train(folder, steps=steps)
+        return toy_run(folder)
+
+    return trained
 
 
 def check_equal(run, undisturbed):
@@ -209,16 +224,15 @@ def check_equal(run, undisturbed):
 
 
 @pytest.mark.parametrize("times", [5, pytest.param(50, marks=pytest.mark.slow)])
-def test_killed_at_random_moments_it_ends_the_same(tmp_path, times):
+def test_killed_at_random_moments_it_ends_the_same(tmp_path, undisturbed, times):
     steps = max(60, enough_steps(times))
-    train(tmp_path / "undisturbed", steps=steps)
     draw = moments([signal.SIGKILL], 7, times)
     codes = disturb(partial(train, steps=steps), tmp_path / "run", draw, times)
     assert len(codes) == times
     assert set(codes) == {-signal.SIGKILL}
-    run, undisturbed = toy_run(tmp_path / "run"), toy_run(tmp_path / "undisturbed")
-    check_equal(run, undisturbed)
-    assert history(run) == history(undisturbed)
+    run = toy_run(tmp_path / "run")
+    check_equal(run, undisturbed(steps))
+    assert history(run) == history(undisturbed(steps))
 
 
 def test_terminated_it_ends_the_same(tmp_path, undisturbed):
@@ -226,4 +240,4 @@ def test_terminated_it_ends_the_same(tmp_path, undisturbed):
     codes = disturb(train, tmp_path / "run", draw, times=4)
     assert len(codes) == 4
     assert set(codes) <= {128 + signal.SIGTERM, 128 + signal.SIGINT}
-    check_equal(toy_run(tmp_path / "run"), undisturbed)
+    check_equal(toy_run(tmp_path / "run"), undisturbed(60))
