@@ -1,16 +1,20 @@
 """How much faster several processes train than one, and where the rest of the time goes.
 
-    python tools/bench_scaling.py [RECIPE] [--set KEY=VALUE ...] [--processes 1 2] [--rounds 3]
+    python tools/bench_scaling.py [RECIPE] [--set KEY=VALUE ...] [--processes 1 2] [--rounds 9]
 
-Micro-batches are of 4,096 tokens, and three of them an update for each of the most processes: with
-two, about 25,000 tokens, as in arXiv:1706.03762. ``--set data.batch_tokens`` and ``--set
+Micro-batches are of 4,096 tokens, and eight of them an update for each of the most processes: with
+two, at most 65,536 tokens of either language. ``--set data.batch_tokens`` and ``--set
 training.accumulate`` say otherwise: the smaller an update, the larger the share of communication,
-which depends on the size of the model alone, and of waiting.
+which depends on the size of the model alone, and of waiting, as the times of few micro-batches even
+out less (arXiv:1806.00187). The corpus is given ``--copies`` times, so that no epoch ends while
+updates are timed: the last update of one is short, and may not be shareable evenly. With more of
+``--updates`` take more copies.
 
-The numbers of processes take turns, each process with one thread of this machine. All make the same
-updates, so that twice the processes should need half the time. "Apart" are as many processes that
-know nothing of each other, each of which makes all updates: what they lack to linear is the
-machine's, whose busy cores share caches, memory and heat. Shares are of the wall time of all
+The numbers of processes take turns, each process with one thread of this machine, in every other
+round the other way round; "of linear" is the median over the rounds of what each found. All make
+the same updates, so that twice the processes should need half the time. "Apart" are as many
+processes that know nothing of each other, each of which makes all updates: what they lack to linear
+is the machine's, whose busy cores share caches, memory and heat. Shares are of the wall time of all
 processes:
 
 - padding: of all positions of the batches that are no targets,
@@ -31,6 +35,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -73,9 +78,10 @@ def main() -> None:
     parser.add_argument("recipe", type=Path, nargs="?", default=RECIPE)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--updates", type=int, default=60)
-    parser.add_argument("--warmup", type=int, default=10)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--updates", type=int, default=4)
+    parser.add_argument("--warmup", type=int, default=1)
+    parser.add_argument("--copies", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--laps", type=Path, help=argparse.SUPPRESS)  # where a process writes
     asked = parser.parse_args()
     if asked.laps:
@@ -86,7 +92,7 @@ def main() -> None:
         ways.append(Way(max(asked.processes), apart=True))
     found: dict[Way, list[Round]] = {way: [] for way in ways}
     for number in range(asked.rounds):
-        for way in ways:
+        for way in reversed(ways) if number % 2 else ways:
             found[way].append(measured(way))
             speed = found[way][-1].speed
             sys.stderr.write(f"round {number + 1}: {way}: {speed:,.0f} targets/s\n")
@@ -132,7 +138,7 @@ def laps(asked: argparse.Namespace) -> list[Lap]:
     shard = join()
     settings = {
         "data.batch_tokens": 4096,
-        "training.accumulate": 3 * max(asked.processes),
+        "training.accumulate": 8 * max(asked.processes),
         "training.schedule": "{kind: constant}",
         "training.max_steps": asked.warmup + asked.updates,
         "training.max_minutes": "null",
@@ -143,6 +149,7 @@ def laps(asked: argparse.Namespace) -> list[Lap]:
     }
     given = [f"{key}={value}" for key, value in settings.items()] + asked.set
     recipe = load_recipe(asked.recipe, given)
+    recipe = replace(recipe, data=replace(recipe.data, train=recipe.data.train * asked.copies))
     with tempfile.TemporaryDirectory() as folder:
         name = folder if shard.rank == 0 else ""
         directory = Path(shard.gather(name)[0]) / "run"  # one run for all
@@ -191,17 +198,21 @@ def summary(processes: list[list[Lap]]) -> Round:
 
 
 def print_table(found: dict[Way, list[Round]]) -> None:
-    """Medians over the rounds, and the range of the speeds."""
-    first = min(found)
-    base = statistics.median(row.speed for row in found[first]) / first.processes
-    print("| processes | target tokens/s | range | of linear | padding | waiting | communication |")
-    print("| --: | --: | --: | --: | --: | --: | --: |")
+    """Medians over the rounds, and ranges of the speeds and of their shares of linear."""
+    alone = found[min(found)]
+    number = min(found).processes
+    print("| processes | target tokens/s | of linear | padding | waiting | communication |")
+    print("| --: | --: | --: | --: | --: | --: |")
     for way, rows in found.items():
         speeds, *shares = zip(*rows, strict=True)
-        middle = statistics.median(speeds)
-        parts = [middle / (base * way.processes), *map(statistics.median, shares)]
-        cells = " | ".join(f"{part:.1%}" for part in parts)
-        print(f"| {way} | {middle:,.0f} | {min(speeds):,.0f} to {max(speeds):,.0f} | {cells} |")
+        linear = [way.processes / number * one.speed for one in alone]
+        reached = [speed / full for speed, full in zip(speeds, linear, strict=True)]
+        parts = [
+            f"{statistics.median(speeds):,.0f} ({min(speeds):,.0f} to {max(speeds):,.0f})",
+            f"{statistics.median(reached):.1%} ({min(reached):.1%} to {max(reached):.1%})",
+            *(f"{statistics.median(share):.1%}" for share in shares),
+        ]
+        print(f"| {way} | {' | '.join(parts)} |")
 
 
 if __name__ == "__main__":
