@@ -199,13 +199,13 @@ def summary(processes: list[list[Lap]]) -> Round:
 
 def print_table(found: dict[Way, list[Round]]) -> None:
     """Medians over the rounds, and ranges of the speeds and of their shares of linear."""
-    alone = found[min(found)]
-    number = min(found).processes
+    first = min(found)
     print("| processes | target tokens/s | of linear | padding | waiting | communication |")
     print("| --: | --: | --: | --: | --: | --: |")
     for way, rows in found.items():
         speeds, *shares = zip(*rows, strict=True)
-        linear = [way.processes / number * one.speed for one in alone]
+        times = way.processes / first.processes
+        linear = [times * one.speed for one in found[first]]
         reached = [speed / full for speed, full in zip(speeds, linear, strict=True)]
         parts = [
             f"{statistics.median(speeds):,.0f} ({min(speeds):,.0f} to {max(speeds):,.0f})",
