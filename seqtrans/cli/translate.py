@@ -58,6 +58,10 @@ def translate(  # noqa: PLR0913 - typer's signature
     max_length_factor: Annotated[
         float | None, typer.Option(help="Tokens of output allowed per token of input, above 0.")
     ] = None,
+    no_repeat_ngram: Annotated[
+        int | None,
+        typer.Option(min=0, help="No output has an n-gram of so many tokens twice; 0: it may."),
+    ] = None,
     batch_tokens: Annotated[
         int | None, typer.Option(min=1, help="Tokens of input translated at once.")
     ] = None,
@@ -101,6 +105,7 @@ def translate(  # noqa: PLR0913 - typer's signature
         length_penalty=length_penalty,
         n_best=n_best,
         max_length_factor=max_length_factor,
+        no_repeat_ngram=no_repeat_ngram,
         batch_tokens=batch_tokens,
     )
     if any((workers, engine, shard_lines, len(inputs or []) > 1, output and output.is_dir())):
