@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from seqtrans.data.segmentation import train_segmenters
 from seqtrans.data.subword_config import BpeDropout, SubwordConfig, UnigramSampling
+from seqtrans.data.tokens import CharactersConfig, WordsConfig
 
 SPACES = ["\u00a0", "\u202f", "\u3000", "\u2009", "\t", "\u1680"]
 UNSEEN = ["\u200c", "\u200d", "\u00ad", "\u200e", "\u2067", "\u2060", "\ufe0f", "\u200b", "\ufeff"]
@@ -110,3 +111,41 @@ def test_the_target_may_have_a_rule_of_its_own(tmp_path):
     made = train_segmenters(config, lambda: ((line, line) for line in LINES), tmp_path)
     shown = [made.decode(made.encode(["ﬁn  HA²"])[0]) for made in made]
     assert shown == ["ﬁn HA²", "fin ha2"]
+
+
+@pytest.fixture(scope="module")
+def looked_up(tmp_path_factory):
+    def train(config):
+        pairs = lambda: ((line, line) for line in [*LINES, *ALPHABET, "hal", "a ▁ b"])  # noqa: E731
+        return train_segmenters(config, pairs, tmp_path_factory.mktemp("made")).target
+
+    return {"words": train(WordsConfig()), "characters": train(CharactersConfig())}
+
+
+@given(parts=st.lists(st.sampled_from([*ALPHABET, " ", "hal"]), max_size=12))
+def test_characters_come_back_as_they_were(looked_up, parts):
+    line, target = "".join(parts), looked_up["characters"]
+    assert target.decode(target.encode([line])[0]) == seen(line)
+
+
+@given(
+    parts=st.lists(st.sampled_from([*ALPHABET, "hal"]), max_size=6),
+    joint=st.sampled_from([" ", *SPACES]),
+)
+def test_words_come_back_with_the_white_space_between(looked_up, parts, joint):
+    line, target = joint.join(part for part in parts if not part.isspace()), looked_up["words"]
+    assert target.decode(target.encode([line])[0]) == line
+
+
+@pytest.mark.parametrize("config", [WordsConfig(), CharactersConfig()])
+def test_white_space_that_a_vocabulary_does_not_know_counts_as_a_space(tmp_path, config):
+    """So it is in runs from before white space had tokens: these go on as they were."""
+    target = train_segmenters(config, lambda: iter([("10 km ▁", "10 km ▁")]), tmp_path).target
+    assert target.encode(["10\u00a0\t km"]) == target.encode(["10 km"])
+    assert target.encode(["\u3000 10\u2028km\x1d"]) == target.encode(["10 km"])
+
+
+def test_a_line_stays_a_line(looked_up):
+    for target in looked_up.values():
+        for end in "\n\r\x0b\x0c\x1c\x85\u2028\u2029":
+            assert target.encode([f"hal{end}hal"]) == target.encode(["hal hal"])
