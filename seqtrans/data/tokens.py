@@ -101,6 +101,7 @@ class TokenSegmenter:
     """
 
     def __init__(self, vocabulary: Vocabulary, unit: Literal["words", "characters"]) -> None:
+        self.unit = unit
         self._vocabulary = vocabulary
         self._split = split_words if unit == "words" else split_characters
         self._join = join_words if unit == "words" else join_characters
