@@ -16,7 +16,7 @@ from seqtrans.models.images.config import build_image_model
 from seqtrans.protocols import Shard, Task
 from seqtrans.recipe.building import build_model, build_task, prepare_segmenters
 from seqtrans.recipe.classification import build_classification
-from seqtrans.recipe.corpora import check_vocabulary, load_corpora
+from seqtrans.recipe.corpora import check_vocabulary, load_corpora, say_changes
 from seqtrans.recipe.image_sets import load_image_sets, store_facts, stored_facts
 from seqtrans.recipe.images import ClassificationRecipe
 from seqtrans.recipe.loading import Recipe
@@ -85,6 +85,8 @@ def _prepare_translation(
     cache = recipe.data.cache or run.path.parent / ".seqtrans-cache"
     corpora = load_corpora(recipe.data, segmenters, cache)
     check_vocabulary(corpora, segmenters)
+    if shard.rank == 0:
+        say_changes(recipe.data, corpora, segmenters)
     torch.manual_seed(recipe.training.seed)
     with enough_memory(lambda: TOO_LARGE):
         model = build_model(recipe.model, segmenters)

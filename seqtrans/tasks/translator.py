@@ -12,7 +12,7 @@ from seqtrans.errors import CheckpointError
 from seqtrans.protocols import Hypothesis, Seq2SeqModel
 from seqtrans.ranges import number
 from seqtrans.tasks.halving import Halving
-from seqtrans.tasks.long_input import split_long
+from seqtrans.tasks.long_input import join_parts, split_long
 from seqtrans.tasks.placement import DeviceName, place
 from seqtrans.tasks.reading_ahead import fixed_windows, windows
 from seqtrans.tasks.searching import search_sources
@@ -50,7 +50,7 @@ class Translator:
     The result for a line depends on the line alone: not on its neighbours, nor on the batch size
     (beyond the last digits of floating point); a batch that memory can't hold is halved. A blank
     line gives an empty one. A line of more than ``max_source_tokens`` tokens is translated sentence
-    by sentence and joined by spaces; the first one is warned of.
+    by sentence and joined as its script joins them; the first one is warned of.
 
     Args:
         model: An ``EncoderDecoder`` or another ``Seq2SeqModel``; moved and converted in place.
@@ -176,7 +176,7 @@ class Translator:
         log_probs = (p.score * n**penalty for p, n in zip(parts, lengths, strict=True))
         score = sum(log_probs) / sum(lengths) ** penalty if len(parts) > 1 else parts[0].score
         tokens = tuple(segmenter.pieces[i] for part in parts for i in part.tokens)
-        return Candidate(" ".join(filter(None, map(_one_line, texts))), score, tokens)
+        return Candidate(join_parts(map(_one_line, texts)), score, tokens)
 
     def _warn_of_long(self, tokens: int) -> None:
         if not self._has_warned:
