@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from seqtrans.data.reading import COMPRESSED
+from seqtrans.contents import COMPRESSED
 from seqtrans.errors import CheckpointError, DataError
 from seqtrans.tasks.rendering import Format
 from seqtrans.training.checkpoint import STATE
@@ -53,7 +53,7 @@ class Work:
         """Names of the output files: of the sources, without what says that they are packed."""
         ending = ".jsonl" if self.output_format == "jsonl" else ""
         paths = [Path(source.path) for source in self.sources]
-        return [(p.stem if p.suffix in COMPRESSED else p.name) + ending for p in paths]
+        return [(p.stem if p.suffix.lower() in COMPRESSED else p.name) + ending for p in paths]
 
 
 @dataclass(frozen=True)

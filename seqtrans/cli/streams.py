@@ -42,7 +42,7 @@ def open_output(path: Path | None) -> Generator[BinaryIO]:
     Raises:
         DataError: The file can't be written, or its name says that it is compressed.
     """
-    from seqtrans.data.reading import COMPRESSED
+    from seqtrans.contents import COMPRESSED
     from seqtrans.files import open_aside
 
     if path is None:
