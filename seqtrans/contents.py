@@ -34,7 +34,7 @@ _AS_TEXT = "save or export it as plain text in UTF-8"
 _OTHER = "give a file of plain text"
 _TAR = Foreign("a tar archive", f"{_UNPACK} tar -xf, and name the text files in it")
 _ZIP = Foreign("a zip archive", f"{_UNPACK} unzip, and name the text files in it")
-_TWICE = Foreign("compressed twice", "unpack it once, and give what comes out")
+_PACKED = Foreign("compressed", "unpack it first")
 _WIDE = {
     name: Foreign(f"{name.upper()} text", f"convert it with iconv -f {name} -t utf-8")
     for name in ("utf-32", "utf-32le", "utf-32be", "utf-16", "utf-16le", "utf-16be")
@@ -96,7 +96,7 @@ def foreign(head: bytes) -> Foreign | None:
         head: The first bytes, up to ``HEAD``, uncompressed.
     """
     if compression(head):
-        return _TWICE
+        return _PACKED
     if head.startswith(_ZIPPED):
         marks = (b"[Content_Types].xml", b"_rels/.rels", b"mimetypeapplication/")
         return _OFFICE if any(mark in head for mark in marks) else _ZIP

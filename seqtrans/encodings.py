@@ -15,7 +15,7 @@ _OTHERS = {  # by their names for iconv and Python
 }
 
 
-def advice(text: bytes, lines_before: int, *, utf8_before: bool) -> str:
+def advice(text: bytes, lines_before: int = 0, *, utf8_before: bool = False) -> str:
     """What to do with text that is not UTF-8, as far as it shows.
 
     Args:

@@ -137,7 +137,7 @@ def seal_of(checkpoint: Path) -> str:
 
 def as_json(work: Work, lines: Sequence[int]) -> str:
     """Work, and how many lines its sources have, as text."""
-    return json.dumps({**asdict(work), "lines": list(lines)}, ensure_ascii=False, indent=1)
+    return json.dumps({**asdict(work), "lines": list(lines)}, indent=1)
 
 
 def from_json(text: str) -> tuple[Work, list[int]]:

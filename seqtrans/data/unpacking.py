@@ -65,10 +65,10 @@ def text_blocks(stream: ByteSource, name: str, ending: str = "") -> Iterator[byt
     if packed is None:
         if is_cut(head, ending):
             raise DataError(f"{name}: truncated: it ends after {len(head)} bytes")
-        yield from _text(blocks, name)
+        yield from _text(blocks, name, "")
         return
     try:
-        yield from _text(_unpacked(blocks, _FRAMES[packed]), name)
+        yield from _text(_unpacked(blocks, _FRAMES[packed]), name, f" within {packed}")
     except (*_DAMAGE, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:  # bz2's own have no number
             raise
@@ -78,10 +78,10 @@ def text_blocks(stream: ByteSource, name: str, ending: str = "") -> Iterator[byt
         ) from error
 
 
-def _text(blocks: Iterator[bytes], name: str) -> Iterator[bytes]:
+def _text(blocks: Iterator[bytes], name: str, within: str) -> Iterator[bytes]:
     head, blocks = _peeked(blocks)
     if what := foreign(head):
-        raise DataError(f"{name}: is {what.name}: {what.advice}")
+        raise DataError(f"{name}: is {what.name}{within}: {what.advice}")
     yield from blocks
 
 

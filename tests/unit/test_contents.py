@@ -62,9 +62,9 @@ def array():
 
 FOREIGN = {
     "tar": (tarred("w"), "a tar archive: .* tar -xf"),
-    "tgz": (tarred("w:gz"), "a tar archive: .* tar -xf"),
-    "tbz": (tarred("w:bz2"), "a tar archive: .* tar -xf"),
-    "txz": (tarred("w:xz"), "a tar archive: .* tar -xf"),
+    "tgz": (tarred("w:gz"), "a tar archive within .gz: .* tar -xf"),
+    "tbz": (tarred("w:bz2"), "a tar archive within .bz2: .* tar -xf"),
+    "txz": (tarred("w:xz"), "a tar archive within .xz: .* tar -xf"),
     "zip": (zipped("corpus.de"), "a zip archive: .* unzip"),
     "zip of nothing": (zipped(), "a zip archive"),
     "docx": (zipped("[Content_Types].xml", "word/document.xml"), "an Office document: save"),
@@ -74,7 +74,7 @@ FOREIGN = {
     "parquet": (b"PAR1\x15\x04\x15" + bytes(40), "a Parquet table"),
     "npy": (array(), "a NumPy array"),
     "pickle": (pickle.dumps([TEXT]), "a pickle"),
-    "twice": (gzip.compress(lzma.compress(TEXT.encode())), "compressed twice"),
+    "twice": (gzip.compress(lzma.compress(TEXT.encode())), "is compressed within .gz: unpack it"),
     "unknown": (np.random.default_rng(1).bytes(4000), "no text, but something binary|not UTF-8"),
     **{kind: (picture(kind), "an image") for kind in ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF")},
 }
