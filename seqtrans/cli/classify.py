@@ -1,6 +1,5 @@
 """``seqtrans classify``: what is on images."""
 
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ import typer
 
 from seqtrans.cli.options import Checkpoint
 from seqtrans.cli.streams import write_lines
+from seqtrans.documents import as_json
 
 if TYPE_CHECKING:
     from seqtrans.recipe.classifying import ReadyClassifier
@@ -62,4 +62,4 @@ def _as_table(path: Path, likeliest: list[tuple[str, float]]) -> Iterator[str]:
 
 def _as_json(path: Path, likeliest: list[tuple[str, float]]) -> Iterator[str]:
     classes = [{"class": name, "probability": value} for name, value in likeliest]
-    yield json.dumps({"image": str(path), "classes": classes}, ensure_ascii=False)
+    yield as_json({"image": str(path), "classes": classes})

@@ -1,6 +1,5 @@
 """``seqtrans evaluate``: score translations against references, or a classifier by its test."""
 
-import json
 import sys
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
@@ -9,7 +8,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from seqtrans.cli.streams import name_of, read_lines
+from seqtrans.cli.streams import name_of, print_data, read_lines
+from seqtrans.documents import as_json
 from seqtrans.errors import DataError
 from seqtrans.evaluation.corpus import MetricName, PairedTestName, Score, Tokenizer
 
@@ -90,7 +90,10 @@ def evaluate(  # noqa: PLR0913 - typer's signature
         scores = compare_systems(systems, references, measure, paired)
     else:
         scores = score_systems(systems, references, measure, confidence=confidence)
-    sys.stdout.write(_table(scores) if output_format == "table" else _json(scores))
+    if output_format == "table":
+        sys.stdout.write(_table(scores))
+    else:
+        print_data(_json(scores))
 
 
 def _texts(paths: Iterable[Path]) -> dict[str, list[str]]:
@@ -129,4 +132,4 @@ def _cell(score: Score) -> str:
 
 def _json(scores: Sequence[Score]) -> str:
     plain = [{k: v for k, v in score._asdict().items() if v is not None} for score in scores]
-    return json.dumps(plain, indent=1, ensure_ascii=False) + "\n"
+    return as_json(plain, indent=1) + "\n"

@@ -32,7 +32,7 @@ def translate(  # noqa: PLR0913 - typer's signature
         list[Path] | None,
         typer.Argument(
             metavar="[INPUT]...",
-            help="Text, one line each; .gz, .xz, .zst too. [standard input]",
+            help="Text, one line each; .gz, .bz2, .xz or .zst too. [standard input]",
         ),
     ] = None,
     *,

@@ -11,6 +11,8 @@ from typing import Any, cast
 
 import yaml
 
+from seqtrans.contents import HEAD, foreign
+from seqtrans.encodings import advice
 from seqtrans.errors import RecipeError
 
 MAX_DEPTH = 40  # a recipe nests about 5 deep
@@ -66,8 +68,11 @@ class _Loader(yaml.SafeLoader):
         return node
 
 
+_OLDER = yaml.resolver.Resolver()  # of YAML 1.1, where ``no``, ``12:30`` and dates are no text
+
+
 class _Dumper(yaml.SafeDumper):
-    """Quotes what ``_Loader`` would not read as text."""
+    """Quotes what ``_Loader``, or a reader of YAML 1.1, would not read as text."""
 
     yaml_implicit_resolvers = _CORE  # pyright: ignore[reportAssignmentType, reportIncompatibleVariableOverride]
 
@@ -76,7 +81,9 @@ class _Dumper(yaml.SafeDumper):
 
     def represent_text(self, data: str) -> yaml.ScalarNode:
         """Escape what would be folded or lost in any other style, such as U+0085 and U+2028."""
-        style = None if data.isprintable() else '"'
+        older = _OLDER.resolve(yaml.ScalarNode, data, (True, False))
+        is_text = older.endswith(":str") and data not in ("y", "Y", "n", "N")
+        style = '"' if not data.isprintable() else None if is_text else "'"
         return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
 
 
@@ -102,7 +109,9 @@ def read(path: Path) -> Document:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         byte = f"byte {error.start + 1} is 0x{content[error.start]:02x}"
-        raise RecipeError(f"{path}:{line}: not UTF-8 text: {byte}") from None
+        what = foreign(content[:HEAD])
+        hint = f"it is {what.name}: {what.advice}" if what else advice(content)
+        raise RecipeError(f"{path}:{line}: not UTF-8 text: {byte}; {hint}") from None
     return parse(text, str(path))
 
 
@@ -254,7 +263,7 @@ def dump(value: object) -> str:
 
 def flow(value: Hashable | dict[str, Any] | list[Any]) -> str:
     """Plain values as YAML in one line."""
-    text = yaml.safe_dump(value, default_flow_style=True, width=10_000, sort_keys=False)
+    text = yaml.dump(value, Dumper=_Dumper, default_flow_style=True, width=10_000, sort_keys=False)
     return text.removesuffix("\n").removesuffix("\n...")
 
 

@@ -73,8 +73,7 @@ def corpus_key(
         DataError: A file can't be read.
     """
     files = [
-        [(path.suffix, _digest(path)) for path in one.paths]
-        + [one.source_column, one.target_column]
+        [_digest(path) for path in one.paths] + [one.source_column, one.target_column]
         for one in corpora
     ]
     parts = {
