@@ -10,6 +10,8 @@ from seqtrans.data.encoded import EncodedCorpus, Rows
 from seqtrans.data.parallel import read_pairs
 from seqtrans.data.segmentation import Segmenters, sampling_of
 from seqtrans.errors import DataError
+from seqtrans.evaluation.corpus import Measure, signatures
+from seqtrans.evaluation.suitability import IN_RECIPE, unsuited
 from seqtrans.protocols import Segmenter
 from seqtrans.recipe.settings import DataConfig
 
@@ -62,6 +64,18 @@ def check_vocabulary(corpora: Corpora, segmenters: Segmenters) -> None:
                 raise DataError(f"{said}: the vocabulary is not one of this text")
             if share > SUSPICIOUS_UNKNOWNS:
                 talk.warning("%s: is the vocabulary one of this text?", said)
+
+
+def check_metrics(measure: Measure, references: Sequence[str]) -> None:
+    """Say how translations will be scored; warn of scores that will tell little of such text.
+
+    Raises:
+        DataError: What a tokenizer needs is not installed.
+    """
+    if measure.metrics:
+        talk.info("validation measures %s", "; ".join(signatures(measure)))
+    for said in unsuited(measure, references, "the target text of data.validation", IN_RECIPE):
+        talk.warning("%s", said)
 
 
 def unknown_share(rows: Rows, unk: int) -> float:
