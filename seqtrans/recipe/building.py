@@ -71,4 +71,5 @@ def build_task(
 def _build_scorer(config: ValidationConfig) -> CorpusScorer | None:
     if not config.metrics:
         return None
-    return lambda hypotheses, references: corpus_scores(hypotheses, references, config.metrics)
+    measure = config.measure
+    return lambda hypotheses, references: corpus_scores(hypotheses, references, measure)

@@ -12,6 +12,8 @@ from seqtrans.data.encoded import EncodedCorpus, Rows
 from seqtrans.data.parallel import read_pairs
 from seqtrans.data.segmentation import Segmenters, sampling_of
 from seqtrans.errors import DataError
+from seqtrans.evaluation.corpus import Measure, signatures
+from seqtrans.evaluation.suitability import IN_RECIPE, unsuited
 from seqtrans.protocols import Segmenter
 from seqtrans.recipe.settings import DataConfig
 
@@ -98,6 +100,18 @@ def say_changes(data: DataConfig, corpora: Corpora, segmenters: Segmenters) -> N
                 f"{found.total:,}",
                 found.examples_of_unknown,
             )
+
+
+def check_metrics(measure: Measure, references: Sequence[str]) -> None:
+    """Say how translations will be scored; warn of scores that will tell little of such text.
+
+    Raises:
+        DataError: What a tokenizer needs is not installed.
+    """
+    if measure.metrics:
+        talk.info("validation measures %s", "; ".join(signatures(measure)))
+    for said in unsuited(measure, references, "the target text of data.validation", IN_RECIPE):
+        talk.warning("%s", said)
 
 
 def unknown_share(rows: Rows, unk: int) -> float:

@@ -12,11 +12,12 @@ import torch
 from torch import nn
 
 from seqtrans.data.segmentation import Segmenters
+from seqtrans.evaluation.corpus import signatures
 from seqtrans.models.images.config import build_image_model
 from seqtrans.protocols import Shard, Task
 from seqtrans.recipe.building import build_model, build_task, prepare_segmenters
 from seqtrans.recipe.classification import build_classification
-from seqtrans.recipe.corpora import check_vocabulary, load_corpora, say_changes
+from seqtrans.recipe.corpora import check_metrics, check_vocabulary, load_corpora, say_changes
 from seqtrans.recipe.image_sets import load_image_sets, store_facts, stored_facts
 from seqtrans.recipe.images import ClassificationRecipe
 from seqtrans.recipe.loading import Recipe
@@ -77,6 +78,7 @@ def prepare(
 def _prepare_translation(
     recipe: TranslationRecipe, run: RunDirectory, shard: Shard, training: ProcessShard
 ) -> Prepared:
+    signatures(recipe.validation.measure)  # seen before there is anything to wait for
     if shard.rank == 0:
         _make_vocabulary(recipe, run)
     shard.sum([0.0])  # the others wait for the vocabulary
@@ -87,6 +89,7 @@ def _prepare_translation(
     check_vocabulary(corpora, segmenters)
     if shard.rank == 0:
         say_changes(recipe.data, corpora, segmenters)
+        check_metrics(recipe.validation.measure, corpora.references)
     torch.manual_seed(recipe.training.seed)
     with enough_memory(lambda: TOO_LARGE):
         model = build_model(recipe.model, segmenters)

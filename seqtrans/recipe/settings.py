@@ -10,7 +10,7 @@ from seqtrans.data.parallel import CorpusFiles, FilterConfig
 from seqtrans.data.segmentation import SegmentationConfig
 from seqtrans.data.subword_config import SubwordConfig
 from seqtrans.decoding.beam import DecodingConfig
-from seqtrans.evaluation.corpus import METRICS, MetricName
+from seqtrans.evaluation.corpus import METRICS, Measure, MetricName, Tokenizer
 from seqtrans.models.encoder_decoder import ModelConfig
 from seqtrans.models.transformer import TransformerConfig
 from seqtrans.ranges import Positive, Probability, Size
@@ -43,8 +43,18 @@ class ValidationConfig:
 
     metrics: tuple[MetricName, ...] = ("bleu", "chrf")
     """Scores of real translations; with none, nothing is translated."""
+    tokenize: Tokenizer = "13a"
+    """How BLEU cuts text into words: zh, ja-mecab, ko-mecab, char, flores101 or flores200 (spm is
+    flores101) where the target has no spaces; none where it is tokenized. As in ``evaluate``."""
+    lowercase: bool = False
+    """Ignore case in BLEU and chrF; TER always does."""
     decoding: DecodingConfig = field(default_factory=lambda: DecodingConfig(beam_size=1))
     """How to translate the validation corpus; greedily unless said otherwise."""
+
+    @property
+    def measure(self) -> Measure:
+        """What to measure, and how."""
+        return Measure(metrics=self.metrics, lowercase=self.lowercase, tokenize=self.tokenize)
 
 
 @dataclass(frozen=True, kw_only=True)
