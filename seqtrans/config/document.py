@@ -17,6 +17,7 @@ MAX_DEPTH = 40  # a recipe nests about 5 deep
 MAX_VALUES = 100_000  # an alias counts as all that it stands for
 MAX_INTEGER = 2**63 - 1  # more than this fits no tensor
 
+_OPTION = "--set "
 PathKey = tuple[str | int, ...]
 
 _TAGS = {
@@ -48,6 +49,10 @@ class Document:
         while path not in self.places and path:
             path = path[:-1]
         return self.places[path]
+
+    def is_override(self, path: PathKey) -> bool:
+        """Whether the value at ``path`` was set by ``override``, or what holds it was."""
+        return self.place(path).startswith(_OPTION)
 
 
 class _Loader(yaml.SafeLoader):
@@ -218,7 +223,7 @@ def override(document: Document, settings: Sequence[str]) -> Document:
 
 def _override_one(document: Document, setting: str) -> Document:
     dotted, equals, text = setting.partition("=")
-    name = f"--set {dotted}"
+    name = f"{_OPTION}{dotted}"
     if not equals or not all(dotted.split(".")):
         raise RecipeError(f"{name}: write --set KEY=VALUE, such as --set training.seed=2")
     given = parse(text if text.strip() else "~", name)

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 class Origins:
     """Settings and digests of data, by key of the recipe; what is absent is unknown."""
 
+    kept: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Of what a run keeps: what it learns from, and its model."""
     measured: Mapping[str, str] = field(default_factory=dict[str, str])
     """Of what the results of a validation depend on: those of others can't be compared."""
     order: Mapping[str, str] = field(default_factory=dict[str, str])

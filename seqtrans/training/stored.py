@@ -43,8 +43,8 @@ def plain_state(state: TrainState, config: StoppingConfig, origins: Origins) -> 
     values = asdict(state)
     loss = values["stopping"].pop("loss")
     judged = {"metric": config.metric, "maximised": config.is_maximised, "loss": loss}
-    measured, order = dict(origins.measured), dict(origins.order)
-    return {"state": values, "judged": judged, "measured": measured, "order": order}
+    parts = {name: dict(texts) for name, texts in vars(origins).items()}
+    return {"state": values, "judged": judged, **parts}
 
 
 def _is_judged(value: object) -> bool:
@@ -131,6 +131,7 @@ _KINDS: Mapping[str, Callable[[object], bool]] = {
     "optimizer": lambda value: isinstance(value, str),
     "steps": _are_counts,
     "judged": _is_judged,
+    "kept": _are_texts,
     "measured": _are_texts,
     "order": _are_texts,
 }
