@@ -1,9 +1,11 @@
 """Image files to pixels: the only module that knows Pillow, which is the extra ``images``."""
 
 import threading
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Literal
 
@@ -168,6 +170,7 @@ def _decode(
 ) -> np.ndarray:
     """Open, turn upright, convert and ``shape`` an image; see ``decode``."""
     library = require_pillow()
+    _silence()
     try:
         with path.open("rb") as file, library.open(file, formats=_FORMATS) as image:
             width, height = image.size
@@ -185,6 +188,12 @@ def _decode(
         raise
     except Exception as error:  # decoders of damaged files raise nearly anything
         raise UnreadableImageError(_line(error)) from error
+
+
+@cache
+def _silence() -> None:
+    """Keep to ourselves what Pillow remarks on harmless oddities of files."""
+    warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 def _pixels(
