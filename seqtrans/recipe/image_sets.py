@@ -179,7 +179,8 @@ def _say_absent(name: str, images: ImageSet) -> None:
     counts = images.labels.bincount(minlength=len(images.classes))
     absent = [images.classes[number] for number in (counts == 0).nonzero().flatten().tolist()]
     if absent:
-        talk.warning("%s: there are no images of %s", name, _listed(tuple(absent)))
+        hint = "; labels count from 0" if absent[0] == "0" == images.classes[0] else ""
+        talk.warning("%s: there are no images of class %s%s", name, _listed(tuple(absent)), hint)
 
 
 def _check_augmentation(data: ImageDataConfig, facts: ImageFacts) -> None:

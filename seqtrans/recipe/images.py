@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Gt, Le, Lt
+from annotated_types import Gt, Lt
 
 from seqtrans.data.images.augment import AugmentConfig
 from seqtrans.data.images.files import ImageFiles
@@ -19,8 +19,6 @@ from seqtrans.ranges import NonNegativeFloat, Positive, Probability, Size
 from seqtrans.training.config import TrainingConfig
 from seqtrans.training.early_stopping import StoppingConfig
 from seqtrans.training.schedule import ConstantConfig, ScheduleConfig
-
-Channel = Annotated[int, Ge(0), Le(255)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +66,7 @@ class ImageDataConfig:
     each batch; null: their own."""
     normalisation: Normalisation | None = None
     """Mean and deviation of every channel; null: measured on all of ``train``."""
-    background: str | tuple[Channel, Channel, Channel] = "white"
+    background: str | tuple[int, ...] = "white"
     """What shows where an image file is transparent: a colour's name in CSS, ``"#rrggbb"``, or
     red, green and blue from 0 to 255."""
     augmentation: AugmentConfig = field(default_factory=AugmentConfig)
@@ -80,15 +78,21 @@ class ImageDataConfig:
 
     def __post_init__(self) -> None:
         """Refuse a colour that there is not."""
-        try:
-            _ = self.rgb
-        except ValueError as error:
-            raise ValueError(f"background: {error}") from error
+        _ = self.rgb
 
     @property
     def rgb(self) -> Rgb:
         """``background`` as red, green and blue."""
-        return colour(self.background) if isinstance(self.background, str) else self.background
+        match self.background:
+            case str(name):
+                return colour(name)
+            case (red, green, blue) if all(0 <= value <= 255 for value in (red, green, blue)):
+                return red, green, blue
+            case values:
+                raise ValueError(
+                    f"background {list(values)} is no colour: give red, green and blue, each from "
+                    "0 to 255"
+                )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -84,9 +84,15 @@ def colour(name: str) -> Rgb:
     require_pillow()
     from PIL import ImageColor
 
-    found = ImageColor.getrgb(name)
-    if len(found) != 3:
-        raise ValueError(f"{name!r} is not opaque")
+    try:
+        found = ImageColor.getrgb(name)
+    except ValueError:
+        found = ()
+    if len(found) != 3:  # of four the last says how opaque it is
+        raise ValueError(
+            f"background {name!r} is no colour: give a name that CSS has, '#rrggbb', or red, green "
+            "and blue as a list of numbers from 0 to 255"
+        )
     return found
 
 
