@@ -29,6 +29,7 @@ from seqtrans.recipe.origins import (
 from seqtrans.recipe.settings import TranslationRecipe
 from seqtrans.recipe.settling import settle_classification, settle_translation, store_settled
 from seqtrans.recipe.starting import copy_vocabulary, start_classifier_from, start_from
+from seqtrans.tasks.classification import ClassificationTask
 from seqtrans.tasks.translation import TranslationTask
 from seqtrans.training.checks import check_room, check_used, try_largest_batch
 from seqtrans.training.config import TrainingConfig
@@ -38,6 +39,7 @@ from seqtrans.training.origins import Origins
 from seqtrans.training.parallel import made_whole, shard_weights, shares_out
 from seqtrans.training.parts import in_parts
 from seqtrans.training.precision import substitution
+from seqtrans.training.rates import warn_of_rates
 from seqtrans.training.run_directory import RunDirectory
 from seqtrans.training.sizes import Sizes
 
@@ -181,6 +183,8 @@ def check(
             part of the model.
     """
     task, model = prepared.task, prepared.model
+    if isinstance(task, TranslationTask | ClassificationTask):
+        warn_of_rates(recipe.training, task.updates_in_epoch, talk.warning)
     check_room(run, model, recipe.training)
     sizes = Sizes(run.sizes)
     sizes.read(shard)  # here all have come, and wait no longer for long
