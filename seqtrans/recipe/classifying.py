@@ -14,6 +14,7 @@ from seqtrans.data.images.pillow import Fitting, UnreadableImageError, decode
 from seqtrans.data.images.preprocess import read_prepared
 from seqtrans.data.images.resizing import resize
 from seqtrans.errors import CheckpointError, DataError
+from seqtrans.forks import prepare_for_forks
 from seqtrans.models.images.pretrained import class_names, load_pretrained, timm_input
 from seqtrans.models.images.published import InputSpec, build_network
 from seqtrans.models.images.shape import ImageShape
@@ -58,6 +59,7 @@ def open_classifier(name: str, checkpoint: str = "best") -> ReadyClassifier:
         CheckpointError: There is no such thing, or it is damaged.
         RecipeError: timm is needed and not installed, or has no such network.
     """
+    prepare_for_forks()
     path = Path(name)
     if (path / "recipe.yaml").is_file():
         return _of_run(load_classifier(path, checkpoint))

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from seqtrans.errors import SeqtransError
+from seqtrans.forks import prepare_for_forks
 from seqtrans.training.precision import Precision, substitution, uses_bf16
 
 talk = logging.getLogger(__name__)
@@ -17,6 +18,8 @@ DeviceName = Literal["auto", "cpu", "cuda"]
 def place(model: nn.Module, device: DeviceName, precision: Precision) -> torch.device:
     """Make a model ready to be used: on a device, without dropout, in fp32 or bf16.
 
+    Processes that are forked afterwards can use it, too; see ``prepare_for_forks``.
+
     Args:
         model: Changed in place.
         device: ``auto`` is a GPU where there is one.
@@ -26,6 +29,7 @@ def place(model: nn.Module, device: DeviceName, precision: Precision) -> torch.d
     Raises:
         SeqtransError: There is no such device.
     """
+    prepare_for_forks()
     if device == "cuda" and not torch.cuda.is_available():
         raise SeqtransError("--device cuda: no usable GPU here; leave it out, or use cpu")
     if device == "auto":
