@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import nn
@@ -39,16 +40,21 @@ class ReadyClassifier:
     read: Callable[[Path], Float[Tensor, "channels height width"]]
 
     @torch.inference_mode()
-    def probabilities(self, path: Path) -> Float[Tensor, " classes"]:
+    def probabilities(self, path: Path | str) -> Float[Tensor, " classes"]:
         """The probability of every class for an image file, in fp32.
 
         Raises:
             DataError: The file can't be read as an image.
+            TypeError: ``path`` is no path of one file.
         """
-        return self.model(self.read(path)[None])[0].float().softmax(dim=0)
+        given = cast("object", path)
+        if not isinstance(given, str | Path):
+            kind = type(given).__name__
+            raise TypeError(f"probabilities takes the path of one image file, not {kind}")
+        return self.model(self.read(Path(path))[None])[0].float().softmax(dim=0)
 
 
-def open_classifier(name: str, checkpoint: str = "best") -> ReadyClassifier:
+def open_classifier(name: str | Path, checkpoint: str = "best") -> ReadyClassifier:
     """Find and load a classifier.
 
     Args:
@@ -67,11 +73,11 @@ def open_classifier(name: str, checkpoint: str = "best") -> ReadyClassifier:
         found = load_pretrained(path)
         image = ImageShape(3, found.input.size, found.input.size)
         model = build_network(found.config, image, len(found.classes))
-        fill(model, found.weights, name)
+        fill(model, found.weights, str(name))
         return ReadyClassifier(model.eval(), found.classes, _reader(found.input))
     if path.suffix in (".safetensors", ".pth", ".pt", ".bin") or path != Path(path.name):
         raise CheckpointError(f"{name}: there is no such run, file or folder")
-    model, about = timm_pretrained(name)
+    model, about = timm_pretrained(str(name))
     count = int(about["num_classes"])
     return ReadyClassifier(model.eval(), class_names(count), _reader(timm_input(about)))
 

@@ -1,7 +1,7 @@
 """Where and in which arithmetic a trained model works."""
 
 import logging
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import nn
@@ -27,14 +27,19 @@ def place(model: nn.Module, device: DeviceName, precision: Precision) -> torch.d
             multiplies bf16 matrices itself. See ``substitution`` for where it is fp32.
 
     Raises:
-        SeqtransError: There is no such device.
+        SeqtransError: There is no such device or precision.
     """
     prepare_for_forks()
+    if precision not in get_args(Precision):
+        raise SeqtransError(f"there is no precision {precision!r}: choose fp32, bf16 or auto")
     if device == "cuda" and not torch.cuda.is_available():
         raise SeqtransError("--device cuda: no usable GPU here; leave it out, or use cpu")
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    where = torch.device(device)
+    try:
+        where = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise SeqtransError(f"there is no device {device!r}: choose cpu, cuda or auto") from error
     if said := substitution(precision, where):
         talk.warning("%s", said)
     dtype = torch.bfloat16 if uses_bf16(precision, where) else torch.float32
