@@ -163,7 +163,14 @@ def test_a_path_is_text_or_a_path_and_nothing_else(home):
     found = open_classifier(home / "mlp")
     path = home / "pictures" / "red" / "3.png"
     assert torch.equal(found.probabilities(str(path)), found.probabilities(path))
-    for wrong in (None, b"3.png", 3, [path], Image.open(path), np.zeros((8, 8, 3), np.uint8)):
+    for wrong in (
+        None,
+        b"3.png",
+        3,
+        [path],
+        Image.new("RGB", (8, 8)),
+        np.zeros((8, 8, 3), np.uint8),
+    ):
         named = f"takes the path of one image file, not {type(wrong).__name__}"
         with pytest.raises(TypeError, match=named):
             found.probabilities(wrong)
