@@ -33,7 +33,7 @@ def export(
     ] = None,
     checkpoint: Checkpoint = "best",
 ) -> None:
-    """Write a classifier for use without seqtrans, or a run to be shipped.
+    """Write a classifier for other programs, or a run to ship.
 
     --format run, of any task, makes a run directory of one checkpoint that translates, classifies,
     scores and starts other runs as the whole one does, but can't be trained on: it holds neither

@@ -167,13 +167,22 @@ class Translator:
         return iter(found)
 
     def _join(self, parts: Sequence[list[Hypothesis]]) -> Translation:
-        """The translation of a line from those of its parts; the nth best of each go together."""
+        """The translation of a line from those of its parts; the nth best of each go together.
+
+        Of those that are the same text the best counts. A whole may score above the first, though
+        each of its parts does not: it is left out, as the first is the best of every part.
+        """
         if not parts:
             return Translation("", 0.0, ())
         count = max(map(len, parts))
         ranked = [self._candidate([p[min(n, len(p) - 1)] for p in parts]) for n in range(count)]
         best = ranked[0]
-        return Translation(best.text, best.score, best.tokens, tuple(ranked[1:]))
+        lower = [other for other in ranked if other.score <= best.score and other is not best]
+        by_text = {best.text: best}
+        for other in sorted(lower, key=lambda found: -found.score):
+            by_text.setdefault(other.text, other)
+        others = list(by_text.values())[1 : self.config.n_best]
+        return Translation(best.text, best.score, best.tokens, tuple(others))
 
     def _candidate(self, parts: Sequence[Hypothesis]) -> Candidate:
         segmenter, penalty = self.segmenters.target, self.config.length_penalty
