@@ -1,4 +1,4 @@
-"""``seqtrans export``: an image classifier as a file that runs without seqtrans."""
+"""``seqtrans export``: a classifier as a file that runs without seqtrans, or a run to ship."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -16,20 +16,28 @@ def export(
     run: Run,
     *,
     output_format: Annotated[
-        Literal["onnx", "torchscript", "pt2"] | None,
-        typer.Option("--format", help="Kind of file; pt2 is torch.export's. [as --output ends]"),
+        Literal["onnx", "torchscript", "pt2", "run"] | None,
+        typer.Option(
+            "--format",
+            help="Kind of file, pt2 is torch.export's; run: a run directory. [as --output ends]",
+        ),
     ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
             "--output",
             "-o",
-            help="File that appears once it was checked. [RUN/model.onnx, .ts.pt or .pt2]",
+            help="File that appears once it was checked, [RUN/model.onnx, .ts.pt or .pt2] or, of "
+            "a run, a folder.",
         ),
     ] = None,
     checkpoint: Checkpoint = "best",
 ) -> None:
-    """Write an image classifier for use without seqtrans.
+    """Write a classifier for other programs, or a run to ship.
+
+    --format run, of any task, makes a run directory of one checkpoint that translates, classifies,
+    scores and starts other runs as the whole one does, but can't be trained on: it holds neither
+    the optimizer's state, two thirds of most runs, nor logs. What follows is of the others.
 
     The file is ONNX, TorchScript or what torch.export writes (pt2). Into it go images as float32
     (batch, channels, height, width) with pixels from 0 to 255, any number at once; it normalises
@@ -42,10 +50,16 @@ def export(
     classes, for random images and up to 64 of the run's own, or it is not kept.
     """
     from seqtrans.recipe.exporting import export_run
+    from seqtrans.recipe.shipping import ship_run
     from seqtrans.training.loggers import speaking
 
     with speaking():
-        export_run(run, output_format or _as_named(output), output, checkpoint)
+        if output_format != "run":
+            export_run(run, output_format or _as_named(output), output, checkpoint)
+        elif output is None:
+            raise ExportError("--format run needs -o: the folder to make")
+        else:
+            ship_run(run, output, checkpoint)
 
 
 def _as_named(output: Path | None) -> "FormatName":
@@ -54,5 +68,7 @@ def _as_named(output: Path | None) -> "FormatName":
     }  # fmt: skip
     kind = kinds.get(output.suffix) if output else None
     if kind is None:
-        raise ExportError("say --format onnx, torchscript or pt2, or -o with a name that ends so")
+        raise ExportError(
+            "say --format onnx, torchscript, pt2 or run, or -o with an ending of those"
+        )
     return kind

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from seqtrans.errors import CheckpointError
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -109,6 +111,12 @@ def _checkpoints(run: "RunDirectory") -> list[str]:
 
 
 def _marks(run: "RunDirectory", name: str) -> str:
-    pointers = (p for p in ("best", "last") if (run.checkpoints / p).is_file())
-    marks = [p for p in pointers if run.pointed(p).name == name]
+    marks = [pointer for pointer in ("best", "last") if _pointed(run, pointer) == name]
     return f"  <- {', '.join(marks)}" if marks else ""
+
+
+def _pointed(run: "RunDirectory", pointer: str) -> str:
+    try:
+        return run.pointed(pointer).name
+    except CheckpointError:  # none yet, or it was deleted
+        return ""

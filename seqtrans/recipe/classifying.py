@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import nn
@@ -16,6 +17,7 @@ from seqtrans.data.images.pillow import KINDS, Fitting, UnreadableImageError, de
 from seqtrans.data.images.preprocess import read_prepared
 from seqtrans.data.images.resizing import resize
 from seqtrans.errors import CheckpointError, DataError
+from seqtrans.forks import prepare_for_forks
 from seqtrans.models.images.pretrained import class_names, load_pretrained, timm_input
 from seqtrans.models.images.published import InputSpec, build_network
 from seqtrans.models.images.shape import ImageShape
@@ -42,16 +44,21 @@ class ReadyClassifier:
     read: Callable[[Path], Float[Tensor, "channels height width"]]
 
     @torch.inference_mode()
-    def probabilities(self, path: Path) -> Float[Tensor, " classes"]:
+    def probabilities(self, path: Path | str) -> Float[Tensor, " classes"]:
         """The probability of every class for an image file, in fp32.
 
         Raises:
             DataError: The file can't be read as an image.
+            TypeError: ``path`` is no path of one file.
         """
-        return self.model(self.read(path)[None])[0].float().softmax(dim=0)
+        given = cast("object", path)
+        if not isinstance(given, str | Path):
+            kind = type(given).__name__
+            raise TypeError(f"probabilities takes the path of one image file, not {kind}")
+        return self.model(self.read(Path(path))[None])[0].float().softmax(dim=0)
 
 
-def open_classifier(name: str, checkpoint: str = "best") -> ReadyClassifier:
+def open_classifier(name: str | Path, checkpoint: str = "best") -> ReadyClassifier:
     """Find and load a classifier.
 
     Args:
@@ -62,6 +69,7 @@ def open_classifier(name: str, checkpoint: str = "best") -> ReadyClassifier:
         CheckpointError: There is no such thing, or it is damaged.
         RecipeError: timm is needed and not installed, or has no such network.
     """
+    prepare_for_forks()
     path = Path(name)
     if (path / "recipe.yaml").is_file():
         return _of_run(load_classifier(path, checkpoint))
@@ -69,11 +77,11 @@ def open_classifier(name: str, checkpoint: str = "best") -> ReadyClassifier:
         found = load_pretrained(path)
         image = ImageShape(3, found.input.size, found.input.size)
         model = build_network(found.config, image, len(found.classes))
-        fill(model, found.weights, name)
+        fill(model, found.weights, str(name))
         return ReadyClassifier(model.eval(), found.classes, _reader(found.input))
     if path.suffix in (".safetensors", ".pth", ".pt", ".bin") or path != Path(path.name):
         raise CheckpointError(f"{name}: there is no such run, file or folder")
-    model, about = timm_pretrained(name)
+    model, about = timm_pretrained(str(name))
     count = int(about["num_classes"])
     return ReadyClassifier(model.eval(), class_names(count), _reader(timm_input(about)))
 

@@ -57,7 +57,8 @@ def export_run(
     recipe = stored_recipe(open_run(path))
     if not isinstance(recipe, ClassificationRecipe):
         raise CheckpointError(
-            f"{path} is a run of task '{recipe.task}': only image classifiers can be exported"
+            f"{path} is a run of task '{recipe.task}': only image classifiers can be exported so; "
+            "--format run is for all"
         )
     found = load_classifier(path, checkpoint)
     if isinstance(found.model, InceptionV3):

@@ -84,10 +84,19 @@ def find_checkpoint(run: RunDirectory, name: str) -> Path:
     """
     if name in ("best", "last"):
         is_chosen = (run.checkpoints / name).exists()
-        return run.pointed(name if is_chosen else "last")
+        try:
+            return run.pointed(name if is_chosen else "last")
+        except CheckpointError as error:
+            there = ", ".join(_kept(run))
+            told = f"; its checkpoints are {there}" if there else ""
+            raise CheckpointError(f"{error}{told}") from error
     path = run.checkpoints / name
     if name != path.name or not path.is_dir():
-        averaged = [AVERAGED] if (run.checkpoints / AVERAGED).is_dir() else []
-        known = ["best", "last", *averaged, *map(str, run.steps())]
-        raise CheckpointError(f"{run.path} has no checkpoint '{name}'; it has {', '.join(known)}")
+        known = ", ".join(["best", "last", *_kept(run)])
+        raise CheckpointError(f"{run.path} has no checkpoint '{name}'; it has {known}")
     return path
+
+
+def _kept(run: RunDirectory) -> list[str]:
+    averaged = [AVERAGED] if (run.checkpoints / AVERAGED).is_dir() else []
+    return [*averaged, *map(str, run.steps())]

@@ -18,14 +18,12 @@ from seqtrans.errors import DataError
 from seqtrans.evaluation.metrics import perplexity
 from seqtrans.ranges import number
 from seqtrans.shapes import Bool, Float, Int, Tensor
+from seqtrans.tasks.given import Pair, given_pairs
 from seqtrans.tasks.halving import Halving, halves_of
 from seqtrans.tasks.placement import DeviceName, place
 from seqtrans.training.precision import Precision
 
 _WINDOW = 2_000  # pairs sorted by length at once
-
-Pair = tuple[str, str | Sequence[str]]
-"""Source text, and the target as text or as pieces."""
 
 
 @runtime_checkable
@@ -98,16 +96,25 @@ class Scorer:
     def stream(self, pairs: Iterable[Pair]) -> Iterator[ScoredPair]:
         """Scores of ``pairs``, in their order; a bounded number is read ahead.
 
+        Args:
+            pairs: Any iterable of pairs; see ``given_pairs``.
+
         Raises:
             DataError: A given piece is not in the vocabulary.
+            TypeError: ``pairs`` holds something else.
         """
-        waiting = iter(pairs)
-        while window := list(islice(waiting, _WINDOW)):
-            yield from self.score(window)
+        return self._scores(given_pairs(pairs, "stream"))
+
+    def score(self, pairs: Iterable[Pair]) -> list[ScoredPair]:
+        """Scores of ``pairs``, in their order; see ``stream``."""
+        return list(self._scores(given_pairs(pairs, "score")))
+
+    def _scores(self, pairs: Iterator[Pair]) -> Iterator[ScoredPair]:
+        while window := list(islice(pairs, _WINDOW)):
+            yield from self._score(window)
 
     @torch.inference_mode()
-    def score(self, pairs: Sequence[Pair]) -> list[ScoredPair]:
-        """Scores of ``pairs``, in their order; see ``stream``."""
+    def _score(self, pairs: Sequence[Pair]) -> list[ScoredPair]:
         sources = self.segmenters.source.encode([source for source, _ in pairs])
         targets = self._target_ids([target for _, target in pairs])
         longest = [max(len(s), len(t)) for s, t in zip(sources, targets, strict=True)]

@@ -11,6 +11,7 @@ from seqtrans.decoding.beam import BeamSearch, DecodingConfig, build_search
 from seqtrans.errors import CheckpointError
 from seqtrans.protocols import Hypothesis, Seq2SeqModel
 from seqtrans.ranges import number
+from seqtrans.tasks.given import given_lines
 from seqtrans.tasks.halving import Halving
 from seqtrans.tasks.long_input import join_parts, split_long
 from seqtrans.tasks.placement import DeviceName, place
@@ -81,32 +82,37 @@ class Translator:
         self._halving = Halving("sentences", "lower max_source_tokens, max_length or beam_size")
         self._has_warned = False
 
-    def translate(self, lines: Sequence[str]) -> list[str]:
+    def translate(self, lines: Iterable[str]) -> list[str]:
         """Translations of ``lines``, in their order.
 
+        Args:
+            lines: Any iterable of strings; see ``given_lines``.
+
         Raises:
-            TypeError: ``lines`` is one string, not several.
+            TypeError: ``lines`` is one string, not several, or an item is none.
         """
-        if isinstance(lines, str):
-            raise TypeError(f"translate takes a list of lines: translate([{lines[:20]!r}])")
-        return [translation.text for translation in self.translate_window(lines)]
+        given = list(given_lines(lines, "translate"))
+        return [translation.text for translation in self.translate_window(given)]
 
     def stream(self, lines: Iterable[str]) -> Iterator[Translation]:
         """Translations of ``lines``, in their order, as they come.
 
         Another thread reads ``lines``, by a bounded number ahead; what comes slowly is translated
-        as soon as it is there.
+        as soon as it is there. Errors are as ``translate`` raises them, behind the lines before.
         """
-        for window in windows(lines, self._window_characters):
-            yield from self.translate_window(window)
+        given = given_lines(lines, "stream")
+        return self._translated(windows(given, self._window_characters))
 
     def stream_blocks(self, lines: Iterable[str], block_lines: int) -> Iterator[Translation]:
         """Translations of ``lines``, in their order, where waiting for lines does no harm.
 
         Each block of ``block_lines`` lines is translated as it would be alone, to the last digit.
         """
-        for window in fixed_windows(lines, self._window_characters, block_lines):
-            yield from self.translate_window(window)
+        given = given_lines(lines, "stream_blocks")
+        return self._translated(fixed_windows(given, self._window_characters, block_lines))
+
+    def _translated(self, windows: Iterator[list[str]]) -> Iterator[Translation]:
+        return (found for window in windows for found in self.translate_window(window))
 
     @property
     def _window_characters(self) -> int:
@@ -161,13 +167,22 @@ class Translator:
         return iter(found)
 
     def _join(self, parts: Sequence[list[Hypothesis]]) -> Translation:
-        """The translation of a line from those of its parts; the nth best of each go together."""
+        """The translation of a line from those of its parts; the nth best of each go together.
+
+        Of those that are the same text the best counts. A whole may score above the first, though
+        each of its parts does not: it is left out, as the first is the best of every part.
+        """
         if not parts:
             return Translation("", 0.0, ())
         count = max(map(len, parts))
         ranked = [self._candidate([p[min(n, len(p) - 1)] for p in parts]) for n in range(count)]
         best = ranked[0]
-        return Translation(best.text, best.score, best.tokens, tuple(ranked[1:]))
+        lower = [other for other in ranked if other.score <= best.score and other is not best]
+        by_text = {best.text: best}
+        for other in sorted(lower, key=lambda found: -found.score):
+            by_text.setdefault(other.text, other)
+        others = list(by_text.values())[1 : self.config.n_best]
+        return Translation(best.text, best.score, best.tokens, tuple(others))
 
     def _candidate(self, parts: Sequence[Hypothesis]) -> Candidate:
         segmenter, penalty = self.segmenters.target, self.config.length_penalty

@@ -110,13 +110,13 @@ class CheckpointStore:
             raise _cannot_save(path.parent, steps[-1], error) from error
 
     def best_steps(self, count: int) -> list[int]:
-        """Steps of the best ``count`` checkpoints that are whole, best first."""
+        """Steps of the best ``count`` checkpoints whose weights are whole, best first."""
         steps = (record.step for record in best_first(self.records(), self.stopping))
         return list(islice(filter(self._is_whole, steps), count))
 
     def _is_whole(self, step: int) -> bool:
         try:
-            checkpoint.read_training(self.run.at(step))
+            checkpoint.read_used(self.run.at(step))
         except checkpoint.CheckpointError as error:
             talk.warning("%s; it is left out", error)
             return False

@@ -19,6 +19,7 @@ from seqtrans.data.images.preprocess import read_prepared
 from seqtrans.models.images.efficientnet_lite import EfficientNetLite, EfficientNetLiteConfig
 from seqtrans.models.images.pretrained import imagenet_classes
 from seqtrans.models.images.shape import ImageShape
+from seqtrans.recipe.classifying import open_classifier
 
 RECIPE = """
 task: classification
@@ -156,3 +157,20 @@ def test_what_can_not_be_classified_is_one_line(home, arguments, message):
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"seqtrans: {message}")
     assert done.stderr.count("\n") == 1
+
+
+def test_a_path_is_text_or_a_path_and_nothing_else(home):
+    found = open_classifier(home / "mlp")
+    path = home / "pictures" / "red" / "3.png"
+    assert torch.equal(found.probabilities(str(path)), found.probabilities(path))
+    for wrong in (
+        None,
+        b"3.png",
+        3,
+        [path],
+        Image.new("RGB", (8, 8)),
+        np.zeros((8, 8, 3), np.uint8),
+    ):
+        named = f"takes the path of one image file, not {type(wrong).__name__}"
+        with pytest.raises(TypeError, match=named):
+            found.probabilities(wrong)

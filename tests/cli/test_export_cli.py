@@ -151,12 +151,12 @@ def test_a_file_that_would_answer_otherwise_is_refused(home, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["run"], "say --format onnx, torchscript or pt2, or "),
-        (["run", "-o", "x.bin"], "say --format onnx, torchscript or pt2, or "),
+        (["run"], "say --format onnx, torchscript, pt2 or run, or "),
+        (["run", "-o", "x.bin"], "say --format onnx, torchscript, pt2 or run, or "),
         (["run", "-o", "none/x.pt2"], "none/x.pt2: can't be written: No such file or directory"),
         (["run", "-o", "run.pt"], "run.pt is not a file that can be replaced"),
         (["run", "-o", "x.pt", "--checkpoint", "7"], "run has no checkpoint '7'; it has best, last, "),
-        (["translation", "-o", "x.pt"], "translation is a run of task 'translation': only image classifiers can be exported"),
+        (["translation", "-o", "x.pt"], "translation is a run of task 'translation': only image classifiers can be exported so; --format run is for all"),
         (["none", "-o", "x.pt"], "there is no run directory none"),
     ],
 )  # fmt: skip

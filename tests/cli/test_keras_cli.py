@@ -101,6 +101,27 @@ def test_it_can_be_exported(home, name):
     assert " to 68 images; logits differ by " in done.stderr
 
 
+def test_it_can_be_shipped_without_what_training_needs(home):
+    done = seqtrans(home, "export", "runs/digits", "--format", "run", "-o", "shipped")
+    assert done.returncode == 0, done.stderr
+    (folder,) = (path.parent for path in home.glob("shipped/checkpoints/*/state.yaml"))
+    kept = {path.name for path in folder.iterdir()}
+    assert kept == {"model.safetensors", "model.weights.h5", "state.yaml"}
+    assert (home / "shipped/mine.py").read_text() == CODE
+    for command in (["evaluate", "--format", "json"], ["export", "--format", "pt2"]):
+        whole, shipped = (
+            seqtrans(home, command[0], run, *command[1:]) for run in ("runs/digits", "shipped")
+        )
+        assert shipped.returncode == 0, shipped.stderr
+        assert shipped.stdout == whole.stdout
+    start = ("--run", "started", "--set", "init_from=shipped", "--set", "training.max_steps=1")
+    done = seqtrans(home, "train", "digits.yaml", *start)
+    assert done.returncode == 0, done.stderr
+    done = seqtrans(home, "train", "digits.yaml", "--run", "shipped", "--resume")
+    assert done.returncode == 2
+    assert "optimizer.safetensors is missing: training can't go on" in done.stderr
+
+
 def test_resuming_equals_never_stopping_bit_for_bit(home):
     """Also with a builder changed since: a run goes on with what it began with."""
     for name, steps in (("straight", 40), ("parts", 13)):

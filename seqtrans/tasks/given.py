@@ -1,0 +1,73 @@
+"""What callers from Python pass as text: any iterable of strings, each checked as it comes."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, cast
+
+Pair = tuple[str, str | Sequence[str]]
+"""Source text, and the target as text or as pieces."""
+
+
+def given_lines(lines: Iterable[str], method: str) -> Iterator[str]:
+    """Return the lines that a caller gave, lazily; ``method`` is its name, for errors.
+
+    A line end at the end of a line, as files have it, is left away; others within it are spaces.
+
+    Raises:
+        TypeError: ``lines`` is one string or no iterable, at once; or, when it comes, an item is
+            no string: the message says which, from 1.
+    """
+    return map(_line, _numbered(lines, method, "lines"))
+
+
+def given_pairs(pairs: Iterable[Pair], method: str) -> Iterator[Pair]:
+    """Return the pairs that a caller gave, lazily; see ``given_lines``.
+
+    Raises:
+        TypeError: As ``given_lines``; or an item is not a source and a target.
+    """
+    return map(_pair, _numbered(pairs, method, "(source, target) pairs"))
+
+
+def _numbered(items: object, method: str, what: str) -> Iterator[tuple[int, object]]:
+    if isinstance(items, str | bytes | bytearray):
+        raise TypeError(f"{method} takes a list of {what}: {method}([{items[:20]!r}])")
+    dimensions = getattr(items, "ndim", 1)  # a table of pandas would give the names of its columns
+    if not isinstance(items, Iterable) or dimensions != 1:
+        kind = type(items).__name__
+        having = f" of {dimensions} dimensions" if dimensions != 1 else ""
+        raise TypeError(f"{method} takes a list of {what}, not {kind}{having}")
+    return enumerate(cast("Iterable[object]", items), start=1)
+
+
+def _line(numbered: tuple[int, object]) -> str:
+    number, line = numbered
+    return _text(line, "line", number)
+
+
+def _pair(numbered: tuple[int, object]) -> Pair:
+    number, pair = numbered
+    if not isinstance(pair, tuple | list) or len(cast("Sequence[Any]", pair)) != 2:
+        raise TypeError(f"pair {number} is not (source, target) but {_kind(pair)}")
+    source, target = cast("Sequence[object]", pair)
+    source = _text(source, "the source of pair", number)
+    if isinstance(target, Iterable) and not isinstance(target, str | bytes | bytearray):
+        pieces = cast("Iterable[object]", target)
+        return source, [_piece(piece, number) for piece in pieces]
+    return source, _text(target, "the target of pair", number)
+
+
+def _text(line: object, what: str, number: int) -> str:
+    if not isinstance(line, str):
+        raise TypeError(f"{what} {number} is not a str but {_kind(line)}")
+    return line.rstrip("\r\n").replace("\n", " ") if "\n" in line else line
+
+
+def _piece(piece: object, number: int) -> str:
+    if not isinstance(piece, str):
+        raise TypeError(f"a piece of the target of pair {number} is not a str but {_kind(piece)}")
+    return piece
+
+
+def _kind(value: object) -> str:
+    """The type and the value, in short: ``None``, ``float nan``, ``bytes b'elm'``."""
+    return "None" if value is None else f"{type(value).__name__} {value!r:.40}"
