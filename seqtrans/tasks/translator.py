@@ -164,10 +164,13 @@ class LineParts:
     Args:
         segmenters: Text to ids and back, as in training.
         config: How to search.
+        level: Of the log, at which the first line that is long is told.
     """
 
-    def __init__(self, segmenters: Segmenters, config: DecodingConfig) -> None:
-        self.segmenters, self.config = segmenters, config
+    def __init__(
+        self, segmenters: Segmenters, config: DecodingConfig, level: int = logging.WARNING
+    ) -> None:
+        self.segmenters, self.config, self._level = segmenters, config, level
         self._has_warned = False
 
     @property
@@ -228,7 +231,8 @@ class LineParts:
     def _warn_of_long(self, tokens: int) -> None:
         if not self._has_warned:
             self._has_warned = True
-            logging.getLogger(__name__).warning(
+            logging.getLogger(__name__).log(
+                self._level,
                 "a line has %d tokens, more than max_source_tokens (%d): it and others like it "
                 "are translated in parts",
                 tokens,

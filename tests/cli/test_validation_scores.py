@@ -9,6 +9,7 @@ import random
 import subprocess
 import sys
 from contextlib import chdir, redirect_stderr, redirect_stdout
+from subprocess import PIPE
 
 import pytest
 import yaml
@@ -47,13 +48,14 @@ data:
   validation: [{source: blank.src, target: blank.tgt}, {source: long.src, target: long.tgt}]
   segmentation: {kind: characters, joint: true}
   filter: {max_tokens: 30}
+  batch_tokens: 600
 model:
   encoder: {kind: transformer, positions: learned, max_positions: 31, SIZES}
   decoder: {kind: transformer, positions: learned, max_positions: 31, SIZES}
 training:
-  max_steps: 40
+  max_steps: 20
+  validate_every_steps: 20
   precision: fp32
-  accumulate: 2
   optimizer: {kind: adam, learning_rate: 1e-2}
   schedule: {kind: constant}
 validation:
@@ -204,7 +206,10 @@ def test_two_processes_score_as_one_translates(home):
     command = [sys.executable, "-m", "seqtrans", "train", "pieces.yaml", "--run", "pieces-run"]
     accumulate = ("--devices", "2", "--set", "training.accumulate=2")
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run([*command, *accumulate], cwd=home, env=environment, check=True, timeout=200)
+    done = subprocess.run(
+        [*command, *accumulate], cwd=home, env=environment, check=True, stderr=PIPE, text=True
+    )
+    assert done.stderr.count("more than max_source_tokens (5)") == 1
     check(home, home / "pieces-run", FILES["pieces"])
 
 
