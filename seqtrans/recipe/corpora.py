@@ -31,6 +31,7 @@ class Corpora:
 
     train: EncodedCorpus
     validation: EncodedCorpus
+    sources: Sequence[Sequence[str]]  # source text of ``validation``, file by file
     references: Sequence[str]  # target text of ``validation``
 
 
@@ -43,10 +44,12 @@ def load_corpora(data: DataConfig, segmenters: Segmenters, cache: Path) -> Corpo
     samples = sampling_of(data.segmentation) is not None
     train = cached_corpus(cache, data.train, segmenters, data.filter, keep_text=samples)
     validation = cached_corpus(cache, data.validation, segmenters, None, keep_text=False)
-    references = [target for _, target in read_pairs(*data.validation)]
+    files = [list(read_pairs(files)) for files in data.validation]
+    sources = [[source for source, _ in pairs] for pairs in files]
+    references = [target for pairs in files for _, target in pairs]
     for name, corpus in (("training", train), ("validation", validation)):
         talk.info("%s: %s; %s", name, corpus.report, _tokens_in(corpus))
-    return Corpora(train, validation, references)
+    return Corpora(train, validation, sources, references)
 
 
 def check_vocabulary(corpora: Corpora, segmenters: Segmenters) -> None:

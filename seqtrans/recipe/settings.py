@@ -38,6 +38,13 @@ class DataConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ValidationDecodingConfig(DecodingConfig):
+    """How translations are searched for in a validation: greedily unless said otherwise."""
+
+    beam_size: Positive = 1
+
+
+@dataclass(frozen=True, kw_only=True)
 class ValidationConfig:
     """How the model is judged while training, besides loss and perplexity."""
 
@@ -48,8 +55,9 @@ class ValidationConfig:
     flores101) where the target has no spaces; none where it is tokenized. As in ``evaluate``."""
     lowercase: bool = False
     """Ignore case in BLEU and chrF; TER always does."""
-    decoding: DecodingConfig = field(default_factory=lambda: DecodingConfig(beam_size=1))
-    """How to translate the validation corpus; greedily unless said otherwise."""
+    decoding: ValidationDecodingConfig = field(default_factory=ValidationDecodingConfig)
+    """How to translate the validation corpus; greedily unless said otherwise. The scores are those
+    that ``translate --settings validation`` and ``evaluate`` give for each of its files."""
 
     @property
     def measure(self) -> Measure:

@@ -1,11 +1,12 @@
 """Text in, text out: one line for every line, whatever it holds."""
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import nn
 
+from seqtrans.data.batch import Ids
 from seqtrans.data.segmentation import Segmenters
 from seqtrans.decoding.beam import BeamSearch, DecodingConfig, build_search
 from seqtrans.errors import CheckpointError
@@ -16,7 +17,7 @@ from seqtrans.tasks.halving import Halving
 from seqtrans.tasks.long_input import join_parts, split_long
 from seqtrans.tasks.placement import DeviceName, place
 from seqtrans.tasks.reading_ahead import fixed_windows, windows
-from seqtrans.tasks.searching import search_sources
+from seqtrans.tasks.searching import plan_sources, search_sources
 from seqtrans.training.precision import Precision
 
 _BATCHES_AHEAD = 8  # in a window; more would sort better by length and answer later
@@ -80,7 +81,7 @@ class Translator:
         self.config = config
         self.search: BeamSearch = build_search(config, segmenters.target.specials)
         self._halving = Halving("sentences", "lower max_source_tokens, max_length or beam_size")
-        self._has_warned = False
+        self._parts = LineParts(segmenters, config)
 
     def translate(self, lines: Iterable[str]) -> list[str]:
         """Translations of ``lines``, in their order.
@@ -101,7 +102,7 @@ class Translator:
         as soon as it is there. Errors are as ``translate`` raises them, behind the lines before.
         """
         given = given_lines(lines, "stream")
-        return self._translated(windows(given, self._window_characters))
+        return self._translated(windows(given, self._parts.window_characters))
 
     def stream_blocks(self, lines: Iterable[str], block_lines: int) -> Iterator[Translation]:
         """Translations of ``lines``, in their order, where waiting for lines does no harm.
@@ -109,15 +110,10 @@ class Translator:
         Each block of ``block_lines`` lines is translated as it would be alone, to the last digit.
         """
         given = given_lines(lines, "stream_blocks")
-        return self._translated(fixed_windows(given, self._window_characters, block_lines))
+        return self._translated(self._parts.windows(given, block_lines))
 
     def _translated(self, windows: Iterator[list[str]]) -> Iterator[Translation]:
         return (found for window in windows for found in self.translate_window(window))
-
-    @property
-    def _window_characters(self) -> int:
-        """Characters to translate at once, so that batches of like lengths fill."""
-        return _BATCHES_AHEAD * number(self.config.batch_tokens) * _CHARACTERS_A_TOKEN
 
     def translate_window(self, lines: Sequence[str]) -> list[Translation]:
         """Translations of ``lines``, in their order; all are held at once.
@@ -126,13 +122,85 @@ class Translator:
             CheckpointError: The model computes what is not a number.
             SeqtransError: Memory can't hold one sentence.
         """
+        window = self._parts.cut(lines)
+        return self._parts.join(window, self._search(window.sources))
+
+    def _search(self, sources: Sequence[Ids]) -> list[list[Hypothesis]]:
+        """Hypotheses of every source, best first."""
+        try:
+            return search_sources(
+                self.search,
+                self.model,
+                sources,
+                specials=self.segmenters.source.specials,
+                batches=plan_sources(sources, number(self.config.batch_tokens)),
+                device=self.device,
+                halving=self._halving,
+            )
+        except FloatingPointError as error:
+            raise CheckpointError(
+                f"can't translate: {error}; take another checkpoint, or --precision fp32"
+            ) from error
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """Lines that are translated together.
+
+    Attributes:
+        lines: As they came.
+        parts: Source ids of the parts of every distinct line: none if it is blank, one unless it
+            is long.
+    """
+
+    lines: Sequence[str]
+    parts: Mapping[str, Sequence[Ids]]
+
+    @property
+    def sources(self) -> list[Ids]:
+        """Source ids of all parts, which are what is searched."""
+        return [ids for of_line in self.parts.values() for ids in of_line]
+
+
+class LineParts:
+    """Cuts lines into what a model can take, and joins the translations of what it cut.
+
+    Whoever translates lines does it by this, so that all find the same.
+
+    Args:
+        segmenters: Text to ids and back, as in training.
+        config: How to search.
+        level: Of the log, at which the first line that is long is told.
+    """
+
+    def __init__(
+        self, segmenters: Segmenters, config: DecodingConfig, level: int = logging.WARNING
+    ) -> None:
+        self.segmenters, self.config, self._level = segmenters, config, level
+        self._has_warned = False
+
+    @property
+    def window_characters(self) -> int:
+        """Characters to translate at once, so that batches of like lengths fill."""
+        return _BATCHES_AHEAD * number(self.config.batch_tokens) * _CHARACTERS_A_TOKEN
+
+    def windows(self, lines: Iterable[str], block_lines: int) -> Iterator[list[str]]:
+        """``lines`` in their order, in lists to be translated together; see ``fixed_windows``."""
+        return fixed_windows(lines, self.window_characters, block_lines)
+
+    def cut(self, lines: Sequence[str]) -> Window:
+        """The parts of ``lines``; of equal lines only one has any."""
         distinct = list(dict.fromkeys(lines))
-        parts = self._segment(distinct)
-        found = self._search([ids for of_line in parts for ids in of_line])
-        translations: dict[str, Translation] = {}
-        for line, of_line in zip(distinct, parts, strict=True):
-            translations[line] = self._join([next(found) for _ in of_line])
-        return [translations[line] for line in lines]
+        return Window(lines, dict(zip(distinct, self._segment(distinct), strict=True)))
+
+    def join(self, window: Window, found: Iterable[Sequence[Hypothesis]]) -> list[Translation]:
+        """Translations of the lines of a window, from the hypotheses of its ``sources``."""
+        waiting = iter(found)
+        translations = {
+            line: self._join([next(waiting) for _ in of_line])
+            for line, of_line in window.parts.items()
+        }
+        return [translations[line] for line in window.lines]
 
     def _segment(self, lines: Sequence[str]) -> list[list[list[int]]]:
         """Source ids of the parts of every line: none if it is blank, one unless it is long."""
@@ -148,25 +216,7 @@ class Translator:
             parts.append([ids[:limit] for ids in segmenter.encode(texts) if ids])
         return parts
 
-    def _search(self, sources: Sequence[list[int]]) -> Iterator[list[Hypothesis]]:
-        """Hypotheses of every source, best first."""
-        try:
-            found = search_sources(
-                self.search,
-                self.model,
-                sources,
-                specials=self.segmenters.source.specials,
-                batch_tokens=number(self.config.batch_tokens),
-                device=self.device,
-                halving=self._halving,
-            )
-        except FloatingPointError as error:
-            raise CheckpointError(
-                f"can't translate: {error}; take another checkpoint, or --precision fp32"
-            ) from error
-        return iter(found)
-
-    def _join(self, parts: Sequence[list[Hypothesis]]) -> Translation:
+    def _join(self, parts: Sequence[Sequence[Hypothesis]]) -> Translation:
         """The translation of a line from those of its parts; the nth best of each go together.
 
         Of those that are the same text the best counts. A whole may score above the first, though
@@ -196,7 +246,8 @@ class Translator:
     def _warn_of_long(self, tokens: int) -> None:
         if not self._has_warned:
             self._has_warned = True
-            logging.getLogger(__name__).warning(
+            logging.getLogger(__name__).log(
+                self._level,
                 "a line has %d tokens, more than max_source_tokens (%d): it and others like it "
                 "are translated in parts",
                 tokens,

@@ -62,8 +62,8 @@ def test_every_setting_arrives_in_the_task(recipe, run):
     task = prepare(recipe, run, ALONE).task
     assert (task.batch_tokens, task.accumulate, task.seed) == (77, 2, 5)
     assert task.label_smoothing == 0.25
-    assert task.validation.search.beam_size == 3
-    assert task.validation.batch_tokens == 55
+    assert task.validation.decoding.beam_size == 3
+    assert task.validation.decoding.batch_tokens == 55
     scores = task.validation.scorer(["a b"], ["a c"])
     assert list(scores) == ["ter"]
     silent = replace(recipe, validation=replace(recipe.validation, metrics=()))
