@@ -1,6 +1,9 @@
+import hashlib
 import itertools
+from dataclasses import replace
 
 import pytest
+import sentencepiece
 
 from seqtrans.data.segmentation import fingerprint, load_segmenters, train_segmenters
 from seqtrans.data.subword import train_subwords
@@ -204,3 +207,49 @@ def test_another_run_may_sample_otherwise(tmp_path):
     with pytest.raises(CheckpointError, match=r"joint\.model: can't be sampled by bpe_dropout"):
         load_segmenters(tmp_path, ExistingSubwordConfig(model=tmp_path, sampling=BpeDropout()))
     assert load_segmenters(tmp_path, WordsConfig()).source.sample(LINES, 1)
+
+
+def test_a_vocabulary_from_before_sides_had_rules_encodes_as_it_did(tmp_path):
+    """Its index names one rule, which the one file of both languages has built in."""
+    lines = [f"{line} ²ﬁ" for line in LINES]
+    rule = replace(SMALL, normalization="nmt_nfkc")
+    train(rule, tmp_path, [(line, line) for line in lines])
+    index = (tmp_path / "segmentation.yaml").read_text()
+    assert "  target_normalization: null\n" in index
+    (tmp_path / "segmentation.yaml").write_text(index.replace("  target_normalization: null\n", ""))
+    both = load_segmenters(tmp_path)
+    assert both.source is both.target
+    alone = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "joint.model"))
+    assert both.target.encode(lines) == alone.encode(lines)
+    assert both.target.decode(both.target.encode(["halo ²"])[0]) == "halo 2"
+
+
+def test_one_vocabulary_in_two_files_is_joint(tmp_path):
+    both = train(SMALL, tmp_path / "a")
+    assert sorted(file.name for file in (tmp_path / "a").iterdir()) == [
+        "joint.model",
+        "segmentation.yaml",
+        "source.model",
+    ]
+    assert both.is_joint
+    assert both.source is not both.target
+    assert load_segmenters(tmp_path / "a").is_joint
+    train(replace(SMALL, vocab_size=90), tmp_path / "b")
+    other = (tmp_path / "b" / "source.model").read_bytes()
+    (tmp_path / "a" / "source.model").write_bytes(other)
+    index = tmp_path / "a" / "segmentation.yaml"
+    own = hashlib.sha256(both.source.to_bytes()).hexdigest()
+    index.write_text(index.read_text().replace(own, hashlib.sha256(other).hexdigest()))
+    with pytest.raises(
+        CheckpointError, match=r"source\.model: has other pieces than the file besi"
+    ):
+        load_segmenters(tmp_path / "a")
+
+
+def test_fingerprints_tell_rules_apart(tmp_path):
+    rules = [None, "nmt_nfkc", "nfkc", "identity"]
+    made = {
+        fingerprint(train(replace(SMALL, normalization=rule), tmp_path / str(rule)))
+        for rule in rules
+    }
+    assert len(made) == len(rules)
