@@ -45,14 +45,17 @@ def export(
     from seqtrans.training.loggers import speaking
 
     with speaking():
-        export_run(run, output_format or _as_named(output), output, checkpoint)
+        export_run(run, _kind(output_format, output), output, checkpoint)
 
 
-def _as_named(output: Path | None) -> "FormatName":
+def _kind(asked: "FormatName | None", output: Path | None) -> "FormatName":
+    """The kind that was asked for, or that the name of the file tells; they must not differ."""
     kinds: dict[str, FormatName] = {
         ".onnx": "onnx", ".pt": "torchscript", ".ts": "torchscript", ".pt2": "pt2",
     }  # fmt: skip
-    kind = kinds.get(output.suffix) if output else None
-    if kind is None:
-        raise ExportError("say --format onnx, torchscript or pt2, or -o with a name that ends so")
-    return kind
+    named = kinds.get(output.suffix) if output else None
+    if asked and named and asked != named:
+        raise ExportError(f"--format {asked}, but {output} is a name of {named}: change one")
+    if kind := asked or named:
+        return kind
+    raise ExportError("say --format onnx, torchscript or pt2, or -o with a name that ends so")

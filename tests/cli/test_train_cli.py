@@ -172,6 +172,7 @@ def test_show_and_average_agree_on_the_checkpoints(home):
         (["train", "toy.yaml", "--run", "no", "--resume"], "there is no run directory no"),
         (["train", "toy.yaml", "--resume", "--set", "training.seed=2"], "--set can't change a run that goes on; change runs/toy/recipe.yaml instead"),
         (["train", "no.yaml"], "no.yaml: there is no such file"),
+        (["average", "runs/toy", "--step", "4", "--step", "4"], "a --step is given twice: each checkpoint counts once"),
         (["show", "toy.yaml"], "there is no run directory toy.yaml"),
         (["show", "runs"], "runs is not a run directory: it holds no recipe.yaml"),
         (["average", "runs/toy", "--best", "9"], "runs/toy keeps "),
