@@ -30,6 +30,8 @@ def average(
 
     if best and step:
         raise CheckpointError("give --best or --step, not both")
+    if step and len(set(step)) < len(step):
+        raise CheckpointError("a --step is given twice: each checkpoint counts once")
     directory = open_run(run)
     store = CheckpointStore.of(directory, stored_recipe(directory).training)
     steps = store.best_steps(best) if best else step or directory.steps()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from seqtrans.cli.options import Checkpoint
+from seqtrans.cli.options import CheckpointOfRun
 from seqtrans.cli.streams import write_lines
 from seqtrans.documents import as_json
 
@@ -26,7 +26,7 @@ def classify(
     images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.")],
     *,
     top: Annotated[int, typer.Option(min=1, help="Classes to show, the likeliest.")] = 5,
-    checkpoint: Checkpoint = "best",
+    checkpoint: CheckpointOfRun = None,
     output_format: Annotated[
         Literal["table", "jsonl"], typer.Option("--format", help="Table, or JSON, a line each.")
     ] = "table",

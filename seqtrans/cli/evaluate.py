@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from seqtrans.cli.options import CheckpointOfRun
 from seqtrans.cli.streams import name_of, print_data, read_lines
 from seqtrans.documents import as_json
 from seqtrans.errors import DataError
@@ -68,10 +69,7 @@ def evaluate(  # noqa: PLR0913 - typer's signature
     output_format: Annotated[
         Literal["table", "json"], typer.Option("--format", help="How to print the scores.")
     ] = "table",
-    checkpoint: Annotated[
-        str | None,
-        typer.Option(help="Of a run: best, last, averaged, or the number of a step. [best]"),
-    ] = None,
+    checkpoint: CheckpointOfRun = None,
 ) -> None:
     """Score translations, or a classifier of images.
 

@@ -55,20 +55,21 @@ def export(
 
     with speaking():
         if output_format != "run":
-            export_run(run, output_format or _as_named(output), output, checkpoint)
+            export_run(run, _kind(output_format, output), output, checkpoint)
         elif output is None:
             raise ExportError("--format run needs -o: the folder to make")
         else:
             ship_run(run, output, checkpoint)
 
 
-def _as_named(output: Path | None) -> "FormatName":
+def _kind(asked: "FormatName | None", output: Path | None) -> "FormatName":
+    """The kind that was asked for, or that the name of the file tells; they must not differ."""
     kinds: dict[str, FormatName] = {
         ".onnx": "onnx", ".pt": "torchscript", ".ts": "torchscript", ".pt2": "pt2",
     }  # fmt: skip
-    kind = kinds.get(output.suffix) if output else None
-    if kind is None:
-        raise ExportError(
-            "say --format onnx, torchscript, pt2 or run, or -o with an ending of those"
-        )
-    return kind
+    named = kinds.get(output.suffix) if output else None
+    if asked and named and asked != named:
+        raise ExportError(f"--format {asked}, but {output} is a name of {named}: change one")
+    if kind := asked or named:
+        return kind
+    raise ExportError("say --format onnx, torchscript, pt2 or run, or -o with an ending of those")

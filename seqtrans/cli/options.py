@@ -15,6 +15,13 @@ Output = Annotated[
     typer.Option("--output", "-o", help="File that appears once it is whole. [standard output]"),
 ]
 Checkpoint = Annotated[str, typer.Option(help="best, last, averaged, or the number of a step.")]
+CheckpointOfRun = Annotated[
+    str | None,
+    typer.Option(
+        "--checkpoint", help="Of a run: best, last, averaged, or the number of a step. [best]"
+    ),
+]
+"""Of a command that takes more than runs."""
 Precision = Annotated[
     Literal["fp32", "bf16", "auto"],
     typer.Option(help="Arithmetic; auto is bf16 where the processor has it."),

@@ -58,21 +58,24 @@ class ReadyClassifier:
         return self.model(self.read(Path(path))[None])[0].float().softmax(dim=0)
 
 
-def open_classifier(name: str | Path, checkpoint: str = "best") -> ReadyClassifier:
+def open_classifier(name: str | Path, checkpoint: str | None = None) -> ReadyClassifier:
     """Find and load a classifier.
 
     Args:
         name: A run directory, a file of weights, a folder as on Hugging Face, or a name of timm.
-        checkpoint: Which of a run; see ``load_run``.
+        checkpoint: Which of a run; see ``load_run``. None: the best.
 
     Raises:
-        CheckpointError: There is no such thing, or it is damaged.
+        CheckpointError: There is no such thing, or it is damaged; or what has no checkpoints is
+            asked for one.
         RecipeError: timm is needed and not installed, or has no such network.
     """
     prepare_for_forks()
     path = Path(name)
     if (path / "recipe.yaml").is_file():
-        return _of_run(load_classifier(path, checkpoint))
+        return _of_run(load_classifier(path, checkpoint or "best"))
+    if checkpoint:
+        raise CheckpointError(f"{name} is no run: only a run has a checkpoint '{checkpoint}'")
     if path.exists():
         found = load_pretrained(path)
         image = ImageShape(3, found.input.size, found.input.size)

@@ -31,7 +31,7 @@ def warn_of_rates(
     updates = planned_updates(config, updates_in_epoch)
     if updates is None:
         return
-    schedule = build_schedule(config.schedule, 1.0, config.max_steps)
+    schedule = build_schedule(config.schedule, 1.0, config.max_steps, config.max_minutes)
     for warning in rate_doubts(config.schedule, schedule, updates):
         warn(f"training.schedule: {warning}")
 
@@ -60,7 +60,7 @@ def rate_doubts(config: ScheduleConfig, schedule: Schedule, updates: int) -> Ite
             f"updates: the last has {_percent(last)} of the learning rate; set warmup_steps to "
             f"{math.ceil(updates / 10):,}, or kind: constant"
         )
-    elif isinstance(config, CosineConfig | LinearConfig):
+    elif isinstance(config, CosineConfig | LinearConfig) and config.horizon == "steps":
         yield from _decay_doubts(config, schedule, updates)
 
 

@@ -153,6 +153,7 @@ def test_a_file_that_would_answer_otherwise_is_refused(home, monkeypatch):
     [
         (["run"], "say --format onnx, torchscript, pt2 or run, or "),
         (["run", "-o", "x.bin"], "say --format onnx, torchscript, pt2 or run, or "),
+        (["run", "--format", "onnx", "-o", "x.pt2"], "--format onnx, but x.pt2 is a name of pt2: change one"),
         (["run", "-o", "none/x.pt2"], "none/x.pt2: can't be written: No such file or directory"),
         (["run", "-o", "run.pt"], "run.pt is not a file that can be replaced"),
         (["run", "-o", "x.pt", "--checkpoint", "7"], "run has no checkpoint '7'; it has best, last, "),

@@ -49,7 +49,7 @@ def compared(systems, references, test, **options):
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("which", [(), (3,), (1, 4, 9), (0, 2, 3, 5, 8, 11)])
 def test_where_few_lines_differ_the_probability_is_exact(metric, which):
-    references = [text(12, 1), text(12, 2)]
+    references = [text(12, 1), text(12, 2), text(12, 3)]  # TER: thirds of words
     first = spoilt(references[0], (0, 1, 4, 5), seed=3)
     second = spoilt(first, which)
     _, score = compared({"a": first, "b": second}, references, "randomisation", metrics=(metric,))
