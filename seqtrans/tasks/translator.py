@@ -98,7 +98,7 @@ class Translator:
         Another thread reads ``lines``, by a bounded number ahead; what comes slowly is translated
         as soon as it is there.
         """
-        for window in windows(lines, self._parts.window_characters):
+        for window in windows(lines, self._window_characters):
             yield from self.translate_window(window)
 
     def stream_blocks(self, lines: Iterable[str], block_lines: int) -> Iterator[Translation]:
@@ -106,8 +106,12 @@ class Translator:
 
         Each block of ``block_lines`` lines is translated as it would be alone, to the last digit.
         """
-        for window in self._parts.windows(lines, block_lines):
+        for window in fixed_windows(lines, self._window_characters, block_lines):
             yield from self.translate_window(window)
+
+    @property
+    def _window_characters(self) -> int:
+        return window_characters(self.config)
 
     def translate_window(self, lines: Sequence[str]) -> list[Translation]:
         """Translations of ``lines``, in their order; all are held at once.
@@ -135,6 +139,11 @@ class Translator:
             raise CheckpointError(
                 f"can't translate: {error}; take another checkpoint, or --precision fp32"
             ) from error
+
+
+def window_characters(config: DecodingConfig) -> int:
+    """Characters to translate at once, so that batches of like lengths fill."""
+    return _BATCHES_AHEAD * number(config.batch_tokens) * _CHARACTERS_A_TOKEN
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,21 +182,12 @@ class LineParts:
         self.segmenters, self.config, self._level = segmenters, config, level
         self._has_warned = False
 
-    @property
-    def window_characters(self) -> int:
-        """Characters to translate at once, so that batches of like lengths fill."""
-        return _BATCHES_AHEAD * number(self.config.batch_tokens) * _CHARACTERS_A_TOKEN
-
-    def windows(self, lines: Iterable[str], block_lines: int) -> Iterator[list[str]]:
-        """``lines`` in their order, in lists to be translated together; see ``fixed_windows``."""
-        return fixed_windows(lines, self.window_characters, block_lines)
-
     def cut(self, lines: Sequence[str]) -> Window:
         """The parts of ``lines``; of equal lines only one has any."""
         distinct = list(dict.fromkeys(lines))
         return Window(lines, dict(zip(distinct, self._segment(distinct), strict=True)))
 
-    def join(self, window: Window, found: Iterable[Sequence[Hypothesis]]) -> list[Translation]:
+    def join(self, window: Window, found: Iterable[list[Hypothesis]]) -> list[Translation]:
         """Translations of the lines of a window, from the hypotheses of its ``sources``."""
         waiting = iter(found)
         translations = {
@@ -210,7 +210,7 @@ class LineParts:
             parts.append([ids[:limit] for ids in segmenter.encode(texts) if ids])
         return parts
 
-    def _join(self, parts: Sequence[Sequence[Hypothesis]]) -> Translation:
+    def _join(self, parts: Sequence[list[Hypothesis]]) -> Translation:
         """The translation of a line from those of its parts; the nth best of each go together."""
         if not parts:
             return Translation("", 0.0, ())
