@@ -102,7 +102,7 @@ class Translator:
         as soon as it is there. Errors are as ``translate`` raises them, behind the lines before.
         """
         given = given_lines(lines, "stream")
-        return self._translated(windows(given, self._parts.window_characters))
+        return self._translated(windows(given, self._window_characters))
 
     def stream_blocks(self, lines: Iterable[str], block_lines: int) -> Iterator[Translation]:
         """Translations of ``lines``, in their order, where waiting for lines does no harm.
@@ -110,10 +110,14 @@ class Translator:
         Each block of ``block_lines`` lines is translated as it would be alone, to the last digit.
         """
         given = given_lines(lines, "stream_blocks")
-        return self._translated(self._parts.windows(given, block_lines))
+        return self._translated(fixed_windows(given, self._window_characters, block_lines))
 
     def _translated(self, windows: Iterator[list[str]]) -> Iterator[Translation]:
         return (found for window in windows for found in self.translate_window(window))
+
+    @property
+    def _window_characters(self) -> int:
+        return window_characters(self.config)
 
     def translate_window(self, lines: Sequence[str]) -> list[Translation]:
         """Translations of ``lines``, in their order; all are held at once.
@@ -141,6 +145,11 @@ class Translator:
             raise CheckpointError(
                 f"can't translate: {error}; take another checkpoint, or --precision fp32"
             ) from error
+
+
+def window_characters(config: DecodingConfig) -> int:
+    """Characters to translate at once, so that batches of like lengths fill."""
+    return _BATCHES_AHEAD * number(config.batch_tokens) * _CHARACTERS_A_TOKEN
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,21 +188,12 @@ class LineParts:
         self.segmenters, self.config, self._level = segmenters, config, level
         self._has_warned = False
 
-    @property
-    def window_characters(self) -> int:
-        """Characters to translate at once, so that batches of like lengths fill."""
-        return _BATCHES_AHEAD * number(self.config.batch_tokens) * _CHARACTERS_A_TOKEN
-
-    def windows(self, lines: Iterable[str], block_lines: int) -> Iterator[list[str]]:
-        """``lines`` in their order, in lists to be translated together; see ``fixed_windows``."""
-        return fixed_windows(lines, self.window_characters, block_lines)
-
     def cut(self, lines: Sequence[str]) -> Window:
         """The parts of ``lines``; of equal lines only one has any."""
         distinct = list(dict.fromkeys(lines))
         return Window(lines, dict(zip(distinct, self._segment(distinct), strict=True)))
 
-    def join(self, window: Window, found: Iterable[Sequence[Hypothesis]]) -> list[Translation]:
+    def join(self, window: Window, found: Iterable[list[Hypothesis]]) -> list[Translation]:
         """Translations of the lines of a window, from the hypotheses of its ``sources``."""
         waiting = iter(found)
         translations = {
@@ -216,7 +216,7 @@ class LineParts:
             parts.append([ids[:limit] for ids in segmenter.encode(texts) if ids])
         return parts
 
-    def _join(self, parts: Sequence[Sequence[Hypothesis]]) -> Translation:
+    def _join(self, parts: Sequence[list[Hypothesis]]) -> Translation:
         """The translation of a line from those of its parts; the nth best of each go together.
 
         Of those that are the same text the best counts. A whole may score above the first, though
