@@ -123,7 +123,7 @@ def test_a_folder_above_that_of_the_classes_is_doubted(tmp_path):
 def test_names_that_are_no_text(tmp_path):
     write(tmp_path / "cat" / "a.png")
     (tmp_path / "cat" / os.fsdecode(b"\xff.txt")).write_text("")
-    assert "cat: 1 .txt (\\udcff.txt)" in warnings_of(tmp_path)[0]
+    assert "cat: 1 .txt (\\xff.txt)" in warnings_of(tmp_path)[0]
     write(tmp_path / os.fsdecode(b"caf\xe9") / "a.png")
     with pytest.raises(DataError, match="the name of this class folder is not UTF-8"):
         read_images(FolderFiles(path=tmp_path))
