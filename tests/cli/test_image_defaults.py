@@ -165,3 +165,32 @@ def test_classes_without_images_and_schedules_that_do_nothing_are_said(tmp_path)
     assert done.returncode == 0, done.stderr
     assert "training: there are no images of class 0; labels count from 0\n" in done.stderr
     assert "training.schedule: warmup_steps 99 is all of this training" in done.stderr
+
+
+def trained_on(folder, shape, **keys):
+    images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    np.savez(folder / "a.npz", images=images, labels=np.arange(shape[0]) % 2)
+    data = {"kind": "npz", "path": "a.npz", **keys}
+    recipe = {
+        "task": "classification",
+        "data": {"train": data, "validation": data},
+        "model": {"kind": "perceptron"},
+        "training": {"max_epochs": 1},
+    }
+    (folder / "a.yaml").write_text(yaml.safe_dump(recipe))
+    return seqtrans(folder, "train", "a.yaml", "--run", "run")
+
+
+def test_rows_are_not_taken_for_channels(tmp_path):
+    done = trained_on(tmp_path, (10, 3, 8, 8))
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.endswith("makes 8 channels: set channels: first\n")
+    assert trained_on(tmp_path, (10, 3, 8, 8), channels="first").returncode == 0
+
+
+def test_a_run_of_four_channels_classifies_no_files(tmp_path):
+    assert trained_on(tmp_path, (10, 8, 8, 4)).returncode == 0
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    done = seqtrans(tmp_path, "classify", "run", "a.png")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "is for images of 4 channels" in done.stderr

@@ -57,12 +57,13 @@ def test_links_are_followed_once(tmp_path):
     write(tmp_path / "elsewhere" / "2.png")
     (tmp_path / "x" / "loop").symlink_to(tmp_path / "x")
     (tmp_path / "x" / "other").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "x" / "other again").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "x" / "same.png").symlink_to(tmp_path / "x" / "1.png")
     (tmp_path / "x" / "gone.png").symlink_to(tmp_path / "nowhere")
     os.mkfifo(tmp_path / "x" / "pipe.png")
     assert names(tmp_path / "x") == ["1.png", "same.png", "other/2.png"]
     assert str(list_images(tmp_path / "x")) == (
-        "1 broken links (gone.png), 1 links to a folder that is read already (loop), "
+        "1 broken links (gone.png), 2 links to a folder that is read already (loop, other again), "
         "1 not regular files (pipe.png)"
     )
 
