@@ -1,13 +1,13 @@
 """The images of a recipe in memory, and what a run keeps of them."""
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from seqtrans import config
 from seqtrans.data.images.files import ImageFiles, read_images
 from seqtrans.data.images.image_set import ImageSet, split
-from seqtrans.data.images.looking import digest_of, doubts
+from seqtrans.data.images.looking import doubts
 from seqtrans.data.images.normalisation import Normalisation, measure
 from seqtrans.data.images.pillow import Rgb
 from seqtrans.data.images.resizing import ResizeConfig
@@ -38,8 +38,6 @@ class ImageFacts:
     """What shows where an image file is transparent. Null in runs that were begun before there was
     a background: whatever colour the file has there; and of folders, only PNG and JPEG files that
     lie in a class folder itself."""
-    digest: str | None = None
-    """What the pixels and the classes of the images for training and validation hash to."""
 
     def seen(self, resize: ResizeConfig | None) -> ImageShape:
         """What an image measures when the model sees it: ``shape``, or another height and width."""
@@ -70,12 +68,16 @@ def load_image_sets(data: ImageDataConfig, stored: ImageFacts | None) -> ImageSe
         RecipeError: ``data`` contradicts the images.
     """
     background = stored.background if stored else data.rgb
+    if background not in (None, data.rgb):
+        raise RecipeError(
+            f"data.background is {data.background}, but this run began with {list(background)}: "
+            "set it back, or begin another run"
+        )
     train, report = read_images(data.train, stored.classes if stored else None, background)
     _say("training", report, train)
     facts = stored or _facts(data, train)
     _check_shape(train, facts, "training")
     _check_augmentation(data, facts)
-    learnt = train
     if isinstance(data.validation, FractionConfig):
         try:
             train, validation = split(train, data.validation.fraction, SPLIT_SEED)
@@ -84,16 +86,10 @@ def load_image_sets(data: ImageDataConfig, stored: ImageFacts | None) -> ImageSe
         talk.info("validation: %s of these", f"{len(validation):,}")
     else:
         validation = read_like(data.validation, facts, "validation")
-    digest = digest_of(learnt, validation)
-    if facts.digest not in (None, digest):
-        talk.warning(
-            "the images for training or validation are no longer those that this run began with: "
-            "what it learns and measures from here on is of others"
-        )
     train = _limited(train, data.limit)
     for name, images in (("training", train), ("validation", validation)):
         _say_absent(name, images)
-    return ImageSets(train, validation, facts if stored else replace(facts, digest=digest))
+    return ImageSets(train, validation, facts)
 
 
 def _limited(train: ImageSet, limit: int | None) -> ImageSet:

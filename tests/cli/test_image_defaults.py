@@ -94,7 +94,7 @@ def test_a_run_from_before_sees_what_it_saw(home, tmp_path):
     shutil.copytree(home / "flat", tmp_path / "run")
     facts = tmp_path / "run" / "vocabulary" / "images.yaml"
     stored = yaml.safe_load(facts.read_text())
-    del stored["background"], stored["digest"]
+    del stored["background"]
     facts.write_text(yaml.safe_dump(stored))
     Image.new("RGB", (12, 12)).save(tmp_path / "black.png")
     paths = home / "clear-set/val/upright/01.png", tmp_path / "black.png"
@@ -124,19 +124,13 @@ def test_images_of_one_colour_are_said(home):
     assert "validation: all 16 images are the same" in done.stderr
 
 
-def test_images_that_changed_are_noticed_when_a_run_goes_on(home, tmp_path):
-    for name in ("flat-set", "flat.yaml"):
-        copy = shutil.copytree if (home / name).is_dir() else shutil.copy
-        copy(home / name, tmp_path / name)
-    one = ["--set", "training.max_epochs=1"]
-    assert seqtrans(tmp_path, "train", "flat.yaml", "--run", "run", *one).returncode == 0
+def test_a_run_that_goes_on_keeps_its_background(home, tmp_path):
+    shutil.copytree(home / "flat", tmp_path / "run")
     recipe = tmp_path / "run" / "recipe.yaml"
-    for epochs in (2, 3):
-        recipe.write_text(re.sub("max_epochs: .*", f"max_epochs: {epochs}", recipe.read_text()))
-        done = seqtrans(tmp_path, "train", "flat.yaml", "--run", "run", "--resume")
-        assert done.returncode == 0, done.stderr
-        assert ("are no longer those that this run began with" in done.stderr) == (epochs == 3)
-        Image.new("RGB", (12, 12), "red").save(tmp_path / "flat-set/train/across/more.webp")
+    recipe.write_text(recipe.read_text().replace("background: white", "background: navy"))
+    done = seqtrans(home, "train", "flat.yaml", "--run", tmp_path / "run", "--resume")
+    assert done.returncode == 2
+    assert "background is navy, but this run began with [255, 255, 255]" in done.stderr
 
 
 def test_all_commands_name_what_they_leave_out(home, tmp_path):
@@ -171,3 +165,32 @@ def test_classes_without_images_and_schedules_that_do_nothing_are_said(tmp_path)
     assert done.returncode == 0, done.stderr
     assert "training: there are no images of class 0; labels count from 0\n" in done.stderr
     assert "training.schedule: warmup_steps 99 is all of this training" in done.stderr
+
+
+def trained_on(folder, shape, **keys):
+    images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    np.savez(folder / "a.npz", images=images, labels=np.arange(shape[0]) % 2)
+    data = {"kind": "npz", "path": "a.npz", **keys}
+    recipe = {
+        "task": "classification",
+        "data": {"train": data, "validation": data},
+        "model": {"kind": "perceptron"},
+        "training": {"max_epochs": 1},
+    }
+    (folder / "a.yaml").write_text(yaml.safe_dump(recipe))
+    return seqtrans(folder, "train", "a.yaml", "--run", "run")
+
+
+def test_rows_are_not_taken_for_channels(tmp_path):
+    done = trained_on(tmp_path, (10, 3, 8, 8))
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.endswith("makes 8 channels: set channels: first\n")
+    assert trained_on(tmp_path, (10, 3, 8, 8), channels="first").returncode == 0
+
+
+def test_a_run_of_four_channels_classifies_no_files(tmp_path):
+    assert trained_on(tmp_path, (10, 8, 8, 4)).returncode == 0
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    done = seqtrans(tmp_path, "classify", "run", "a.png")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "is for images of 4 channels" in done.stderr

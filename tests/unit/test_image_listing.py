@@ -57,12 +57,13 @@ def test_links_are_followed_once(tmp_path):
     write(tmp_path / "elsewhere" / "2.png")
     (tmp_path / "x" / "loop").symlink_to(tmp_path / "x")
     (tmp_path / "x" / "other").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "x" / "other again").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "x" / "same.png").symlink_to(tmp_path / "x" / "1.png")
     (tmp_path / "x" / "gone.png").symlink_to(tmp_path / "nowhere")
     os.mkfifo(tmp_path / "x" / "pipe.png")
     assert names(tmp_path / "x") == ["1.png", "same.png", "other/2.png"]
     assert str(list_images(tmp_path / "x")) == (
-        "1 broken links (gone.png), 1 links to a folder that is read already (loop), "
+        "1 broken links (gone.png), 2 links to a folder that is read already (loop, other again), "
         "1 not regular files (pipe.png)"
     )
 
@@ -123,7 +124,7 @@ def test_a_folder_above_that_of_the_classes_is_doubted(tmp_path):
 def test_names_that_are_no_text(tmp_path):
     write(tmp_path / "cat" / "a.png")
     (tmp_path / "cat" / os.fsdecode(b"\xff.txt")).write_text("")
-    assert "cat: 1 .txt (\\udcff.txt)" in warnings_of(tmp_path)[0]
+    assert "cat: 1 .txt (\\xff.txt)" in warnings_of(tmp_path)[0]
     write(tmp_path / os.fsdecode(b"caf\xe9") / "a.png")
     with pytest.raises(DataError, match="the name of this class folder is not UTF-8"):
         read_images(FolderFiles(path=tmp_path))

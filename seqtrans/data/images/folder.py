@@ -175,6 +175,16 @@ class _Found(NamedTuple):
                 )
 
 
+def _class_of(folder: Path) -> str:
+    """The name of a folder, the same in every locale."""
+    try:
+        return os.fsencode(folder.name).decode()
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{printable(folder)}: the name of this class folder is not UTF-8; rename it"
+        ) from error
+
+
 def _look(files: FolderFiles, *, old: bool) -> _Found:
     """Find all that lies in a folder of class folders."""
     beside = Listing()
@@ -183,11 +193,7 @@ def _look(files: FolderFiles, *, old: bool) -> _Found:
         if not entry.is_dir() or os.path.realpath(entry) == os.path.realpath(files.path):
             beside.leave_out(kind_of(entry), entry)
             continue
-        if printable(entry.name) != entry.name:
-            raise DataError(
-                f"{printable(entry)}: the name of this class folder is not UTF-8; rename it"
-            )
-        folders[entry.name] = entry
+        folders[_class_of(entry)] = entry
     if not folders:
         raise DataError(f"{files.path}: has no class folders; images belong in one for each class")
     held = {name: list_images(folder, old=old) for name, folder in folders.items()}

@@ -103,7 +103,10 @@ def shown(names: Sequence[str], most: int) -> str:
 
 def printable(name: object) -> str:
     """A name of a file with what is no UTF-8 in it written as an escape."""
-    return str(name).encode("utf-8", "backslashreplace").decode()
+    try:
+        return os.fsencode(str(name)).decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # a name of no file, in a locale that can't write it
+        return str(name).encode("utf-8", "backslashreplace").decode()
 
 
 def kind_of(path: Path) -> str:

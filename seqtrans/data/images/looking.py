@@ -1,6 +1,5 @@
-"""A look at images in memory: whether they can be told apart, and whether they are the same."""
+"""A look at images in memory: whether they can be told apart at all."""
 
-import hashlib
 from collections.abc import Iterator
 
 from seqtrans.data.images.image_set import ImageSet
@@ -30,14 +29,3 @@ def doubts(image_set: ImageSet) -> Iterator[str]:
             f"differ by {_FLAT} at most): look at them, and at data.background if they are "
             "transparent"
         )
-
-
-def digest_of(*image_sets: ImageSet) -> str:
-    """What pixels, sizes and classes hash to; equal for equal images in the same order."""
-    found = hashlib.sha256()
-    for image_set in image_sets:
-        found.update(str((tuple(image_set.images.shape), image_set.classes)).encode())
-        for part in (image_set.images, image_set.labels):
-            for block in part.split(_BLOCK):
-                found.update(block.contiguous().numpy().data)
-    return found.hexdigest()

@@ -56,7 +56,8 @@ def read_npz(files: NpzFiles, known: Names = None) -> ImageSet:
     if images.dtype != np.uint8 or images.ndim not in (3, 4) or not images.size:
         raise DataError(
             f"{where} has the type {images.dtype} and the shape {images.shape}; it must be uint8, "
-            "(N, height, width) or with channels: white is 255"
+            "(N, height, width) or with channels, from 0 to 255: of numbers from 0 to 1, "
+            "(255 * images).round().astype('uint8')"
         )
     if labels.dtype.kind not in "iu" or labels.size != len(labels):
         raise DataError(
