@@ -51,7 +51,7 @@ def train(
     from seqtrans.training.distributed import PATIENCE, join, leave, patient
     from seqtrans.training.launching import follow_launcher
 
-    path = run or Path("runs") / recipe.stem
+    path = run or _default_run(recipe)
     if devices is not None and devices > 1:
         _launch(devices, recipe, path, settings or [], resume=resume, tensorboard=tensorboard)
     follow_launcher()
@@ -73,6 +73,12 @@ def train(
         again = f"seqtrans train {recipe} --run {directory.path} --resume"
         sys.stderr.write(f"go on with: {again}\n" if shard.rank == 0 else "")
         raise typer.Exit(128 + outcome.signal)
+
+
+def _default_run(recipe: Path) -> Path:
+    """Return the run that keeps this recipe, or one that is named after it."""
+    is_kept = recipe.name == "recipe.yaml" and (recipe.parent / "checkpoints").is_dir()
+    return recipe.parent if is_kept else Path("runs") / recipe.stem
 
 
 def _launch(

@@ -3,6 +3,7 @@
 
 import shutil
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -201,3 +202,85 @@ def test_a_run_whose_data_are_gone_says_which_and_takes_another_place(place):
     assert done.returncode == 0, done.stderr
     assert stored(place)["data"]["train"][0]["source"] == str(place / "moved.train.src")
     assert "can't be compared" not in done.stderr
+
+
+def test_what_is_not_a_run_says_where_one_is(place):
+    def said(*arguments):
+        done = seqtrans(place, *arguments)
+        assert (done.returncode, done.stdout) == (2, "")
+        return done.stderr
+
+    assert (
+        said("show", "runs/toy/recipe.yaml")
+        == "seqtrans: runs/toy/recipe.yaml is a file, not a run directory; did you mean runs/toy?\n"
+    )
+    assert (
+        said("show", "runs/toy/checkpoints/6")
+        == "seqtrans: runs/toy/checkpoints/6 is not a run directory: it holds no recipe.yaml; did you mean runs/toy?\n"
+    )
+    assert said("show", "runs/top") == "seqtrans: there is no run directory runs/top\n"
+    (place / "other").mkdir()
+    (place / "other/note").touch()
+    assert (
+        said("train", "toy.yaml", "--run", "other")
+        == "seqtrans: other holds other things than a run; choose another --run\n"
+    )
+
+
+def test_a_run_goes_on_by_its_own_recipe_and_without_a_folder_for_checkpoints(place):
+    done = seqtrans(
+        place, "train", "runs/toy/recipe.yaml", "--resume", "--set", "training.max_steps=7"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "going on as" not in done.stderr
+    shutil.rmtree(place / "runs/toy/checkpoints")
+    done = train(place, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert "nothing was saved yet: starting anew" in done.stderr
+
+
+IMAGES = """
+task: classification
+data:
+  train: {kind: npz, path: train.npz}
+  validation: {kind: fraction, fraction: 0.25}
+  batch_size: 8
+model: {kind: mlp, widths: [8]}
+training:
+  max_steps: 7
+  precision: fp32
+  schedule: {kind: constant}
+  stopping: {metric: accuracy}
+"""
+
+
+def write_images(folder, first):
+    draw = np.random.default_rng(0)
+    images = draw.integers(0, 256, (40, 6, 6), dtype=np.uint8)
+    images[0] = first
+    np.savez(folder / "train.npz", images=images, labels=np.arange(40) % 4)
+
+
+def test_other_images_are_noticed_and_a_moved_file_is_not(tmp_path):
+    write_images(tmp_path, 3)
+    (tmp_path / "digits.yaml").write_text(IMAGES)
+    done = seqtrans(tmp_path, "train", "digits.yaml")
+    assert done.returncode == 0, done.stderr
+    for key, value, message in (
+        ("data.validation.fraction", 0.5, "is not what runs/digits learnt from until now"),
+        ("model.activation", "tanh", "model.activation is tanh, but the run was trained with "),
+    ):
+        done = seqtrans(tmp_path, "train", "digits.yaml", "--resume", "--set", f"{key}={value}")
+        assert message in refused(done)
+    (tmp_path / "train.npz").rename(tmp_path / "moved.npz")
+    done = seqtrans(tmp_path, "train", "digits.yaml", "--resume")
+    assert "data.train.path: there is no such file" in refused(done)
+    moved = ("--set", "data.train.path=moved.npz", "--set", "training.max_steps=9")
+    done = seqtrans(tmp_path, "train", "digits.yaml", "--resume", *moved)
+    assert done.returncode == 0, done.stderr
+    write_images(tmp_path, 4)
+    (tmp_path / "train.npz").rename(tmp_path / "moved.npz")
+    done = seqtrans(tmp_path, "train", "digits.yaml", "--resume")
+    assert f"data.train: {tmp_path / 'moved.npz'} is not what runs/digits learnt from" in refused(
+        done
+    )

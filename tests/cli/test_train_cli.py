@@ -173,7 +173,7 @@ def test_show_and_average_agree_on_the_checkpoints(home):
         (["train", "toy.yaml", "--resume", "--set", "init_from=."], "--set init_from: runs/toy has begun already; begin another run with it"),
         (["train", "toy.yaml", "--resume", "--set", "training.sed=2"], "--set training.sed: training has no key 'sed'; did you mean 'seed'?"),
         (["train", "no.yaml"], "no.yaml: there is no such file"),
-        (["show", "toy.yaml"], "there is no run directory toy.yaml"),
+        (["show", "toy.yaml"], "toy.yaml is a file, not a run directory"),
         (["show", "runs"], "runs is not a run directory: it holds no recipe.yaml"),
         (["average", "runs/toy", "--best", "9"], "runs/toy keeps "),
         (["average", "runs/toy", "--step", "7"], "runs/toy has no checkpoint 7; it has "),
