@@ -156,7 +156,8 @@ def create(
     """
     if path.exists() and not _is_blank(path, files):
         if not RunDirectory(path).recipe.is_file():
-            raise TrainingError(f"{path} holds other things than a run; choose another --run")
+            what = "holds other things than a run" if path.is_dir() else "is a file"
+            raise TrainingError(f"{path} {what}; choose another --run")
         raise TrainingError(
             f"run directory {path} exists already; go on with it by --resume, or choose another"
         )

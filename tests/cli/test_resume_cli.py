@@ -101,18 +101,15 @@ def test_the_weights_are_those_of_a_run_that_had_the_settings_from_the_start(pla
         ({"model.encoder.hidden_dim": 32}, "model.encoder.hidden_dim is 32, but the run was trained with 16: set it back, or begin another run with init_from: "),
         ({"model.encoder.cell": "gru"}, "model.encoder.cell is gru, but the run was trained with lstm: "),
         ({"data.segmentation.min_count": 2}, "data.segmentation.min_count is 2, but the run was trained with 1"),
-        ({"data.train.0.source": "train.tgt", "data.train.0.target": "train.src"}, None),
-        ({"data.train": "[{source: train.src, target: train.tgt}, {source: dev.src, target: dev.tgt}]"}, "is not what runs/toy learnt from until now"),
+        ({"data.train.0.source": "train.tgt", "data.train.0.target": "train.src"}, "train.tgt and "),
+        ({"data.train": "[{source: train.src, target: train.tgt}, {source: dev.src, target: dev.tgt}]"}, "not what runs/toy learnt from until now"),
         ({"training.optimizer": "{kind: sgd}"}, "was trained with optimizer 'adam', not 'sgd'"),
     ],
 )  # fmt: skip
 def test_what_a_run_keeps_can_not_be_changed_and_nothing_is_stored(place, settings, message):
     before = (place / "runs/toy/recipe.yaml").read_text()
     done = train(place, "--resume", **settings)
-    if message is None:  # a line for each file
-        assert (done.returncode, done.stderr.count("put that back, or begin another run")) == (2, 2)
-    else:
-        assert message in refused(done)
+    assert message in refused(done)
     assert (place / "runs/toy/recipe.yaml").read_text() == before
 
 
@@ -125,7 +122,7 @@ def test_other_training_data_are_noticed_and_named(place, name):
     done = train(place, "--resume", **{"training.max_steps": 9})
     key = "source" if name == "train.src" else "target"
     assert (
-        f"data.train.0.{key}: {place / name} is not what runs/toy learnt from until now: put that back, or begin another run with init_from: runs/toy"
+        f"data.train.0.{key}: {place / name}: not what runs/toy learnt from until now: put that back, or begin another run with init_from: runs/toy"
         in refused(done)
     )
 
@@ -267,7 +264,7 @@ def test_other_images_are_noticed_and_a_moved_file_is_not(tmp_path):
     done = seqtrans(tmp_path, "train", "digits.yaml")
     assert done.returncode == 0, done.stderr
     for key, value, message in (
-        ("data.validation.fraction", 0.5, "is not what runs/digits learnt from until now"),
+        ("data.validation.fraction", 0.5, "not what runs/digits learnt from until now"),
         ("model.activation", "tanh", "model.activation is tanh, but the run was trained with "),
     ):
         done = seqtrans(tmp_path, "train", "digits.yaml", "--resume", "--set", f"{key}={value}")
@@ -281,6 +278,6 @@ def test_other_images_are_noticed_and_a_moved_file_is_not(tmp_path):
     write_images(tmp_path, 4)
     (tmp_path / "train.npz").rename(tmp_path / "moved.npz")
     done = seqtrans(tmp_path, "train", "digits.yaml", "--resume")
-    assert f"data.train: {tmp_path / 'moved.npz'} is not what runs/digits learnt from" in refused(
+    assert f"data.train: {tmp_path / 'moved.npz'}: not what runs/digits learnt from" in refused(
         done
     )
