@@ -101,7 +101,7 @@ def _was_restarted(path: Path, shard: "ProcessShard") -> bool:
 
     run = RunDirectory(path)
     # One process looks, because hosts may see what is new in a shared folder at different times.
-    is_ours = shard.rank == 0 and run.recipe.is_file() and belongs_to(run.job, job())
+    is_ours = shard.rank == 0 and run.is_there() and belongs_to(run.job, job())
     return bool(shard.sum([float(is_ours)])[0])
 
 

@@ -82,6 +82,10 @@ class RunDirectory:
         """Folder of the checkpoints."""
         return self.path / "checkpoints"
 
+    def is_there(self) -> bool:
+        """Whether there is a run; a name that no file can have is one of none."""
+        return os.path.isfile(self.recipe)  # noqa: PTH113
+
     def steps(self) -> list[int]:
         """Steps of the checkpoints, damaged ones too, in order."""
         if not self.checkpoints.is_dir():
@@ -199,13 +203,13 @@ def open_run(path: Path) -> RunDirectory:
         CheckpointError: There is no run.
     """
     run = RunDirectory(path)
-    if run.recipe.is_file():
+    if run.is_there():
         return run
-    around = (parent for parent in path.parents if RunDirectory(parent).checkpoints.is_dir())
+    around = (parent for parent in path.parents if os.path.isdir(parent / "checkpoints"))  # noqa: PTH112 - see ``is_there``
     hint = f"; did you mean {holder}?" if (holder := next(around, None)) else ""
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112
         raise CheckpointError(f"{path} is not a run directory: it holds no recipe.yaml{hint}")
-    what = f"{path} is a file, not a run directory" if path.exists() else ""
+    what = f"{path} is a file, not a run directory" if os.path.exists(path) else ""  # noqa: PTH110
     raise CheckpointError(f"{what or f'there is no run directory {path}'}{hint}")
 
 

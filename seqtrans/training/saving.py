@@ -100,8 +100,9 @@ class Saving:
             records, config = self.store.records(), self.config.stopping
             state.stopping = recounted(state.stopping, plain, records, config, self.origins)
             state = begun_anew(state, plain, self.origins)
-        values = self._told(asdict(state))
-        return TrainState(**values | {"stopping": StoppingState(**values["stopping"])})
+        values: dict[str, Any] = self._told(asdict(state))
+        stopping = StoppingState(**values.pop("stopping"))
+        return TrainState(**values, stopping=stopping)
 
     def _restore(self, path: Path, optimizer: str) -> None:
         """Fill model, optimizer and moving average from a checkpoint, made with ``optimizer``."""

@@ -173,6 +173,8 @@ def test_show_and_average_agree_on_the_checkpoints(home):
         (["train", "toy.yaml", "--resume", "--set", "init_from=."], "--set init_from: runs/toy has begun already; begin another run with it"),
         (["train", "toy.yaml", "--resume", "--set", "training.sed=2"], "--set training.sed: training has no key 'sed'; did you mean 'seed'?"),
         (["train", "no.yaml"], "no.yaml: there is no such file"),
+        (["show", "x" * 300], "there is no run directory xxx"),
+        (["train", "toy.yaml", "--run", "x" * 300], "run directory xxx"),
         (["show", "toy.yaml"], "toy.yaml is a file, not a run directory"),
         (["show", "runs"], "runs is not a run directory: it holds no recipe.yaml"),
         (["average", "runs/toy", "--best", "9"], "runs/toy keeps "),
