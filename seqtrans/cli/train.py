@@ -51,7 +51,7 @@ def train(
     from seqtrans.training.distributed import PATIENCE, join, leave, patient
     from seqtrans.training.launching import follow_launcher
 
-    path = run or Path("runs") / recipe.stem
+    path = run or _default_run(recipe)
     if devices is not None and devices > 1:
         _launch(devices, recipe, path, settings or [], resume=resume, tensorboard=tensorboard)
     follow_launcher()
@@ -75,6 +75,12 @@ def train(
         raise typer.Exit(128 + outcome.signal)
 
 
+def _default_run(recipe: Path) -> Path:
+    """Return the run that keeps this recipe, or one that is named after it."""
+    is_kept = recipe.name == "recipe.yaml" and (recipe.parent / "checkpoints").is_dir()
+    return recipe.parent if is_kept else Path("runs") / recipe.stem
+
+
 def _launch(
     devices: int, recipe: Path, run: Path, settings: list[str], *, resume: bool, tensorboard: bool
 ) -> NoReturn:
@@ -95,7 +101,7 @@ def _was_restarted(path: Path, shard: "ProcessShard") -> bool:
 
     run = RunDirectory(path)
     # One process looks, because hosts may see what is new in a shared folder at different times.
-    is_ours = shard.rank == 0 and run.recipe.is_file() and belongs_to(run.job, job())
+    is_ours = shard.rank == 0 and run.is_there() and belongs_to(run.job, job())
     return bool(shard.sum([float(is_ours)])[0])
 
 

@@ -1,5 +1,6 @@
 """Encoded corpora, built once and found again by the content of all they were made from."""
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -54,9 +55,10 @@ def cached_corpus(
             if not _is_whole(folder):  # else another process was faster
                 _build(folder, corpora, segmenters, limits, keep_text=keep_text)
     except OSError as error:
+        remedy = "make room, or set" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "set"
         raise DataError(
-            f"{cache}: can't keep the encoded corpus: {error.strerror or error}; make room, or set "
-            "another folder"
+            f"{cache}: can't keep the encoded corpus: {error.strerror or error}; {remedy} another "
+            "folder as data.cache"
         ) from error
     return open_corpus(folder)
 

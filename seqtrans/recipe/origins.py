@@ -16,7 +16,6 @@ from seqtrans.training import checkpoint
 from seqtrans.training.origins import Origins, differing
 from seqtrans.training.run_directory import RunDirectory
 
-_SHOWN = 3
 _DATA = "data.train"
 _HASHED_IMAGES = 1024  # at a time
 
@@ -79,22 +78,23 @@ def refuse_changes(run: RunDirectory, origins: Origins, files: Mapping[str, obje
         files: Names of files, by their keys in the recipe.
 
     Raises:
-        CheckpointError: They differ from those of the newest checkpoint; a line for each.
+        CheckpointError: They differ from those of the newest checkpoint.
     """
     before = _kept_by(run)
     changed = differing(before, origins.kept)
     if not changed:
         return
-    again = f"begin another run with init_from: {run.path}"
-    lines = [
-        f"{key}: {files.get(key, origins.kept[key])} is not what {run.path} learnt from until now: "
-        f"put that back, or {again}"
-        if key.startswith(_DATA)
-        else f"{run.recipe}: {key} is {origins.kept[key]}, but the run was trained with "
-        f"{before[key]}: set it back, or {again}"
-        for key in changed
-    ]
-    raise CheckpointError("\n".join(lines[:_SHOWN]))
+    again = f"or begin another run with init_from: {run.path}"
+    if data := [key for key in changed if key.startswith(_DATA)]:
+        named = " and ".join(dict.fromkeys(str(files.get(key, key)) for key in data))
+        raise CheckpointError(
+            f"{data[0]}: {named}: not what {run.path} learnt from until now: put that back, {again}"
+        )
+    more = f" (and {len(changed) - 1} other settings)" if changed[1:] else ""
+    raise CheckpointError(
+        f"{run.recipe}: {changed[0]} is {origins.kept[changed[0]]}, but the run was trained with "
+        f"{before[changed[0]]}{more}: set it back, {again}"
+    )
 
 
 def flatten(value: object, key: str = "") -> dict[str, str]:

@@ -24,7 +24,7 @@ class Resumption:
         recipe: What to train by.
         stored: What the run will keep: ``recipe`` and what it once started from.
         changes: What differs from what it keeps now, in words.
-        others: Keys of which the recipe that was given says something else.
+        others: Keys of which the recipe that was given, if it is one, says something else.
     """
 
     recipe: Recipe
@@ -120,7 +120,7 @@ def _changes(before: Recipe, recipe: Recipe) -> tuple[str, ...]:
 
 def _others(said: Recipe | None, recipe: Recipe) -> tuple[str, ...]:
     """Keys of which the recipe that was given says something else."""
-    if said is None:
-        return ("everything",)
+    if said is None:  # the recipe that was given is gone, or of no use
+        return ()
     old, new = flatten(recipe), flatten(settled_as(said, recipe))
     return tuple(key for key in (old | new) if old.get(key) != new.get(key))

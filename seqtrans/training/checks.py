@@ -1,6 +1,7 @@
 """Seconds of checking before hours of training."""
 
 import logging
+import shutil
 import sys
 import time
 from collections.abc import Generator, Iterator, Sequence
@@ -20,7 +21,7 @@ from seqtrans.training.memory import is_out_of_memory, prepare_memory, release
 from seqtrans.training.optimizer import moments_per_weight
 from seqtrans.training.parts import in_parts
 from seqtrans.training.precision import autocast, uses_bf16
-from seqtrans.training.run_directory import RunDirectory, check_disk_space
+from seqtrans.training.run_directory import RunDirectory
 from seqtrans.training.sizes import Sizes
 from seqtrans.training.weights import named_weights, other_formats
 from seqtrans.training.window import peak_memory
@@ -216,3 +217,32 @@ def untouched(model: nn.Module) -> Generator[None]:
         with torch.no_grad():
             for name, buffer in model.named_buffers():
                 buffer.copy_(buffers[name])
+
+
+def check_disk_space(run: RunDirectory, checkpoint_bytes: int, count: int) -> None:
+    """Make sure that the checkpoints of a run will fit on its disk.
+
+    Args:
+        run: Where they go; what is there already counts as room.
+        checkpoint_bytes: Size of one.
+        count: How many there will be at a time, the one being written included.
+
+    Raises:
+        TrainingError: They won't.
+    """
+    free = shutil.disk_usage(run.path).free
+    held = sum(file.stat().st_size for file in run.checkpoints.rglob("*") if file.is_file())
+    if free + held < count * checkpoint_bytes:
+        raise TrainingError(
+            f"{run.path}: {count} checkpoints of {_size(checkpoint_bytes)} need "
+            f"{_size(count * checkpoint_bytes)}, but only {_size(free + held)} are "
+            "free; free some, or lower checkpoints.keep_best or keep_last"
+        )
+
+
+def _size(size: float) -> str:
+    """Bytes for people: ``12 kB``, ``3.4 GB``."""
+    unit, *larger = ("bytes", "kB", "MB", "GB", "TB")
+    while size >= 999.5 and larger:
+        size, unit, larger = size / 1000, larger[0], larger[1:]
+    return f"{size:.3g} {unit}"

@@ -82,6 +82,10 @@ class RunDirectory:
         """Folder of the checkpoints."""
         return self.path / "checkpoints"
 
+    def is_there(self) -> bool:
+        """Whether there is a run; a name that no file can have is one of none."""
+        return os.path.isfile(self.recipe)  # noqa: PTH113
+
     def steps(self) -> list[int]:
         """Steps of the checkpoints, damaged ones too, in order."""
         if not self.checkpoints.is_dir():
@@ -155,6 +159,9 @@ def create(
         TrainingError: Something is there already, or nothing can be written there.
     """
     if path.exists() and not _is_blank(path, files):
+        if not RunDirectory(path).recipe.is_file():
+            what = "holds other things than a run" if path.is_dir() else "is a file"
+            raise TrainingError(f"{path} {what}; choose another --run")
         raise TrainingError(
             f"run directory {path} exists already; go on with it by --resume, or choose another"
         )
@@ -195,12 +202,15 @@ def open_run(path: Path) -> RunDirectory:
     Raises:
         CheckpointError: There is no run.
     """
-    if not path.is_dir():
-        raise CheckpointError(f"there is no run directory {path}")
     run = RunDirectory(path)
-    if not run.recipe.is_file():
-        raise CheckpointError(f"{path} is not a run directory: it holds no recipe.yaml")
-    return run
+    if run.is_there():
+        return run
+    around = (parent for parent in path.parents if os.path.isdir(parent / "checkpoints"))  # noqa: PTH112 - see ``is_there``
+    hint = f"; did you mean {holder}?" if (holder := next(around, None)) else ""
+    if os.path.isdir(path):  # noqa: PTH112
+        raise CheckpointError(f"{path} is not a run directory: it holds no recipe.yaml{hint}")
+    what = f"{path} is a file, not a run directory" if os.path.exists(path) else ""  # noqa: PTH110
+    raise CheckpointError(f"{what or f'there is no run directory {path}'}{hint}")
 
 
 def prepare_to_resume(run: RunDirectory) -> tuple[int, dict[str, Any]] | None:
@@ -222,6 +232,7 @@ def prepare_to_resume(run: RunDirectory) -> tuple[int, dict[str, Any]] | None:
         shutil.rmtree(leftover, ignore_errors=True)
     found = newest_good(run)
     try:
+        run.checkpoints.mkdir(exist_ok=True)
         sweep(run.sizes)
         cut_metrics(run, found[0] if found else 0)
     except OSError as error:
@@ -268,32 +279,3 @@ def _step_of(line: str) -> float:
         return float(json.loads(line)["step"])
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return math.inf
-
-
-def check_disk_space(run: RunDirectory, checkpoint_bytes: int, count: int) -> None:
-    """Make sure that the checkpoints of a run will fit on its disk.
-
-    Args:
-        run: Where they go; what is there already counts as room.
-        checkpoint_bytes: Size of one.
-        count: How many there will be at a time, the one being written included.
-
-    Raises:
-        TrainingError: They won't.
-    """
-    free = shutil.disk_usage(run.path).free
-    held = sum(file.stat().st_size for file in run.checkpoints.rglob("*") if file.is_file())
-    if free + held < count * checkpoint_bytes:
-        raise TrainingError(
-            f"{run.path}: {count} checkpoints of {_size(checkpoint_bytes)} need "
-            f"{_size(count * checkpoint_bytes)}, but only {_size(free + held)} are "
-            "free; free some, or lower checkpoints.keep_best or keep_last"
-        )
-
-
-def _size(size: float) -> str:
-    """Bytes for people: ``12 kB``, ``3.4 GB``."""
-    unit, *larger = ("bytes", "kB", "MB", "GB", "TB")
-    while size >= 999.5 and larger:
-        size, unit, larger = size / 1000, larger[0], larger[1:]
-    return f"{size:.3g} {unit}"

@@ -3,9 +3,10 @@
 import json
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from torch import nn
 from torch.optim import Optimizer
@@ -91,10 +92,17 @@ class Saving:
         if state.micro_batches_in_epoch == 0:  # as in checkpoints that did not hold it yet
             per_update = self.config.micro_batches(self.shard.world)
             state.micro_batches_in_epoch = state.updates_in_epoch * per_update
-        records = self.store.records() if self.store and self.shard.rank == 0 else []
-        stopping = recounted(state.stopping, plain, records, self.config.stopping, self.origins)
-        state.stopping = StoppingState(**self._told(vars(stopping)))
-        return begun_anew(state, plain, self.origins)
+        return self._reconsidered(state, plain)
+
+    def _reconsidered(self, state: TrainState, plain: Mapping[str, Any]) -> TrainState:
+        """The state of a checkpoint, where it counts otherwise than before; the first says so."""
+        if self.store and self.shard.rank == 0:
+            records, config = self.store.records(), self.config.stopping
+            state.stopping = recounted(state.stopping, plain, records, config, self.origins)
+            state = begun_anew(state, plain, self.origins)
+        values: dict[str, Any] = self._told(asdict(state))
+        stopping = StoppingState(**values.pop("stopping"))
+        return TrainState(**values, stopping=stopping)
 
     def _restore(self, path: Path, optimizer: str) -> None:
         """Fill model, optimizer and moving average from a checkpoint, made with ``optimizer``."""

@@ -400,7 +400,7 @@ def test_new_runs_never_overwrite_and_say_what_is_in_the_way(tmp_path):
     assert run.recipe.read_text() == "a: 1\n"
     (tmp_path / "file").write_text("x")
     for taken in (tmp_path / "file", tmp_path / "file" / "run"):
-        with pytest.raises(TrainingError, match=r"exists already|can't be made: Not a directory"):
+        with pytest.raises(TrainingError, match=r"is a file|can't be made: Not a directory"):
             create(taken, "a: 2\n")
     (tmp_path / "empty").mkdir()
     create(tmp_path / "empty", "a: 2\n")
@@ -414,14 +414,14 @@ def test_what_a_start_that_was_killed_left_is_not_in_the_way(tmp_path):
     assert (run.recipe.read_text(), list(run.path.glob(".*"))) == ("a: 1\n", [])
     run.recipe.unlink()
     (run.path / "mine.py").write_text("precious")
-    with pytest.raises(TrainingError, match="exists already"):
+    with pytest.raises(TrainingError, match="holds other things than a run"):
         create(run.path, "a: 2\n", files={"mine.py": b"other"})
     (run.path / ".mine.py.partial").write_text("prec")
     create(run.path, "a: 2\n", files={"mine.py": b"precious"})
     run.recipe.unlink()
     (run.path / "mine.py").unlink()
     (run.vocabulary / "joint.model").write_text("precious")
-    with pytest.raises(TrainingError, match="exists already"):
+    with pytest.raises(TrainingError, match="holds other things than a run"):
         create(run.path, "a: 2\n")
 
 

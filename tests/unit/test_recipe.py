@@ -235,7 +235,7 @@ def test_whatever_is_wrong_is_one_line_about_that_key(cls, name):
             for line in said.splitlines():
                 assert SAID.fullmatch(line), line
                 if f" {key} must be " in line:
-                    assert line.partition("; did you")[0].endswith(f", not {shown}"), line
+                    assert line.partition("; ")[0].endswith(f", not {shown}"), line
     assert complaints > 300
 
 
