@@ -1,5 +1,6 @@
 """A folder of class folders with PNG and JPEG files, decoded once."""
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -104,7 +105,7 @@ def _list(
     files: FolderFiles, names: tuple[str, ...] | None, faults: _Faults
 ) -> tuple[tuple[str, ...], list[_Listed]]:
     """The classes, and the files of all of them."""
-    folders = {entry.name: entry for entry in _entries(files.path) if entry.is_dir()}
+    folders = {_class_of(entry): entry for entry in _entries(files.path) if entry.is_dir()}
     if not folders:
         raise DataError(f"{files.path}: has no class folders; images belong in one for each class")
     held = {name: _images_in(folder) for name, folder in folders.items()}
@@ -119,6 +120,14 @@ def _list(
     return names, [
         _Listed(path, label) for label, name in enumerate(names) for path in held.get(name, ())
     ]
+
+
+def _class_of(folder: Path) -> str:
+    """The name of a folder, the same in every locale."""
+    try:
+        return os.fsencode(folder.name).decode()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{folder}: its name, that of a class, is not UTF-8: rename it") from error
 
 
 def _images_in(folder: Path) -> list[Path]:
