@@ -211,7 +211,7 @@ def test_output_appears_whole_or_not_at_all(home):
         ),
         (
             ["translate", "run", "input", "-o", "no/where"],
-            "no/where: can't be written: No such file",
+            "no/where: can't be written: there is no folder no",
         ),
         (
             ["translate", "run", "input", "-o", "out.gz"],
