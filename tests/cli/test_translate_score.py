@@ -105,7 +105,11 @@ def test_json_lines_hold_all_there_is(home):
     texts = translate(home, "input").splitlines()
     found = json_lines(translate(home, "input", "--format", "jsonl", "--n-best", "2"))
     assert [f["translation"] for f in found] == texts
-    assert {tuple(f) for f in found} == {("translation", "score", "tokens", "alternatives")}
+    keys = ("translation", "score", "tokens")
+    assert [tuple(f) for f in found if "parts" not in f] == [(*keys, "alternatives")] * 6
+    (long,) = (f for f in found if "parts" in f)
+    assert tuple(long) == (*keys, "parts", "alternatives")
+    assert sum(long["parts"]) == len(long["tokens"])
     assert [len(f["alternatives"]) for f in found] == [1, 0, 0, 1, 1, 1, 1]
     assert found[0]["score"] >= found[0]["alternatives"][0]["score"]
     assert found[0]["translation"] == "".join(found[0]["tokens"]).replace("▁", " ").strip()
