@@ -104,8 +104,10 @@ def _tokens(line: str, place: str) -> list[str] | list[list[str]]:
             isinstance(x, str) for x in cast("list[Any]", tokens)
         ):
             raise _no_tokens(place)
+        if parts and sum(parts) != len(cast("list[str]", tokens)):
+            raise _no_tokens(place)
         waiting = iter(cast("list[str]", tokens))
-        return [list(islice(waiting, int(count))) for count in parts] if parts else [*waiting]
+        return [list(islice(waiting, count)) for count in parts] if parts else [*waiting]
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise _no_tokens(place) from error
 

@@ -242,6 +242,38 @@ def test_scores_are_what_translate_reports(home):
     assert same, "no translation was segmented as it was found"
 
 
+def test_every_line_that_translate_wrote_is_scored_alike(home):
+    (home / "odd").write_text("ab\n\n  \n<s> </s> <unk> <pad>\n" + "dcba. " * 20 + "\n漢字 d \n")
+    found = json_lines(translate(home, "odd", "--format", "jsonl", "--n-best", "2"))
+    (home / "found").write_text("".join(f"{json.dumps(line)}\n" for line in found))
+    text, said = score(home, "odd", "found", "--tokens", "--format", "jsonl")
+    assert "NaN" not in text + said
+    for translation, scored in zip(found, json_lines(text), strict=True):
+        assert scored["score"] == pytest.approx(translation["score"], abs=1e-4)
+        assert [t for t in scored["tokens"] if t != "</s>"] == translation["tokens"]
+    assert "2 of them blank on both sides" in said
+    assert "1 of them longer than max_source_tokens, scored in parts as they are" in said
+    (home / "blank").write_text("\n\n")
+    assert score(home, "blank", "blank") == (
+        "0.000000\t0.000000\t0\n" * 2,
+        "2 pairs, 0 target tokens\n"
+        "2 of them blank on both sides, as translate makes them without the model\n",
+    )
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["x", "3", "{}", "[1]", '{"tokens": "ab"}', '{"tokens": [1]}', '{"tokens": null}']
+    + [f'{{"tokens": ["a", "b"], "parts": {parts}}}' for parts in ("[1]", "3", '["a"]', "[3, -1]")],
+)
+def test_what_holds_no_tokens_is_one_line(home, line):
+    (home / "one").write_text("a\n")
+    (home / "wrong").write_text(f"{line}\n")
+    code, said = run(home, "score", "run", "one", "wrong", "--tokens", "-o", "scores")
+    assert (code, said.count("\n")) == (2, 1)
+    assert said.startswith("seqtrans: wrong:1: is no JSON object with 'tokens', as translate")
+
+
 def numbers(text):
     return [float(x) for line in text.splitlines() for x in line.split("\t")]
 
