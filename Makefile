@@ -9,11 +9,18 @@ DATA := data/smart-home-en-de
 
 .PHONY: demo test lint unit format clean
 
-# The stamp is made anew when what is to be installed changes.
+INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
+
+# A stamp is made anew when what is to be installed changes.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "seqtrans needs Python 3.11 or newer; say make PYTHON=python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,plots]'
+	$(INSTALL) .
+	touch $@
+
+# What tests and linters need besides, the optional packages among it.
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(INSTALL) '.[dev,plots]'
 	touch $@
 
 demo: $(VENV)/.installed
@@ -21,7 +28,7 @@ demo: $(VENV)/.installed
 
 test: lint unit
 
-lint: $(VENV)/.installed
+lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
@@ -29,12 +36,12 @@ lint: $(VENV)/.installed
 	$(BIN)/lint-imports
 	$(BIN)/python tools/check_size.py
 
-unit: $(VENV)/.installed
+unit: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m 'not slow'
 	@if $(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then \
 		$(BIN)/python -m pytest --gpu tests/parity/test_cuda*.py; fi
 
-format: $(VENV)/.installed
+format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 

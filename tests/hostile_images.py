@@ -149,6 +149,12 @@ def make_folder(folder: Path) -> None:
         coloured = Image.fromarray(image).convert(("L", "RGB", "P", "RGBA")[i % 4])
         coloured.save(path, exif=coloured.getexif())
         coloured.convert("L").save(path.with_name(f"{i}.jpg"))
+        for kind in ("webp", "bmp", "gif", "tif", "ppm"):
+            coloured.convert(("RGB", "P", "RGBA")[i % 3] if kind in ("gif", "tif") else "RGB").save(
+                path.with_name(f"{i}.{kind}")
+            )
+        deep = Image.fromarray(image.astype(np.uint16) * 257)
+        deep.save(path.with_name(f"{i}.tiff"), compression=(None, "tiff_lzw")[i % 2])
 
 
 def spoil_folder(chance: Chance, folder: Path) -> None:

@@ -10,7 +10,7 @@ from seqtrans.data.images.image_set import ImageSet
 from seqtrans.data.images.normalisation import measure
 from seqtrans.data.segmentation import train_segmenters
 from seqtrans.data.subword import SubwordConfig, UnigramSampling
-from seqtrans.decoding.beam import DecodingConfig, build_search
+from seqtrans.decoding.beam import DecodingConfig
 from seqtrans.tasks.classification import ClassificationTask
 from seqtrans.tasks.translation import TranslationTask, Validation
 
@@ -46,11 +46,11 @@ def translation_task(folder, *, sampled):
         (folder / name).mkdir()
         encode_corpus(sentences(), segmenters, None, keep_text=keep_text, folder=folder / name)
         corpora[name] = open_corpus(folder / name)
-    search = build_search(DecodingConfig(beam_size=1), segmenters.target.specials)
-    references = [target for _, target in sentences()]
+    sources, references = zip(*sentences(), strict=True)
+    decoding = DecodingConfig(beam_size=1, batch_tokens=500)
     return TranslationTask(
         train=corpora["train"],
-        validation=Validation(corpora["valid"], references, search, None, 500),
+        validation=Validation(corpora["valid"], [sources], references, decoding, None),
         segmenters=segmenters,
         batch_tokens=200,
         accumulate=2,

@@ -145,12 +145,15 @@ def toy_config(**overrides) -> TrainingConfig:
     return TrainingConfig(**{**defaults, **overrides})
 
 
-def toy_trainer(task=None, model=None, run=None, *, dropout=0.0, shard=ALONE, **config):
+def toy_trainer(
+    task=None, model=None, run=None, *, dropout=0.0, shard=ALONE, origins=None, **config
+):
     torch.manual_seed(0)
     loggers = [JsonLinesLogger(run.metrics)] if run else []
     model = model or ToyModel(dropout)
     task = task or toy_task()
-    return Trainer(task, model, toy_config(**config), run=run, loggers=loggers, shard=shard)
+    chosen = toy_config(**config)
+    return Trainer(task, model, chosen, run=run, loggers=loggers, shard=shard, origins=origins)
 
 
 def toy_run(path: Path) -> RunDirectory:

@@ -67,10 +67,11 @@ class Job:
     def finish(self, number: int, lines: Iterable[str]) -> None:
         """Keep a shard's translation.
 
-        Two may do so at once where a driver was killed and another one began.
+        Two may do so at once where a driver was killed and another one began. What is half
+        written is left to ``clean``, as there may be 100,000 parts to look through.
         """
         text = "".join(f"{line}\n" for line in lines)
-        with open_aside(self._part(number), own=True) as file:
+        with open_aside(self._part(number), sweeps=False) as file:
             file.write(text.encode())
 
     def join(self, source: int) -> None:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from seqtrans.data.reading import COMPRESSED
+from seqtrans.contents import COMPRESSED
 from seqtrans.errors import CheckpointError, DataError
 from seqtrans.tasks.rendering import Format
 from seqtrans.training.checkpoint import STATE
@@ -53,7 +53,7 @@ class Work:
         """Names of the output files: of the sources, without what says that they are packed."""
         ending = ".jsonl" if self.output_format == "jsonl" else ""
         paths = [Path(source.path) for source in self.sources]
-        return [(p.stem if p.suffix in COMPRESSED else p.name) + ending for p in paths]
+        return [(p.stem if p.suffix.lower() in COMPRESSED else p.name) + ending for p in paths]
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ def seal_of(checkpoint: Path) -> str:
 
 def as_json(work: Work, lines: Sequence[int]) -> str:
     """Work, and how many lines its sources have, as text."""
-    return json.dumps({**asdict(work), "lines": list(lines)}, ensure_ascii=False, indent=1)
+    return json.dumps({**asdict(work), "lines": list(lines)}, indent=1)
 
 
 def from_json(text: str) -> tuple[Work, list[int]]:

@@ -1,6 +1,5 @@
 """``seqtrans classify``: what is on images."""
 
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ import typer
 
 from seqtrans.cli.options import Checkpoint
 from seqtrans.cli.streams import write_lines
+from seqtrans.documents import as_json
 
 if TYPE_CHECKING:
     from seqtrans.recipe.classifying import ReadyClassifier
@@ -23,7 +23,7 @@ def classify(
             "name of timm."
         ),
     ],
-    images: Annotated[list[Path], typer.Argument(help="Image files.")],
+    images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.")],
     *,
     top: Annotated[int, typer.Option(min=1, help="Classes to show, the likeliest.")] = 5,
     checkpoint: Checkpoint = "best",
@@ -37,13 +37,16 @@ def classify(
     network. Nothing is unpickled. A run of a Keras model holds a Python file that builds it, and
     using the run runs that file.
     """
-    from seqtrans.recipe.classifying import open_classifier
+    from seqtrans.recipe.classifying import images_of, open_classifier
     from seqtrans.training.largest import heed_memory_cap
+    from seqtrans.training.loggers import speaking
 
     heed_memory_cap()
     found = open_classifier(model, checkpoint)
+    with speaking():
+        paths = images_of(images)
     write = _as_json if output_format == "jsonl" else _as_table
-    lines = (line for path in images for line in write(path, _likeliest(found, path, top)))
+    lines = (line for path in paths for line in write(path, _likeliest(found, path, top)))
     write_lines(lines, sys.stdout.buffer)
 
 
@@ -62,4 +65,4 @@ def _as_table(path: Path, likeliest: list[tuple[str, float]]) -> Iterator[str]:
 
 def _as_json(path: Path, likeliest: list[tuple[str, float]]) -> Iterator[str]:
     classes = [{"class": name, "probability": value} for name, value in likeliest]
-    yield json.dumps({"image": str(path), "classes": classes}, ensure_ascii=False)
+    yield as_json({"image": str(path), "classes": classes})

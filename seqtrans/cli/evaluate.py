@@ -1,17 +1,21 @@
 """``seqtrans evaluate``: score translations against references, or a classifier by its test."""
 
-import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from seqtrans.cli.streams import name_of, read_lines
+from seqtrans.cli.streams import name_of, print_data, read_lines
+from seqtrans.documents import as_json
 from seqtrans.errors import DataError
 from seqtrans.evaluation.corpus import MetricName, PairedTestName, Score, Tokenizer
+
+if TYPE_CHECKING:
+    from seqtrans.evaluation.corpus import Measure
 
 
 class _Metric(StrEnum):
@@ -40,19 +44,27 @@ def evaluate(  # noqa: PLR0913 - typer's signature
     ] = None,
     metric: Annotated[
         list[_Metric] | None,
-        typer.Option("--metric", "-m", help="What to measure; repeat it for several. [all four]"),
+        typer.Option(
+            "--metric", "-m", help="What to measure; repeat it for several. [all but ter]"
+        ),
     ] = None,
     confidence: Annotated[
         bool, typer.Option("--confidence", help="Add 95 % intervals (1,000 bootstrap samples).")
     ] = False,
     paired: Annotated[
         PairedTestName | None,
-        typer.Option(help="Test how the systems differ from the first, line by line."),
+        typer.Option(
+            help="Test how the systems differ from the first, line by line; bootstrap adds "
+            "intervals, too."
+        ),
     ] = None,
-    lowercase: Annotated[bool, typer.Option("--lowercase", help="Ignore case.")] = False,
+    lowercase: Annotated[
+        bool, typer.Option("--lowercase", help="Ignore case; TER always does.")
+    ] = False,
     tokenize: Annotated[
-        Tokenizer, typer.Option(help="How BLEU cuts text into words.", show_default=True)
-    ] = "13a",
+        Tokenizer | None,
+        typer.Option(help="How BLEU cuts text into words. [13a]", show_default=False),
+    ] = None,
     output_format: Annotated[
         Literal["table", "json"], typer.Option("--format", help="How to print the scores.")
     ] = "table",
@@ -63,34 +75,64 @@ def evaluate(  # noqa: PLR0913 - typer's signature
 ) -> None:
     """Score translations, or a classifier of images.
 
-    BLEU, chrF, chrF++ and TER and their signatures are sacreBLEU's. Of a classifier: accuracy,
+    BLEU, chrF, chrF++ and TER and their signatures are sacreBLEU's. TER is measured only where
+    --metric asks for it, as it takes minutes for a line of 1,000 words. Of a classifier: accuracy,
     precision, recall and what is taken for what; its run keeps them, with the mistakes it was
     surest of.
     """
     if not reference:
-        is_plain = not (metric or confidence or paired or lowercase or tokenize != "13a")
-        if len(hypothesis) > 1 or not hypothesis[0].is_dir() or not is_plain:
-            missing = [str(path) for path in hypothesis if not path.exists() and str(path) != "-"]
-            raise typer.BadParameter(
-                "give --reference, or nothing but a run of a classifier"
-                + "".join(f"; there is no {path}" for path in missing)
-            )
         from seqtrans.cli.evaluate_run import evaluate_run
 
-        evaluate_run(hypothesis[0], checkpoint or "best", output_format)
+        options = {
+            "--metric": metric,
+            "--confidence": confidence,
+            "--paired": paired,
+            "--lowercase": lowercase,
+            "--tokenize": tokenize,
+        }
+        run = _run_alone(hypothesis, [name for name, value in options.items() if value])
+        evaluate_run(run, checkpoint or "best", output_format)
         return
     if checkpoint:
-        raise typer.BadParameter("--checkpoint is for a run, not for translations")
-    from seqtrans.evaluation.corpus import METRICS, Measure, compare_systems, score_systems
+        raise DataError("--checkpoint is for a run of a classifier, not for translations")
+    from seqtrans.evaluation.corpus import METRICS, Measure, score_systems
 
-    chosen: list[MetricName] = [name for name in METRICS if not metric or _Metric(name) in metric]
-    measure = Measure(metrics=tuple(chosen), lowercase=lowercase, tokenize=tokenize)
+    chosen: tuple[MetricName, ...] = Measure().metrics
+    if metric:
+        chosen = tuple(name for name in METRICS if _Metric(name) in metric)
+    if tokenize and "bleu" not in chosen:
+        raise DataError("--tokenize is how BLEU cuts text into words: measure it by -m bleu, too")
+    measure = Measure(metrics=chosen, lowercase=lowercase, tokenize=tokenize or "13a")
+    if paired and len(hypothesis) < 2:
+        raise DataError("a paired test compares systems: give two files of translations or more")
+    if [*reference, *hypothesis].count(Path("-")) > 1:
+        raise DataError("the standard input is given twice: it can be read once")
     references, systems = _texts(reference), _texts(hypothesis)
-    if paired:
-        scores = compare_systems(systems, references, measure, paired)
+    for said in _advice(measure, references, systems, is_asked=bool(metric)):
+        sys.stderr.write(f"{said}\n")
+    scores = score_systems(systems, references, measure, confidence=confidence, paired=paired)
+    _print(scores, output_format)
+
+
+def _print(scores: Sequence[Score], output_format: Literal["table", "json"]) -> None:
+    if output_format == "table":
+        sys.stdout.write(_table(scores))
     else:
-        scores = score_systems(systems, references, measure, confidence=confidence)
-    sys.stdout.write(_table(scores) if output_format == "table" else _json(scores))
+        print_data(_json(scores))
+
+
+def _run_alone(hypothesis: Sequence[Path], options: Sequence[str]) -> Path:
+    """The run of a classifier, if nothing but that is given."""
+    run = hypothesis[0]
+    if len(hypothesis) == 1 and run.is_dir():
+        if options:
+            raise DataError(f"{options[0]} is for translations; {run} is a folder")
+        return run
+    missing = [str(path) for path in hypothesis if not path.exists() and str(path) != "-"]
+    raise DataError(
+        "give --reference, or nothing but a run of a classifier"
+        + "".join(f"; there is no {path}" for path in missing)
+    )
 
 
 def _texts(paths: Iterable[Path]) -> dict[str, list[str]]:
@@ -104,17 +146,46 @@ def _texts(paths: Iterable[Path]) -> dict[str, list[str]]:
     return texts
 
 
+def _advice(
+    measure: "Measure",
+    references: Mapping[str, Sequence[str]],
+    systems: Mapping[str, Sequence[str]],
+    *,
+    is_asked: bool,
+) -> Iterator[str]:
+    """What to know before scores are read; of chrF++ only where it was asked for."""
+    from seqtrans.evaluation.suitability import Names, looks_tokenized, unsuited
+
+    if not is_asked:
+        measure = replace(measure, metrics=("bleu",))
+    name, lines = next(iter(references.items()))
+    yield from unsuited(measure, lines, name, Names("--tokenize", "--metric"))
+    if "bleu" not in measure.metrics or measure.tokenize == "none":
+        return
+    for name, lines in systems.items():
+        if count := looks_tokenized(lines):
+            yield (
+                f"{name}: {count:,} lines end in ' .', as tokenized text does; BLEU is comparable "
+                "where it was joined again, or give --tokenize none if the reference is tokenized"
+            )
+
+
 def _table(scores: Sequence[Score]) -> str:
     """A row for every system, a column for every metric, and the signatures below."""
     titles = list(dict.fromkeys(score.name for score in scores))
+    tested = [score for score in scores if score.p_value is not None] or scores
     rows = [["system", *titles]]
     for system in dict.fromkeys(score.system for score in scores):
         cells = {score.name: _cell(score) for score in scores if score.system == system}
         rows.append([system, *(cells[title] for title in titles)])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-    signatures = {score.name: score.signature for score in scores}
-    lines += ["", *(f"{name}|{signature}" for name, signature in signatures.items())]
+    signatures: dict[str, list[str]] = {}
+    for score in tested:
+        signatures.setdefault(f"{score.name}|{score.signature}", []).append(score.system)
+    is_one = len(signatures) == len(titles)  # of each metric
+    ends = {line: "" if is_one else f"  ({', '.join(of)})" for line, of in signatures.items()}
+    lines += ["", *(line + end for line, end in ends.items())]
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -129,4 +200,4 @@ def _cell(score: Score) -> str:
 
 def _json(scores: Sequence[Score]) -> str:
     plain = [{k: v for k, v in score._asdict().items() if v is not None} for score in scores]
-    return json.dumps(plain, indent=1, ensure_ascii=False) + "\n"
+    return as_json(plain, indent=1) + "\n"

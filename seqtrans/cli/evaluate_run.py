@@ -1,11 +1,12 @@
 """What ``seqtrans evaluate`` does with a run of an image classifier."""
 
-import json
 import logging
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from seqtrans.cli.streams import print_data
+from seqtrans.documents import as_json
 from seqtrans.errors import DataError, RecipeError
 
 if TYPE_CHECKING:
@@ -45,9 +46,12 @@ def evaluate_run(path: Path, checkpoint: str, output_format: Literal["table", "j
         normalisation, resize = classifier.facts.normalisation, classifier.recipe.data.resize
         found = judge(classifier.model, images, normalisation, resize)
         report = {"checkpoint": classifier.checkpoint.name, **_report(found)}
-        text = json.dumps(report, indent=1, ensure_ascii=False) + "\n"
-        sys.stdout.write(_table(found.confusion) if output_format == "table" else text)
-        sys.stdout.flush()
+        text = as_json(report, indent=1) + "\n"
+        if output_format == "table":
+            sys.stdout.write(_table(found.confusion))
+            sys.stdout.flush()
+        else:
+            print_data(text)
         _keep(path, text, found, images)
 
 

@@ -1,6 +1,5 @@
 """``seqtrans keys``: what a recipe may say."""
 
-import json
 import sys
 from typing import Annotated, Literal
 
@@ -22,6 +21,8 @@ def keys(
 ) -> None:
     """List the keys of a recipe with their defaults and meanings."""
     from seqtrans import config
+    from seqtrans.cli.streams import print_data
+    from seqtrans.documents import as_json
     from seqtrans.errors import SeqtransError
     from seqtrans.recipe import ClassificationRecipe, TranslationRecipe
 
@@ -31,4 +32,4 @@ def keys(
     elif key:
         raise SeqtransError("--format schema is that of a whole recipe; leave out the key")
     else:
-        sys.stdout.write(json.dumps(config.json_schema(cls), indent=1) + "\n")
+        print_data(as_json(config.json_schema(cls), indent=1) + "\n")

@@ -30,11 +30,16 @@ LengthPenalty = Annotated[
 ]
 
 
-def overridden(run: "LoadedRun", **options: float | None) -> "DecodingConfig":
-    """How ``run`` searches, but for the options that were given.
+def overridden(
+    run: "LoadedRun",
+    settings: Literal["decoding", "validation"] = "decoding",
+    **options: float | None,
+) -> "DecodingConfig":
+    """How ``run`` searches, by ``settings`` of its recipe, but for the options that were given.
 
     Raises:
         RecipeError: They have values that can't be, or contradict the recipe.
     """
     given = {name: value for name, value in options.items() if value is not None}
-    return run.decoding(given, place=" ".join(f"--{name.replace('_', '-')}" for name in given))
+    place = " ".join(f"--{name.replace('_', '-')}" for name in given)
+    return run.decoding(given, place or f"--settings {settings}", settings)

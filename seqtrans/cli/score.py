@@ -1,7 +1,6 @@
 """``seqtrans score``: how likely a model finds given translations."""
 
 import json
-import math
 import sys
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -21,6 +20,7 @@ from seqtrans.cli.options import (
     overridden,
 )
 from seqtrans.cli.streams import name_of, open_output, read_lines, with_progress, write_lines
+from seqtrans.documents import as_json
 from seqtrans.errors import DataError
 
 if TYPE_CHECKING:
@@ -131,17 +131,12 @@ def _as_text(pair: "ScoredPair") -> str:
 
 def _as_json(pair: "ScoredPair") -> str:
     fields = {
-        "log_prob": _number(pair.log_prob),
-        "score": _number(pair.score),
+        "log_prob": pair.log_prob,
+        "score": pair.score,
         "tokens": list(pair.tokens),
-        "token_log_probs": [_number(value) for value in pair.token_log_probs],
+        "token_log_probs": list(pair.token_log_probs),
     }
-    return json.dumps(fields, ensure_ascii=False)
-
-
-def _number(value: float) -> float | None:
-    """``value`` where JSON has it: neither NaN nor infinite."""
-    return value if math.isfinite(value) else None
+    return as_json(fields)
 
 
 def _said(summary: "Summary", max_tokens: int) -> str:

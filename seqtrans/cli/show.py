@@ -27,13 +27,14 @@ def show(
 ) -> None:
     """Summarise a run: its model, its checkpoints, their scores."""
     from seqtrans import config
+    from seqtrans.cli.streams import print_data
     from seqtrans.recipe import TranslationRecipe, stored_recipe
     from seqtrans.training.run_directory import open_run
 
     directory = open_run(run)
     settings = stored_recipe(directory)
     if recipe:
-        sys.stdout.write(config.dump(settings))
+        print_data(config.dump(settings))
         return
     if isinstance(settings, TranslationRecipe):
         about = _translation(settings, directory)

@@ -35,6 +35,12 @@ def name_of(path: Path) -> str:
     return STANDARD_INPUT if str(path) == "-" else str(path)
 
 
+def _is_stream(path: Path) -> bool:
+    """Whether it is a device or a named pipe, or leads to a stream, as /dev/stdout does."""
+    is_other = path.exists() and not path.is_file()
+    return is_other or path.parent in (Path("/dev"), Path("/dev/fd"), Path("/proc/self/fd"))
+
+
 @contextmanager
 def open_output(path: Path | None) -> Generator[BinaryIO]:
     """A file that appears whole at the end or not at all; the standard output if it is None.
@@ -42,25 +48,34 @@ def open_output(path: Path | None) -> Generator[BinaryIO]:
     Raises:
         DataError: The file can't be written, or its name says that it is compressed.
     """
-    from seqtrans.data.reading import COMPRESSED
+    from seqtrans.contents import COMPRESSED
     from seqtrans.files import open_aside
 
     if path is None:
         yield sys.stdout.buffer
         return
-    if path.suffix in COMPRESSED:
+    if path.suffix.lower() in COMPRESSED:
         raise DataError(
             f"{path}: output is not compressed: leave {path.suffix} away, or -o and use a pipe"
         )
+    if not path.parent.is_dir():
+        raise DataError(f"{path}: can't be written: there is no folder {path.parent}")
     try:
-        if path.exists() and not path.is_file():  # a device or a named pipe
-            with path.open("wb") as file:
+        if _is_stream(path):
+            with path.open("ab") as file:
                 yield file
         else:
             with open_aside(path) as file:
                 yield file
     except OSError as error:
         raise DataError(f"{path}: can't be written: {error.strerror or error}") from error
+
+
+def print_data(text: str) -> None:
+    """Write what programs read, JSON or YAML, to the standard output: UTF-8 in every locale."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(_encoded(text))
+    sys.stdout.buffer.flush()
 
 
 def write_lines(lines: Iterable[str], file: BinaryIO) -> None:
@@ -71,7 +86,7 @@ def write_lines(lines: Iterable[str], file: BinaryIO) -> None:
     """
     try:
         for line in lines:
-            file.write(f"{line}\n".encode())
+            file.write(_encoded(f"{line}\n"))
             file.flush()
     except BrokenPipeError as error:
         raise typer.Exit(_BROKEN_PIPE) from error
@@ -92,3 +107,8 @@ def with_progress(items: Iterable[ItemT], unit: str) -> Iterator[ItemT]:
             sys.stderr.flush()
     seconds = time.monotonic() - started
     sys.stderr.write(f"\r{count:,} {unit} in {seconds:,.1f} s\n")
+
+
+def _encoded(text: str) -> bytes:
+    """UTF-8; of names of files that are not, the bytes are escaped."""
+    return text.encode("utf-8", "backslashreplace")

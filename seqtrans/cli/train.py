@@ -4,21 +4,21 @@ import logging
 import sys
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
-
-from seqtrans.errors import RecipeError, SeqtransError
 
 if TYPE_CHECKING:
     from seqtrans.protocols import MetricsLogger
     from seqtrans.recipe import Recipe
+    from seqtrans.recipe.resuming import Resumption
     from seqtrans.training.distributed import ProcessShard
     from seqtrans.training.run_directory import RunDirectory
-    from seqtrans.training.trainer import Outcome
+    from seqtrans.training.trainer import Outcome, Trainer
 
 talk = logging.getLogger(__name__)
 FAILED_ELSEWHERE = 2  # as where an error was said
+SHOWN_KEYS = 5
 
 
 def train(
@@ -58,15 +58,11 @@ def train(
     try:
         shard = join()
         with in_contact(shard, lambda: "preparing the run"), ExitStack() as held:
-            if resume and settings:
-                raise SeqtransError(
-                    f"--set can't change a run that goes on; change {path / 'recipe.yaml'} instead"
-                )
             with patient(shard, PATIENCE, "opening") as waiting:
                 resume = resume or _was_restarted(path, waiting)
                 opened = _resume_run if resume else _new_run
-                chosen, directory = opened(recipe, settings or [], path, waiting, held)
-            outcome = _train(chosen, directory, shard, is_new=not resume, tensorboard=tensorboard)
+                chosen, directory, store = opened(recipe, settings or [], path, waiting, held)
+            outcome = _train(chosen, directory, shard, store, tensorboard=tensorboard)
     except Exception as error:
         if not speaks_first(error):
             raise typer.Exit(FAILED_ELSEWHERE) from error
@@ -105,7 +101,7 @@ def _was_restarted(path: Path, shard: "ProcessShard") -> bool:
 
 def _new_run(
     recipe: Path, settings: list[str], path: Path, shard: "ProcessShard", held: ExitStack
-) -> "tuple[Recipe, RunDirectory]":
+) -> "tuple[Recipe, RunDirectory, None]":
     from seqtrans import config
     from seqtrans.recipe import ClassificationRecipe, load_recipe
     from seqtrans.recipe.classification import builder_files
@@ -122,14 +118,13 @@ def _new_run(
         files = builder_files(chosen, recipe.parent) if is_of_images else {}
         create(path, config.dump(chosen), job(), files)
     shard.sum([0.0])  # the others wait until it is there
-    return chosen, open_run(path)
+    return chosen, open_run(path), None
 
 
 def _resume_run(
     recipe: Path, settings: list[str], path: Path, shard: "ProcessShard", held: ExitStack
-) -> "tuple[Recipe, RunDirectory]":
-    from seqtrans.recipe import load_recipe
-    from seqtrans.recipe.settling import settled_as
+) -> "tuple[Recipe, RunDirectory, Resumption]":
+    from seqtrans.recipe.resuming import resume_recipe
     from seqtrans.training.attempts import hand_over, job
     from seqtrans.training.run_directory import open_run, writing
 
@@ -137,25 +132,23 @@ def _resume_run(
     if shard.rank == 0:
         held.enter_context(writing(path, job()))
         hand_over(directory.job, job())
-    # What a run started from is in its first checkpoint, so it may be gone.
-    forgotten = ["init_from="] if directory.steps() else []
-    chosen = load_recipe(directory.recipe, forgotten)
-    try:
-        said = load_recipe(recipe, [*settings, *forgotten])
-        is_other = settled_as(said, chosen) != chosen
-    except RecipeError:
-        is_other = True
-    if is_other and shard.rank == 0:
-        sys.stderr.write(f"going on as {directory.recipe} says; {recipe} says something else\n")
-    return chosen, directory
+    found = resume_recipe(directory, recipe, settings)
+    shard.sum([0.0])  # all have read before the first writes
+    if found.others and shard.rank == 0:
+        of = ", ".join(found.others[:SHOWN_KEYS]) + ", ..." * (len(found.others) > SHOWN_KEYS)
+        sys.stderr.write(
+            f"going on as {directory.recipe} says; {recipe} says something else of {of}: --set "
+            "KEY=VALUE changes it\n"
+        )
+    return found.recipe, directory, found
 
 
 def _train(
     recipe: "Recipe",
     directory: "RunDirectory",
     shard: "ProcessShard",
+    resumption: "Resumption | None",
     *,
-    is_new: bool,
     tensorboard: bool,
 ) -> "Outcome":
     from seqtrans.recipe.preparing import check, prepare, removed_on_failure
@@ -168,6 +161,7 @@ def _train(
     with ExitStack() as stack:
         if shard.rank == 0:
             stack.enter_context(speaking(directory.log))
+        is_new = resumption is None
         with removed_on_failure(directory) if is_new and shard.rank == 0 else nullcontext():
             heed_memory_cap()
             prepare_memory()  # before ``auto`` measures
@@ -187,15 +181,25 @@ def _train(
                 run=directory,
                 loggers=[*loggers, console],
                 shard=hasty,
+                origins=prepared.origins,
             )
-        if trainer.resume():
-            talk.info("going on after %s", trainer.state)
-        elif not is_new:
-            talk.info("nothing was saved yet: starting anew")
+        _go_on(trainer, resumption, directory)
         outcome = trainer.fit()
         if shard.rank == 0:
             _conclude(outcome, recipe, directory)
     return outcome
+
+
+def _go_on(
+    trainer: "Trainer[Any]", resumption: "Resumption | None", directory: "RunDirectory"
+) -> None:
+    """Restore the newest checkpoint, and keep what was changed if that went well."""
+    if trainer.resume():
+        talk.info("going on after %s", trainer.state)
+    elif resumption:
+        talk.info("nothing was saved yet: starting anew")
+    if resumption and trainer.shard.rank == 0:
+        resumption.store(directory)
 
 
 def _loggers(directory: "RunDirectory", *, tensorboard: bool) -> "list[MetricsLogger]":

@@ -17,13 +17,12 @@ from seqtrans.cli.options import (
 )
 from seqtrans.cli.streams import open_output, read_lines, with_progress, write_lines
 from seqtrans.errors import SeqtransError
+from seqtrans.tasks.reading_ahead import BLOCK_LINES as SHARD_LINES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from seqtrans.tasks.translator import Translation, Translator
-
-SHARD_LINES = 5000
 
 
 def translate(  # noqa: PLR0913 - typer's signature
@@ -32,7 +31,7 @@ def translate(  # noqa: PLR0913 - typer's signature
         list[Path] | None,
         typer.Argument(
             metavar="[INPUT]...",
-            help="Text, one line each; .gz, .xz, .zst too. [standard input]",
+            help="Text, one line each; .gz, .bz2, .xz or .zst too. [standard input]",
         ),
     ] = None,
     *,
@@ -48,6 +47,12 @@ def translate(  # noqa: PLR0913 - typer's signature
         Literal["text", "jsonl"],
         typer.Option("--format", help="Text, or JSON with score, tokens and alternatives."),
     ] = "text",
+    settings: Annotated[
+        Literal["decoding", "validation"],
+        typer.Option(
+            help="Part of the recipe that says how to search: its own, or that of validation."
+        ),
+    ] = "decoding",
     beam_size: Annotated[
         int | None, typer.Option(min=1, help="Hypotheses kept; 1 is greedy search.")
     ] = None,
@@ -57,6 +62,10 @@ def translate(  # noqa: PLR0913 - typer's signature
     ] = None,
     max_length_factor: Annotated[
         float | None, typer.Option(help="Tokens of output allowed per token of input, above 0.")
+    ] = None,
+    no_repeat_ngram: Annotated[
+        int | None,
+        typer.Option(min=0, help="No output has an n-gram of so many tokens twice; 0: it may."),
     ] = None,
     batch_tokens: Annotated[
         int | None, typer.Option(min=1, help="Tokens of input translated at once.")
@@ -80,10 +89,12 @@ def translate(  # noqa: PLR0913 - typer's signature
 ) -> None:
     """Translate text line by line: a line out for every line in.
 
-    What is not given is as the recipe says. Several inputs, an output that is a folder, or one of
-    the options for it make a bulk job: it translates files in many processes, and when it is
-    killed, the same command goes on where it stood. A worker uses one core unless --threads says
-    more.
+    What is not given is as the recipe says, under decoding or, by --settings validation, under
+    validation.decoding: so came the translations that training scored.
+
+    Several inputs, an output that is a folder, or one of the options for it make a bulk job: it
+    translates files in many processes, and when it is killed, the same command goes on where it
+    stood. A worker uses one core unless --threads says more.
     """
     from seqtrans.recipe import load_run
     from seqtrans.tasks.placement import use_threads
@@ -97,10 +108,12 @@ def translate(  # noqa: PLR0913 - typer's signature
     loaded = load_run(run, checkpoint)
     config = overridden(
         loaded,
+        settings,
         beam_size=beam_size,
         length_penalty=length_penalty,
         n_best=n_best,
         max_length_factor=max_length_factor,
+        no_repeat_ngram=no_repeat_ngram,
         batch_tokens=batch_tokens,
     )
     if any((workers, engine, shard_lines, len(inputs or []) > 1, output and output.is_dir())):

@@ -1,38 +1,30 @@
 """YAML text as plain values that remember the line each came from, and back to text.
 
 The scalars are those of YAML 1.2's core schema, so ``1e-4`` is a number and ``no`` is a word.
+Besides, ``<<`` merges mappings as in YAML 1.1.
 """
 
+import codecs
 import dataclasses
-import re
 from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import yaml
 
+from seqtrans.config.nodes import CORE, Loader, PathKey, Reading, explain
+from seqtrans.contents import HEAD, foreign
+from seqtrans.encodings import advice
 from seqtrans.errors import RecipeError
 
-MAX_DEPTH = 40  # a recipe nests about 5 deep
-MAX_VALUES = 100_000  # an alias counts as all that it stands for
-MAX_INTEGER = 2**63 - 1  # more than this fits no tensor
-
-PathKey = tuple[str | int, ...]
-
-_TAGS = {
-    "null": (r"~|null|Null|NULL|", ["~", "n", "N", ""]),
-    "bool": (r"true|True|TRUE|false|False|FALSE", list("tTfF")),
-    "int": (r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", list("-+0123456789")),
-    "float": (
-        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
-        list("-+0123456789."),
-    ),
+_MARKS = {  # byte order marks, the longer first
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+    codecs.BOM_UTF8: "utf-8-sig",
 }
-_CORE: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
-for _name, (_pattern, _first) in _TAGS.items():
-    for _character in _first:
-        _rule = (f"tag:yaml.org,2002:{_name}", re.compile(f"^(?:{_pattern})$"))
-        _CORE.setdefault(_character, []).append(_rule)
+OPTION = "--set "  # how places name what was set on the command line
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,34 +41,27 @@ class Document:
             path = path[:-1]
         return self.places[path]
 
+    def is_override(self, path: PathKey) -> bool:
+        """Whether the value at ``path`` was set by ``override``, or what holds it was."""
+        return self.place(path).startswith(OPTION)
 
-class _Loader(yaml.SafeLoader):
-    """Composes nodes only: scalars of YAML 1.2, a bounded depth."""
 
-    yaml_implicit_resolvers = _CORE  # pyright: ignore[reportAssignmentType, reportIncompatibleVariableOverride]
-    depth = 0
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        self.depth += 1
-        if self.depth > MAX_DEPTH:
-            mark = self.peek_event().start_mark
-            raise yaml.MarkedYAMLError(problem="nested too deeply", problem_mark=mark)
-        node = super().compose_node(parent, index)
-        self.depth -= 1
-        return node
+_OLDER = yaml.resolver.Resolver()  # of YAML 1.1, where ``no``, ``12:30`` and dates are no text
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes what ``_Loader`` would not read as text."""
+    """Quotes what ``Loader``, or a reader of YAML 1.1, would not read as text."""
 
-    yaml_implicit_resolvers = _CORE  # pyright: ignore[reportAssignmentType, reportIncompatibleVariableOverride]
+    yaml_implicit_resolvers = CORE  # pyright: ignore[reportAssignmentType, reportIncompatibleVariableOverride]
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - PyYAML's signature
         return True
 
     def represent_text(self, data: str) -> yaml.ScalarNode:
         """Escape what would be folded or lost in any other style, such as U+0085 and U+2028."""
-        style = None if data.isprintable() else '"'
+        older = _OLDER.resolve(yaml.ScalarNode, data, (True, False))
+        is_text = older.endswith(":str") and data not in ("y", "Y", "n", "N")
+        style = '"' if not data.isprintable() else None if is_text else "'"
         return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
 
 
@@ -97,12 +82,16 @@ def read(path: Path) -> Document:
         raise RecipeError(f"{path}: is a directory, not a recipe file") from None
     except OSError as error:
         raise RecipeError(f"{path}: {error.strerror}") from error
+    encoding = next((name for mark, name in _MARKS.items() if content.startswith(mark)), "utf-8")
     try:
-        text = content.decode("utf-8-sig")
+        text = content.decode(encoding)
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         byte = f"byte {error.start + 1} is 0x{content[error.start]:02x}"
-        raise RecipeError(f"{path}:{line}: not UTF-8 text: {byte}") from None
+        what = foreign(content[:HEAD])
+        hint = f"it is {what.name}: {what.advice}" if what else advice(content)
+        named = encoding.upper().removesuffix("-SIG")
+        raise RecipeError(f"{path}:{line}: not {named} text: {byte}; {hint}") from None
     return parse(text, str(path))
 
 
@@ -113,136 +102,25 @@ def parse(text: str, name: str) -> Document:
         RecipeError: The text is empty, not YAML, or holds what no recipe does.
     """
     try:
-        loader = _Loader(text)
+        loader = Loader(text)
         node = loader.get_single_node()
     except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        problem = error.problem or error.context or "cannot be read"
-        if problem.startswith("but ") and error.context:
-            problem = f"{error.context}, {problem}"
+        line, problem = explain(error)
         raise RecipeError(f"{name}:{line}: not YAML: {problem}") from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
+        hint = ": save it as UTF-8" if error.character == 0 else ""
         code = f"U+{cast('int', error.character):04X}"
-        raise RecipeError(f"{name}:{line}: not YAML: it holds the control code {code}") from None
+        raise RecipeError(
+            f"{name}:{line}: not YAML: it holds the control code {code}{hint}"
+        ) from None
     if node is None:
         raise RecipeError(f"{name}: is empty")
-    reading = _Reading(name, loader)
+    reading = Reading(name, loader)
     value = reading.value_of(node, ())
     if reading.problems:
         raise RecipeError("\n".join((*reading.problems, *reading.repeated)))
     return Document(value, reading.places, tuple(reading.repeated))
-
-
-class _Reading:
-    """One pass over the nodes of a document."""
-
-    def __init__(self, name: str, loader: _Loader) -> None:
-        self.name = name
-        self.loader = loader
-        self.places: dict[PathKey, str] = {}
-        self.problems: list[str] = []
-        self.repeated: list[str] = []  # keys, of which the first value counts
-        self.depth = 0
-
-    def value_of(self, node: yaml.Node, path: PathKey, place: str | None = None) -> Any:
-        self.places[path] = place or self._place(node)
-        if len(self.places) > MAX_VALUES or len(path) > MAX_DEPTH:
-            raise RecipeError(f"{self.places[path]}: aliases make this document endless")
-        kind = node.tag.rpartition("tag:yaml.org,2002:")[2]
-        if kind not in (*_TAGS, "str", "seq", "map"):
-            self.problems.append(f"{self._place(node)}: the tag {node.tag} is not known")
-        if isinstance(node, yaml.MappingNode):
-            return self._mapping(node, path)
-        if isinstance(node, yaml.SequenceNode):
-            return [self.value_of(item, (*path, i)) for i, item in enumerate(node.value)]
-        return self._scalar(cast("yaml.ScalarNode", node), kind)
-
-    def _mapping(self, node: yaml.MappingNode, path: PathKey) -> dict[str, Any]:
-        mapping: dict[str, Any] = {}
-        for key_node, value_node in node.value:
-            place = self._place(key_node)
-            if not isinstance(key_node, yaml.ScalarNode):
-                self.problems.append(f"{place}: a key must be a word")
-                continue
-            key = cast("str", key_node.value)
-            if key in mapping:
-                self.repeated.append(f"{place}: the key '{key}' is given twice")
-                continue
-            mapping[key] = self.value_of(value_node, (*path, key), place)
-        return mapping
-
-    def _scalar(self, node: yaml.ScalarNode, kind: str) -> Any:
-        text = cast("str", node.value)
-        try:
-            match kind:
-                case "null":
-                    return None
-                case "bool":
-                    return text.lower() == "true"
-                case "int":
-                    return _whole(text)
-                case "float":
-                    return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
-                case _:
-                    text.encode()  # an escape such as "\ud800" makes text that no file can hold
-                    return text
-        except ValueError:
-            self.problems.append(f"{self._place(node)}: cannot read {text[:40]!r} as {kind}")
-        return None
-
-    def _place(self, node: yaml.Node) -> str:
-        return f"{self.name}:{node.start_mark.line + 1}"
-
-
-def _whole(text: str) -> int:
-    number = int(text, 0) if text.startswith(("0o", "0x")) else int(text)
-    if abs(number) > MAX_INTEGER:
-        raise ValueError
-    return number
-
-
-def override(document: Document, settings: Sequence[str]) -> Document:
-    """Replace values by ``key.path=value``, where the value is YAML and lists count from 0.
-
-    A setting that has no ``=``, or whose path leads through a value without keys, is one of the
-    ``mistakes`` of what is returned.
-    """
-    for setting in settings:
-        try:
-            document = _override_one(document, setting)
-        except RecipeError as error:
-            document = dataclasses.replace(document, mistakes=(*document.mistakes, str(error)))
-    return document
-
-
-def _override_one(document: Document, setting: str) -> Document:
-    dotted, equals, text = setting.partition("=")
-    name = f"--set {dotted}"
-    if not equals or not all(dotted.split(".")):
-        raise RecipeError(f"{name}: write --set KEY=VALUE, such as --set training.seed=2")
-    given = parse(text if text.strip() else "~", name)
-    path: PathKey = tuple(int(k) if k.isdecimal() else k for k in dotted.split("."))
-    changed = _replace(document.value, path, given.value, name)
-    kept = {p: place for p, place in document.places.items() if p[: len(path)] != path}
-    new = {path[:i]: name for i in range(1, len(path) + 1)}
-    mistakes = (*document.mistakes, *given.mistakes)
-    return Document(changed, {**new, **kept, path: name}, mistakes)
-
-
-def _replace(tree: Any, path: PathKey, value: Any, name: str) -> Any:
-    if not path:
-        return value
-    key, rest = path[0], path[1:]
-    if isinstance(tree, list) and isinstance(key, int):
-        items = cast("list[Any]", tree)
-        if key >= len(items):
-            raise RecipeError(f"{name}: the list ends at {len(items) - 1}")
-        return [_replace(v, rest, value, name) if i == key else v for i, v in enumerate(items)]
-    if tree is None or isinstance(tree, dict):
-        mapping = cast("dict[str, Any]", tree or {})
-        return {**mapping, str(key): _replace(mapping.get(str(key)), rest, value, name)}
-    raise RecipeError(f"{name}: there is no '{key}' in {tree!r}")
 
 
 def dump(value: object) -> str:
@@ -254,7 +132,7 @@ def dump(value: object) -> str:
 
 def flow(value: Hashable | dict[str, Any] | list[Any]) -> str:
     """Plain values as YAML in one line."""
-    text = yaml.safe_dump(value, default_flow_style=True, width=10_000, sort_keys=False)
+    text = yaml.dump(value, Dumper=_Dumper, default_flow_style=True, width=10_000, sort_keys=False)
     return text.removesuffix("\n").removesuffix("\n...")
 
 

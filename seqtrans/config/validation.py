@@ -9,7 +9,9 @@ from typing import Any, Literal, TypeVar, cast
 
 import annotated_types
 
-from seqtrans.config.document import Document, PathKey, override, parse, read
+from seqtrans.config.document import Document, parse, read
+from seqtrans.config.nodes import PathKey
+from seqtrans.config.overriding import override
 from seqtrans.config.schema import (
     MAPPING,
     SCALAR,
@@ -85,10 +87,22 @@ def _explain(cls: type[object], mistake: Mistake, document: Document) -> str:
         case "value_error" | "assertion_error":
             return _contradiction(place.path, mistake.message.split(), document)
         case _:
-            near = _nearest(place.value, _choices(place.hint))
+            near = _nearest(place.value, _choices(place.hint)) or _rewritten(place)
             return (
                 f"{where}: {name} must be {expected(place.hint)}, not {_shown(place.value)}{near}"
             )
+
+
+def _rewritten(place: _Place) -> str:
+    """How a value would be written that YAML takes for one of another type, if it seems so."""
+    types, value = {bare(option) for option in options_of(place.hint)}, place.value
+    if isinstance(value, int | float) and types & {str, Path}:
+        return "; quote it to make it text"
+    if isinstance(value, float) and int in types and value.is_integer():
+        return f"; write {int(value)}"
+    if isinstance(value, str) and types & {int, float} and "_" in value:
+        return "; write numbers without _"
+    return ""
 
 
 def _contradiction(path: PathKey, words: Sequence[str], document: Document) -> str:

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -73,8 +74,7 @@ def corpus_key(
         DataError: A file can't be read.
     """
     files = [
-        [(path.suffix, _digest(path)) for path in one.paths]
-        + [one.source_column, one.target_column]
+        [file_digest(path) for path in one.paths] + [one.source_column, one.target_column]
         for one in corpora
     ]
     parts = {
@@ -139,11 +139,22 @@ def _locked(path: Path) -> Generator[bool, None, None]:
             yield True
 
 
-def _digest(path: Path) -> str:
+def file_digest(path: Path) -> str:
+    """Return hexadecimal digits that differ where the content of a file does; read once.
+
+    Raises:
+        DataError: The file can't be read.
+    """
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        stat = path.stat()
+        return _digest(path, stat.st_size, stat.st_mtime_ns, stat.st_ino)
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
     except OSError as error:
         raise DataError(f"{path}: can't be read: {error.strerror or error}") from error
+
+
+@lru_cache(maxsize=1000)
+def _digest(path: Path, *_: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

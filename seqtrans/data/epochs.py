@@ -42,6 +42,10 @@ class Epochs:
             for indices in plan:
                 yield partial(self._collate, block, indices)
 
+    def count(self) -> int:
+        """Batches of the first epoch, as if no subwords were sampled."""
+        return len(self._plan(self.corpus, epoch=0, number=0))
+
     def largest(self) -> TranslationBatch:
         """The batch with the most positions of the first epoch's first block."""
         block = next(self._blocks(epoch=0))

@@ -21,7 +21,7 @@ class CorpusFiles:
     """Where sentence pairs are: two files of aligned lines, or one of tab-separated columns."""
 
     source: Path | None = None
-    """File of source sentences, one a line; plain, .gz, .xz or .zst."""
+    """File of source sentences, one a line; plain, .gz, .bz2, .xz or .zst."""
     target: Path | None = None
     """File of target sentences, line by line the translations of ``source``."""
     tsv: Path | None = None

@@ -4,58 +4,32 @@ Only LF and CRLF end a line. ``str.splitlines`` and text-mode files also break a
 \x85 or a lone CR, which occur inside sentences and would shift one side of a parallel corpus.
 """
 
-import gzip
-import io
-import lzma
-import zlib
+import errno
 from codecs import BOM_UTF8
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
-import zstandard
-
+from seqtrans.data.unpacking import ByteSource, text_blocks
+from seqtrans.encodings import advice
 from seqtrans.errors import DataError
 
-COMPRESSED = (".gz", ".xz", ".zst")
-"""Endings of names of files that are unpacked."""
-_BLOCK = 1 << 18  # bytes of text handled at once
 _LONGEST = 1 << 24  # bytes of a line; more is no text, or unpacks to more than memory holds
-_PACKED_BLOCK = 1 << 11  # compressed bytes; small, because zstd can blow them up 30,000 times
-_UNPACKING = 1 << 29  # bytes of memory that unpacking may take; xz -9 takes 2 ** 26
-_NOT_AS_NAMED = (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zstandard.ZstdError)
-_MAGIC = {b"\x1f\x8b": ".gz", b"\xfd7zXZ\x00": ".xz", b"(\xb5/\xfd": ".zst"}
-
-
-class _Unpacking(Protocol):
-    """What unpacks one frame."""
-
-    @property
-    def eof(self) -> bool: ...
-
-    @property
-    def unused_data(self) -> bytes: ...
-
-    def decompress(self, data: bytes, /) -> bytes: ...
-
-
-@runtime_checkable
-class ByteSource(Protocol):
-    """A binary stream that hands out what it has, such as ``sys.stdin.buffer``."""
-
-    def read1(self, size: int = ..., /) -> bytes:
-        """Up to ``size`` bytes as soon as there are any; none at the end."""
-        ...
+_HOLE = bytes(1 << 9)  # no text has so many zeros, but a file that a crash cut short
+_MARK = "\ufeff"
+_OLD_MAC = "if it is text of an old Mac, convert it with tr '\\r' '\\n'"
 
 
 def open_lines(path: Path) -> Iterator[str]:
-    """Lines of a file without their ends; ``.gz``, ``.xz`` and ``.zst`` are decompressed.
+    """Lines of a file without their ends; what gzip, bzip2, xz or zstd compressed is unpacked.
+
+    What a file is, its content says, not its name.
 
     A byte order mark is dropped. A last line without an end counts; an empty file has no lines.
     The file is opened at the first line asked for, and at most a block and a line are held.
 
     Raises:
-        DataError: The file can't be opened or decompressed, or is not UTF-8.
+        DataError: The file can't be opened or unpacked, is no plain text, or not UTF-8.
     """
     return split_lines(_read_blocks(path), str(path))
 
@@ -64,121 +38,125 @@ def stream_lines(stream: ByteSource, name: str) -> Iterator[str]:
     """Lines of an open stream, each as soon as it is complete; see ``open_lines``.
 
     Raises:
-        DataError: The stream is not UTF-8; the message calls it ``name``.
+        DataError: As ``open_lines``; the message calls it ``name``.
     """
-    return split_lines(_blocks(stream), name)
+    return split_lines(_stream_blocks(stream, name), name)
 
 
 def split_lines(blocks: Iterable[bytes], name: str) -> Iterator[str]:
     """Lines of UTF-8 text that comes in blocks cut anywhere; see ``open_lines``.
 
     Raises:
-        DataError: The text is not UTF-8, after the lines before, or a line is endless; the message
-            calls it ``name``.
+        DataError: The text is not UTF-8, after the lines before; a line is endless; or no line
+            ends, though there are CRs that should end some. The message calls it ``name``.
     """
+    place = _Place(name)
+    for text in _whole_lines(blocks, place):
+        try:
+            lines = place.decode(text).split("\n")
+        except UnicodeDecodeError as error:
+            good = text[: text.rfind(b"\n", 0, error.start) + 1]
+            yield from place.decode(good).split("\n")[:-1]
+            raise place.not_utf8(text, error.start) from error
+        if last := lines.pop():
+            lines.append(last)
+        place.pass_over(text, len(lines))
+        yield from lines
+
+
+def _whole_lines(blocks: Iterable[bytes], place: "_Place") -> Iterator[bytes]:
+    """Blocks that end where lines do; the last has at most one line, without an end."""
     pending: list[bytes] = []  # the beginning of a line whose end has not come yet
-    line, offset, held = 1, 0, 0  # of what is decoded next; bytes pending
+    held = 0  # bytes of it
     for block in blocks:
         end = block.rfind(b"\n") + 1
-        if not end:
-            pending.append(block)
-            held += len(block)
-            _check_length(held, name, line)
+        if end:
+            yield b"".join((*pending, block[:end]))
+            pending, held = [block[end:]], len(block) - end
             continue
-        text = b"".join((*pending, block[:end]))
-        pending, held = [block[end:]], len(block) - end
-        try:
-            lines = _decode(text, name, line, offset).split("\n")
-        except DataError:
-            yield from _until_bad(text, name, line, offset)
-            raise
-        lines.pop()
-        yield from lines
-        line, offset = line + len(lines), offset + len(text)
-    if rest := _decode(b"".join(pending), name, line, offset):
-        yield rest
+        pending.append(block)
+        held += len(block)
+        place.check_length(held, block)
+    rest = b"".join(pending)
+    if b"\r" in rest and place.line == 1:
+        raise place.error(f"no line ends, but CRs stand in it: {_OLD_MAC}")
+    yield rest
 
 
-def _check_length(held: int, name: str, line: int) -> None:
-    if held > _LONGEST:
-        raise DataError(f"{name}:{line}: the line has more than {_LONGEST:,} bytes: is it text?")
+@dataclass
+class _Place:
+    """How far text is read, for messages.
 
+    Attributes:
+        name: What messages call the text.
+        line: Number of the next line, from 1.
+        offset: Bytes before it.
+        is_utf8: Whether a byte above 0x7f was among them.
+    """
 
-def _until_bad(text: bytes, name: str, line: int, offset: int) -> Iterator[str]:
-    """The lines before the one that is not UTF-8, which raises."""
-    for number, part in enumerate(io.BytesIO(text)):
-        yield _decode(part, name, line + number, offset).removesuffix("\n")
-        offset += len(part)
+    name: str
+    line: int = 1
+    offset: int = 0
+    is_utf8: bool = False
 
+    def error(self, what: str, line: int = 0) -> DataError:
+        """What is wrong with a line, counted from the next."""
+        return DataError(f"{self.name}:{self.line + line}: {what}")
 
-def _decode(text: bytes, name: str, line: int, offset: int) -> str:
-    """Text with LF at line ends; ``line`` and ``offset`` say where in the file it begins."""
-    if offset == 0 and text.startswith(BOM_UTF8):
-        text, offset = text[len(BOM_UTF8) :], len(BOM_UTF8)
-    try:
+    def check_length(self, held: int, block: bytes) -> None:
+        """Refuse a line of more than ``_LONGEST`` bytes."""
+        if held > _LONGEST:
+            hint = _OLD_MAC if b"\r" in block else "is it text?"
+            raise self.error(f"the line has more than {_LONGEST:,} bytes: {hint}")
+
+    def decode(self, text: bytes) -> str:
+        """What comes next, with LF at line ends.
+
+        Raises:
+            UnicodeDecodeError: It is not UTF-8.
+            DataError: It is a hole.
+        """
+        if (hole := text.find(_HOLE)) >= 0:
+            what = f"{len(_HOLE)} zero bytes in a row: the file is damaged, or is no text"
+            raise self.error(what, text.count(b"\n", 0, hole))
         decoded = text.decode()
-    except UnicodeDecodeError as error:
-        raise _not_utf8(text, name, line, offset, error.start) from error
-    return decoded.replace("\r\n", "\n") if "\r" in decoded else decoded
+        if self.offset == 0:
+            decoded = decoded.removeprefix(_MARK)
+        return decoded.replace("\r\n", "\n") if "\r" in decoded else decoded
 
+    def pass_over(self, text: bytes, lines: int) -> None:
+        """Go on behind text that was decoded."""
+        self.line, self.offset = self.line + lines, self.offset + len(text)
+        self.is_utf8 = self.is_utf8 or not text.removeprefix(BOM_UTF8).isascii()
 
-def _not_utf8(text: bytes, name: str, line: int, offset: int, start: int) -> DataError:
-    line += text.count(b"\n", 0, start)
-    column = start - text.rfind(b"\n", 0, start)
-    where = f"{name}:{line}: not UTF-8: byte {column} of the line, byte {offset + start + 1} of "
-    hints = [suffix for magic, suffix in _MAGIC.items() if offset == 0 and text.startswith(magic)]
-    if hints:
-        hint = f"it is compressed: give its name the ending {hints[0]}"
-    elif offset == 0 and text.startswith((b"\xff\xfe", b"\xfe\xff")):
-        hint = "it is UTF-16: convert it with iconv -f utf-16 -t utf-8"
-    else:
-        hint = "convert it, for instance with iconv -f latin1 -t utf-8"
-    return DataError(f"{where}the text, is 0x{text[start]:02x}; {hint}")
+    def not_utf8(self, text: bytes, start: int) -> DataError:
+        """Where ``text``, which comes next, is not UTF-8, and what helps."""
+        column = start - text.rfind(b"\n", 0, start)
+        if self.offset == 0 and text.startswith(BOM_UTF8) and b"\n" not in text[:start]:
+            column -= len(BOM_UTF8)
+        where = f"byte {column} of the line, byte {self.offset + start + 1} of the text"
+        said = f"not UTF-8: {where}, is 0x{text[start]:02x}; "
+        return self.error(
+            said + advice(text, self.line - 1, utf8_before=self.is_utf8),
+            text.count(b"\n", 0, start),
+        )
 
 
 def _read_blocks(path: Path) -> Iterator[bytes]:
     try:
         with path.open("rb") as file:
-            match path.suffix:
-                case ".gz":
-                    with gzip.GzipFile(fileobj=file) as text:
-                        yield from _blocks(text)
-                case ".xz":
-                    yield from _unpacked(file, lambda: lzma.LZMADecompressor(memlimit=_UNPACKING))
-                case ".zst":
-                    yield from _unpacked(file, lambda: zstandard.ZstdDecompressor().decompressobj())
-                case _:
-                    yield from _blocks(file)
+            yield from text_blocks(file, str(path), path.suffix.lower())
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
     except IsADirectoryError as error:
         raise DataError(f"{path}: is a folder, not a text file") from error
-    except _NOT_AS_NAMED as error:
-        reason = str(error) or type(error).__name__
-        raise DataError(f"{path}: truncated, or not {path.suffix} at all: {reason}") from error
     except OSError as error:
         raise DataError(f"{path}: can't be read: {error.strerror or error}") from error
 
 
-def _blocks(stream: ByteSource) -> Iterator[bytes]:
-    while block := stream.read1(_BLOCK):
-        yield block
-
-
-def _unpacked(file: ByteSource, begin: Callable[[], _Unpacking]) -> Iterator[bytes]:
-    """Text of all frames; the libraries' own readers pass over a cut frame, or over what follows.
-
-    Args:
-        file: Compressed frames, one after the other.
-        begin: What unpacks one frame.
-    """
-    frame = None
-    while block := file.read1(_PACKED_BLOCK):
-        block = block if frame else block.lstrip(b"\0")  # padding between frames of xz
-        while block:
-            frame = frame or begin()
-            yield frame.decompress(block)
-            block = frame.unused_data.lstrip(b"\0")
-            frame = None if frame.eof else frame
-    if frame:
-        raise EOFError("the file ends within a frame")
+def _stream_blocks(stream: ByteSource, name: str) -> Iterator[bytes]:
+    try:
+        yield from text_blocks(stream, name)
+    except OSError as error:
+        reason = "it is closed" if error.errno == errno.EBADF else error.strerror or error
+        raise DataError(f"{name}: can't be read: {reason}") from error

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, Protocol, assert_never, runtime_checkable
 
 from seqtrans.config import dump, loads
+from seqtrans.data.normalization import prepared_for, with_rule
 from seqtrans.data.subword import SubwordSegmenter, train_subwords
 from seqtrans.data.subword_config import ExistingSubwordConfig, Sampling, SubwordConfig
 from seqtrans.data.tokens import (
@@ -38,7 +39,7 @@ class StoredSegmenter(Segmenter, Protocol):
 
 
 class Segmenters(NamedTuple):
-    """Segmenters of both languages; one and the same where they share a vocabulary."""
+    """Segmenters of both languages; where they share a vocabulary, they have the same pieces."""
 
     source: StoredSegmenter
     target: StoredSegmenter
@@ -46,7 +47,7 @@ class Segmenters(NamedTuple):
     @property
     def is_joint(self) -> bool:
         """Whether an id means the same token in both languages."""
-        return self.source is self.target
+        return self.source is self.target or self.source.pieces is self.target.pieces
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,8 +83,7 @@ def train_segmenters(
     folder.mkdir(parents=True, exist_ok=True)
     ending = "model" if isinstance(config, SubwordConfig | ExistingSubwordConfig) else "json"
     files: list[_File] = []
-    for side in _sides(config):
-        content = _made(config, pairs_factory, side)
+    for side, content in _contents(config, pairs_factory):
         write_atomically(folder / f"{side}.{ending}", content)
         files.append(_File(name=f"{side}.{ending}", sha256=_sha256(content)))
     index = _Index(segmentation=config, files=tuple(files))
@@ -109,10 +109,14 @@ def load_segmenters(folder: Path, config: SegmentationConfig | None = None) -> S
         reason = str(error).partition("\n")[0]
         raise CheckpointError(f"{path}: does not describe a vocabulary: {reason}") from error
     sampling = sampling_of(config or index.segmentation)
-    loaded = [_load(index.segmentation, folder, file, sampling) for file in index.files]
-    if len(loaded) != len(_sides(index.segmentation)):
-        raise CheckpointError(f"{path}: names {len(loaded)} vocabulary files, which can't be right")
-    return Segmenters(loaded[0], loaded[-1])
+    is_joint, count = index.segmentation.joint, len(index.files)
+    if count not in ((1, 2) if is_joint else (2,)):
+        raise CheckpointError(f"{path}: names {count} vocabulary files, which can't be right")
+    target = _load(index.segmentation, folder, index.files[-1], sampling)
+    if count == 1:
+        return Segmenters(target, target)
+    like = target if is_joint else None
+    return Segmenters(_load(index.segmentation, folder, index.files[0], sampling, like), target)
 
 
 def sampling_of(config: SegmentationConfig) -> Sampling | None:
@@ -128,6 +132,32 @@ def fingerprint(segmenters: Segmenters) -> str:
 
 def _sides(config: SegmentationConfig) -> tuple[str, ...]:
     return ("joint",) if config.joint else ("source", "target")
+
+
+def _contents(
+    config: SegmentationConfig, pairs_factory: PairsFactory
+) -> Iterator[tuple[str, bytes]]:
+    """Name and content of every vocabulary file, that of the source first."""
+    if isinstance(config, SubwordConfig) and config.joint and not config.has_one_rule:
+        yield from _one_of_two_rules(config, pairs_factory)
+        return
+    for side in _sides(config):
+        yield side, _made(config, pairs_factory, side)
+
+
+def _one_of_two_rules(
+    config: SubwordConfig, pairs_factory: PairsFactory
+) -> Iterator[tuple[str, bytes]]:
+    """One vocabulary, in files that differ in how they normalize text: ``joint`` as the target."""
+    source, target = prepared_for(config.source_rule), prepared_for(config.target_rule)
+
+    def pairs() -> Iterator[tuple[str, str]]:
+        return ((source(one), target(other)) for one, other in pairs_factory())
+
+    as_is = replace(config, normalization="identity", target_normalization=None)
+    model = _made(as_is, pairs, "joint")
+    yield "source", with_rule(model, config.source_rule)
+    yield "joint", with_rule(model, config.target_rule)
 
 
 def _made(config: SegmentationConfig, pairs_factory: PairsFactory, side: str) -> bytes:
@@ -158,6 +188,8 @@ def _made(config: SegmentationConfig, pairs_factory: PairsFactory, side: str) ->
 
 def _of_target(config: SegmentationConfig) -> SegmentationConfig:
     """``config`` as it counts for a target vocabulary of its own."""
+    if isinstance(config, SubwordConfig):
+        config = replace(config, normalization=config.target_rule)
     if isinstance(config, ExistingSubwordConfig) or config.target_vocab_size is None:
         return config
     return replace(config, vocab_size=config.target_vocab_size)
@@ -183,7 +215,11 @@ def _existing(config: ExistingSubwordConfig, side: str) -> bytes:
 
 
 def _load(
-    config: SegmentationConfig, folder: Path, file: _File, sampling: Sampling | None
+    config: SegmentationConfig,
+    folder: Path,
+    file: _File,
+    sampling: Sampling | None,
+    like: StoredSegmenter | None = None,
 ) -> StoredSegmenter:
     content = _read(folder / file.name)
     if _sha256(content) != file.sha256:
@@ -193,7 +229,8 @@ def _load(
     try:
         match config:
             case SubwordConfig() | ExistingSubwordConfig():
-                return SubwordSegmenter(content, sampling)
+                pieces = like.pieces if like else None
+                return SubwordSegmenter(content, sampling, pieces)
             case WordsConfig() | CharactersConfig():
                 return TokenSegmenter(Vocabulary.from_bytes(content), config.kind)
             case _:

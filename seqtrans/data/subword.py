@@ -11,7 +11,14 @@ from typing import TypeVar
 import sentencepiece
 
 from seqtrans.data.bpe_dropout import BpeDropoutSampler
-from seqtrans.data.subword_config import BpeDropout, Sampling, SubwordConfig, UnigramSampling
+from seqtrans.data.normalization import prepared_for, with_rule
+from seqtrans.data.subword_config import (
+    BpeDropout,
+    Rule,
+    Sampling,
+    SubwordConfig,
+    UnigramSampling,
+)
 from seqtrans.data.subword_model import SubwordModel, read_subword_model
 from seqtrans.data.unigram_sampling import NBestSampler, UnigramSampler
 from seqtrans.data.vocabulary import SPECIAL_PIECES, SPECIALS
@@ -36,12 +43,19 @@ class SubwordSegmenter:
     Args:
         model: Content of a model file.
         sampling: How ``sample`` draws; if None it does not.
+        pieces: Those of another segmenter, where both have one vocabulary.
 
     Raises:
-        ValueError: ``model`` is no sentencepiece model, or can't be sampled that way.
+        ValueError: ``model`` is no sentencepiece model, has other pieces, or can't be sampled that
+            way.
     """
 
-    def __init__(self, model: bytes, sampling: Sampling | None = None) -> None:
+    def __init__(
+        self,
+        model: bytes,
+        sampling: Sampling | None = None,
+        pieces: Sequence[str] | None = None,
+    ) -> None:
         self._model = model
         try:
             self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
@@ -54,7 +68,10 @@ class SubwordSegmenter:
             self._build_sampler(read_subword_model(model), sampling) if sampling else None
         )
         self._specials, added = _specials_of(self._processor)
-        self._pieces = (*self._processor.id_to_piece(list(range(size))), *added)
+        own = (*self._processor.id_to_piece(list(range(size))), *added)
+        self._pieces: Sequence[str] = own if pieces is None else pieces
+        if tuple(self._pieces) != own:
+            raise ValueError("has other pieces than the file beside it, whose vocabulary it shares")
 
     @property
     def specials(self) -> Specials:
@@ -106,8 +123,13 @@ class SubwordSegmenter:
                 raise ValueError(f"is a {kind} model, which can't be sampled; set sampling to null")
 
 
-def train_subwords(lines: Iterable[str], config: SubwordConfig) -> bytes:
+def train_subwords(lines: Iterable[str], config: SubwordConfig, rule: Rule | None = None) -> bytes:
     """Content of the model file that sentencepiece makes of ``lines``; the same every time.
+
+    Args:
+        lines: The training text.
+        config: What to make of it.
+        rule: How to normalize text; as that of the source if None.
 
     Raises:
         DataError: There is no text.
@@ -117,18 +139,22 @@ def train_subwords(lines: Iterable[str], config: SubwordConfig) -> bytes:
     first = next((line for line in lines if line.strip()), None)
     if first is None:
         raise DataError("the training text is blank: there is nothing to make subwords of")
+    rule = rule or config.source_rule
+    text: Iterator[str] = chain([first], lines)
+    if rule == "identity":
+        text = map(prepared_for(rule), text)
     failures: list[BaseException] = []
-    relayed = _relayed(chain([first], lines), failures)
+    relayed = _relayed(text, failures)
     try:
-        model = _seeded(lambda: _trained(relayed, config), seed=1)
+        model = _seeded(lambda: _trained(relayed, config, rule), seed=1)
     except (RuntimeError, SystemError) as error:
         raise failures[0] if failures else _explained(str(error), config) from error
     if failures:
         raise failures[0]
-    return model
+    return with_rule(model, rule) if rule == "identity" else model
 
 
-def _trained(lines: Iterator[bytes], config: SubwordConfig) -> bytes:
+def _trained(lines: Iterator[bytes], config: SubwordConfig, rule: Rule) -> bytes:
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=lines,
@@ -138,7 +164,7 @@ def _trained(lines: Iterator[bytes], config: SubwordConfig) -> bytes:
         byte_fallback=config.byte_fallback,
         user_defined_symbols=list(config.user_defined_symbols),
         character_coverage=config.character_coverage,
-        normalization_rule_name=config.normalization,
+        normalization_rule_name=rule,
         input_sentence_size=config.input_sentence_size,
         shuffle_input_sentence=True,
         num_threads=_THREADS,
@@ -201,5 +227,8 @@ def _specials_of(
 
 
 def _as_bytes(lines: Sequence[str]) -> list[bytes]:
-    """UTF-8; half a surrogate pair, which only a program can pass, becomes a question mark."""
-    return [line.encode("utf-8", "replace") for line in lines]
+    """UTF-8; half a surrogate pair, which only a program can pass, becomes a question mark.
+
+    A blank line is an empty one, whatever kinds of white space a model tells apart.
+    """
+    return [b"" if line.isspace() else line.encode("utf-8", "replace") for line in lines]

@@ -10,6 +10,8 @@ from annotated_types import Ge, Le
 from seqtrans.data.vocabulary import SPECIAL_PIECES, check_target_size
 from seqtrans.ranges import Positive, PositiveFloat, Probability
 
+Rule = Literal["nmt_nfkc", "nmt_nfkc_cf", "nfkc", "nfkc_cf", "identity"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class UnigramSampling:
@@ -53,12 +55,32 @@ class SubwordConfig:
     """Strings that are always one piece."""
     character_coverage: Annotated[float, Ge(0.98), Le(1.0)] = 0.9995
     """Share of the text whose characters become pieces; the rarest do not."""
-    normalization: Literal["nmt_nfkc", "nmt_nfkc_cf", "nfkc", "nfkc_cf", "identity"] = "nmt_nfkc"
-    """Unicode normalisation of text; ``_cf`` folds case. Spaces in a row are one in any case."""
+    normalization: Rule | None = None
+    """Unicode normalization of text, of both languages; ``_cf`` folds case, ``identity`` changes
+    nothing that is seen. If null, ``nmt_nfkc`` for the source and ``identity`` for the target:
+    what normalization takes from the target, no translation has. Spaces in a row, or at the ends
+    of a line, count as one in any case."""
+    target_normalization: Rule | None = None
+    """Normalization of the target language; as ``normalization`` says if null."""
     input_sentence_size: Annotated[int, Ge(101)] = 100_000
     """Most lines, drawn at random, that pieces are found in: about 1.5 kB of memory each."""
     sampling: Sampling | None = None
     """Draw segmentations of the training text at random; always the best one if null."""
+
+    @property
+    def source_rule(self) -> Rule:
+        """How source text is normalized."""
+        return self.normalization or "nmt_nfkc"
+
+    @property
+    def target_rule(self) -> Rule:
+        """How target text is normalized."""
+        return self.target_normalization or self.normalization or "identity"
+
+    @property
+    def has_one_rule(self) -> bool:
+        """Whether text of both languages is normalized alike."""
+        return self.source_rule == self.target_rule
 
     def __post_init__(self) -> None:
         wanted = "unigram" if self.model_type == "unigram" else "bpe_dropout"

@@ -92,6 +92,15 @@ def _model_of(content: bytes) -> SubwordModel:
     return SubwordModel(pieces, _MODEL_TYPES[model_type])
 
 
+def message(field: int, content: bytes) -> bytes:
+    """Return ``content``, text or a message, as a field of another message."""
+    size, coded = len(content), bytearray()
+    while size > 0x7F:
+        coded.append(size & 0x7F | 0x80)
+        size >>= 7
+    return bytes([field << 3 | 2, *coded, size]) + content
+
+
 def _fields(content: bytes) -> Iterator[tuple[int, int | bytes]]:
     """Numbers and values of the fields of a message; nested messages as bytes."""
     position = 0

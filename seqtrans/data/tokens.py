@@ -1,9 +1,11 @@
 """Text as words or as characters, looked up in a vocabulary made of the training text.
 
-Neither holds white space, so decoded text is one line.
+White space other than a space, such as a no-break space, is a token of its own, so that it can be
+translated; where a vocabulary does not know it, it counts as a space. No token ends a line.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -14,6 +16,16 @@ from seqtrans.protocols import Specials
 from seqtrans.ranges import Positive
 
 _SPACE = "\u2581"  # how a space looks among characters, as in sentencepiece
+_TYPED = "\ufdd0"  # how that looks where it is in the text
+_OTHER_WHITE = frozenset(
+    white
+    for white in map(chr, range(0x3001))
+    if white.isspace() and white != " " and len(f"{white}.".splitlines()) == 1
+)
+_OTHER_SYMBOLS = _OTHER_WHITE | {_TYPED}
+_WORD = re.compile(r"\S+|[^\S ]")
+_WHITE_SPACE = re.compile(r"[^\S ]")
+_BESIDE_WHITE = re.compile(r" ?([^\S ]) ?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,24 +64,32 @@ class CharactersConfig:
         check_target_size(self.target_vocab_size, joint=self.joint)
 
 
-def split_words(line: str) -> list[str]:
-    """What white space separates."""
-    return line.split()
+def split_words(line: str, known: Container[str] = _OTHER_WHITE) -> list[str]:
+    """Return what white space separates, and the white space that is ``known`` itself."""
+    if line.isspace():
+        return []
+    return [token for token in _WORD.findall(line) if token in known or not token.isspace()]
 
 
-def split_characters(line: str) -> list[str]:
-    """Characters, with one visible symbol for white space between words."""
-    return list(_SPACE.join(line.split()))
+def split_characters(line: str, known: Container[str] = _OTHER_SYMBOLS) -> list[str]:
+    """Return characters, with one visible symbol for the spaces between words."""
+    if line.isspace():
+        return []
+    if _TYPED in known:
+        line = line.replace(_SPACE, _TYPED)
+    line = _WHITE_SPACE.sub(lambda white: white[0] if white[0] in known else " ", line)
+    return list(_SPACE.join(filter(None, line.split(" "))))
 
 
 def join_words(words: Sequence[str]) -> str:
-    """Undo ``split_words``, one space between words."""
-    return " ".join(words)
+    """Undo ``split_words``, with a space between words that no other white space separates."""
+    text = " ".join(words)
+    return _BESIDE_WHITE.sub(r"\1", text)
 
 
 def join_characters(characters: Sequence[str]) -> str:
     """Undo ``split_characters``."""
-    return "".join(characters).replace(_SPACE, " ")
+    return "".join(characters).replace(_SPACE, " ").replace(_TYPED, _SPACE)
 
 
 class TokenSegmenter:
@@ -81,6 +101,7 @@ class TokenSegmenter:
     """
 
     def __init__(self, vocabulary: Vocabulary, unit: Literal["words", "characters"]) -> None:
+        self.unit = unit
         self._vocabulary = vocabulary
         self._split = split_words if unit == "words" else split_characters
         self._join = join_words if unit == "words" else join_characters
@@ -97,7 +118,8 @@ class TokenSegmenter:
 
     def encode(self, lines: Sequence[str]) -> list[list[int]]:
         """See ``Segmenter.encode``."""
-        return [self._vocabulary.encode(self._split(line)) for line in lines]
+        known, encode = self._vocabulary.ids, self._vocabulary.encode
+        return [encode(self._split(line, known)) for line in lines]
 
     def sample(self, lines: Sequence[str], seed: int) -> list[list[int]]:
         """See ``Segmenter.sample``; a token can't be segmented in another way."""

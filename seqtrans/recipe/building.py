@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 from seqtrans.data.parallel import read_pairs
 from seqtrans.data.segmentation import Segmenters, load_segmenters, train_segmenters
-from seqtrans.decoding.beam import build_search
 from seqtrans.errors import RecipeError
 from seqtrans.evaluation.corpus import corpus_scores
 from seqtrans.models.encoder_decoder import EncoderDecoder, ModelConfig
@@ -50,15 +49,14 @@ def build_task(
     recipe: TranslationRecipe, segmenters: Segmenters, corpora: Corpora, processes: int = 1
 ) -> TranslationTask:
     """The learning problem of a recipe, of which ``processes`` will take their shares."""
-    decoding = recipe.validation.decoding
     return TranslationTask(
         train=corpora.train,
         validation=Validation(
             corpus=corpora.validation,
+            sources=corpora.sources,
             references=corpora.references,
-            search=build_search(decoding, segmenters.target.specials),
+            decoding=recipe.validation.decoding,
             scorer=_build_scorer(recipe.validation),
-            batch_tokens=number(decoding.batch_tokens),
         ),
         segmenters=segmenters,
         batch_tokens=number(recipe.data.batch_tokens),
@@ -71,4 +69,5 @@ def build_task(
 def _build_scorer(config: ValidationConfig) -> CorpusScorer | None:
     if not config.metrics:
         return None
-    return lambda hypotheses, references: corpus_scores(hypotheses, references, config.metrics)
+    measure = config.measure
+    return lambda hypotheses, references: corpus_scores(hypotheses, references, measure)

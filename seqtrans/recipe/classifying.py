@@ -1,6 +1,7 @@
 """Classifiers from anywhere, ready for image files: runs, weights of others, names of timm."""
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -10,8 +11,9 @@ import torch
 from torch import nn
 
 from seqtrans.data.images.folder import FolderFiles
+from seqtrans.data.images.listing import list_images, printable
 from seqtrans.data.images.normalisation import normalise
-from seqtrans.data.images.pillow import Fitting, UnreadableImageError, decode
+from seqtrans.data.images.pillow import KINDS, Fitting, UnreadableImageError, decode
 from seqtrans.data.images.preprocess import read_prepared
 from seqtrans.data.images.resizing import resize
 from seqtrans.errors import CheckpointError, DataError
@@ -23,6 +25,8 @@ from seqtrans.models.images.timm_model import timm_pretrained
 from seqtrans.recipe.classification import Classifier, load_classifier
 from seqtrans.shapes import Float, Tensor
 from seqtrans.training.weights import fill
+
+talk = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -82,8 +86,37 @@ def open_classifier(name: str | Path, checkpoint: str = "best") -> ReadyClassifi
     return ReadyClassifier(model.eval(), class_names(count), _reader(timm_input(about)))
 
 
+def images_of(paths: Sequence[Path]) -> list[Path]:
+    """The files of ``paths``, and in place of each folder the images in it and in those within.
+
+    Files of folders that are no images are left out, with a warning that names them.
+
+    Raises:
+        DataError: A folder can't be read, or has no images.
+    """
+    found = list[Path]()
+    for path in paths:
+        if not path.is_dir():
+            found.append(path)
+            continue
+        listing = list_images(path)
+        if listing.others:
+            talk.warning(
+                "%s: left out, as only %s files are read: %s", printable(path), KINDS, listing
+            )
+        if not listing.images:
+            raise DataError(f"{printable(path)}: a folder without images; {KINDS} files are read")
+        found += listing.images
+    return found
+
+
 def _of_run(found: Classifier) -> ReadyClassifier:
     channels, height, width = found.facts.shape
+    if channels not in (1, 3):
+        raise DataError(
+            f"{found.checkpoint}: the model is for images of {channels} channels, which no image "
+            "file has: an exported model (seqtrans export) takes them as arrays"
+        )
     files = found.recipe.data.train
     fitting: Fitting = Fitting(channels=1 if channels == 1 else 3, height=height, width=width)
     if isinstance(files, FolderFiles) and files.height is not None:
@@ -93,9 +126,9 @@ def _of_run(found: Classifier) -> ReadyClassifier:
 
     def read(path: Path) -> Float[Tensor, "channels height width"]:
         try:
-            pixels = decode(path, fitting)
+            pixels = decode(path, fitting, found.facts.background)
         except UnreadableImageError as error:
-            raise DataError(f"{path}: no image that can be read: {error}") from error
+            raise DataError(f"{printable(path)}: no image that can be read: {error}") from error
         seen = resize(torch.from_numpy(pixels)[None], found.recipe.data.resize)
         return normalise(seen, found.facts.normalisation)[0]
 

@@ -1,14 +1,17 @@
 """The images of a recipe in memory, and what a run keeps of them."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from seqtrans import config
 from seqtrans.data.images.files import ImageFiles, read_images
 from seqtrans.data.images.image_set import ImageSet, split
+from seqtrans.data.images.looking import digest_of, doubts
 from seqtrans.data.images.normalisation import Normalisation, measure
+from seqtrans.data.images.pillow import Rgb
 from seqtrans.data.images.resizing import ResizeConfig
+from seqtrans.data.images.sources import ReadReport
 from seqtrans.errors import CheckpointError, DataError, RecipeError
 from seqtrans.files import write_atomically
 from seqtrans.models.images.shape import ImageShape
@@ -31,6 +34,12 @@ class ImageFacts:
     """Channels, height and width."""
     normalisation: Normalisation
     """Mean and deviation of every channel of the training images."""
+    background: Rgb | None = None
+    """What shows where an image file is transparent. Null in runs that were begun before there was
+    a background: whatever colour the file has there; and of folders, only PNG and JPEG files that
+    lie in a class folder itself."""
+    digest: str | None = None
+    """What the pixels and the classes of the images for training and validation hash to."""
 
     def seen(self, resize: ResizeConfig | None) -> ImageShape:
         """What an image measures when the model sees it: ``shape``, or another height and width."""
@@ -60,11 +69,13 @@ def load_image_sets(data: ImageDataConfig, stored: ImageFacts | None) -> ImageSe
         DataError: Images can't be read, or those of one set are unlike those of another.
         RecipeError: ``data`` contradicts the images.
     """
-    train, report = read_images(data.train, stored.classes if stored else None)
-    talk.info("training: %s", report)
+    background = stored.background if stored else data.rgb
+    train, report = read_images(data.train, stored.classes if stored else None, background)
+    _say("training", report, train)
     facts = stored or _facts(data, train)
     _check_shape(train, facts, "training")
     _check_augmentation(data, facts)
+    learnt = train
     if isinstance(data.validation, FractionConfig):
         try:
             train, validation = split(train, data.validation.fraction, SPLIT_SEED)
@@ -73,7 +84,16 @@ def load_image_sets(data: ImageDataConfig, stored: ImageFacts | None) -> ImageSe
         talk.info("validation: %s of these", f"{len(validation):,}")
     else:
         validation = read_like(data.validation, facts, "validation")
-    return ImageSets(_limited(train, data.limit), validation, facts)
+    digest = digest_of(learnt, validation)
+    if facts.digest not in (None, digest):
+        talk.warning(
+            "the images for training or validation are no longer those that this run began with: "
+            "what it learns and measures from here on is of others"
+        )
+    train = _limited(train, data.limit)
+    for name, images in (("training", train), ("validation", validation)):
+        _say_absent(name, images)
+    return ImageSets(train, validation, facts if stored else replace(facts, digest=digest))
 
 
 def _limited(train: ImageSet, limit: int | None) -> ImageSet:
@@ -91,8 +111,8 @@ def read_like(files: ImageFiles, facts: ImageFacts, name: str) -> ImageSet:
     Raises:
         DataError: They can't be read, or have others.
     """
-    images, report = read_images(files, facts.classes)
-    talk.info("%s: %s", name, report)
+    images, report = read_images(files, facts.classes, facts.background)
+    _say(name, report, images)
     if images.classes != facts.classes:
         raise DataError(
             f"the {name} images have the classes {_listed(images.classes)}; "
@@ -141,8 +161,26 @@ def _facts(data: ImageDataConfig, train: ImageSet) -> ImageFacts:
         )
     normalisation = given or measure(train.images)
     return ImageFacts(
-        classes=train.classes, shape=(channels, height, width), normalisation=normalisation
+        classes=train.classes,
+        shape=(channels, height, width),
+        normalisation=normalisation,
+        background=data.rgb,
     )
+
+
+def _say(name: str, report: ReadReport, images: ImageSet) -> None:
+    """Say what was read, what was not, and what looks like a mistake."""
+    talk.info("%s: %s", name, report)
+    for warning in (*report.warnings, *doubts(images)):
+        talk.warning("%s: %s", name, warning)
+
+
+def _say_absent(name: str, images: ImageSet) -> None:
+    counts = images.labels.bincount(minlength=len(images.classes))
+    absent = [images.classes[number] for number in (counts == 0).nonzero().flatten().tolist()]
+    if absent:
+        hint = "; labels count from 0" if absent[0] == "0" == images.classes[0] else ""
+        talk.warning("%s: there are no images of class %s%s", name, _listed(tuple(absent)), hint)
 
 
 def _check_augmentation(data: ImageDataConfig, facts: ImageFacts) -> None:

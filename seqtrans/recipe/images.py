@@ -9,6 +9,7 @@ from annotated_types import Gt, Lt
 from seqtrans.data.images.augment import AugmentConfig
 from seqtrans.data.images.files import ImageFiles
 from seqtrans.data.images.normalisation import Normalisation
+from seqtrans.data.images.pillow import Rgb, colour
 from seqtrans.data.images.resizing import ResizeConfig
 from seqtrans.models.images.config import ImageModelConfig
 from seqtrans.models.images.inception_v3 import InceptionV3Config
@@ -16,6 +17,26 @@ from seqtrans.models.images.keras_model import KerasConfig
 from seqtrans.models.images.perceptron import PerceptronConfig
 from seqtrans.ranges import NonNegativeFloat, Positive, Probability, Size
 from seqtrans.training.config import TrainingConfig
+from seqtrans.training.early_stopping import StoppingConfig
+from seqtrans.training.schedule import ConstantConfig, ScheduleConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageStoppingConfig(StoppingConfig):
+    """Which metric decides, and how long to wait for it to improve."""
+
+    metric: str = "accuracy"  # or loss; also says which checkpoints are the best
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageTrainingConfig(TrainingConfig):
+    """How long and how carefully to train; what is usual for images where nothing is said.
+
+    At least one limit must be given; the first that is reached ends the run.
+    """
+
+    schedule: ScheduleConfig = field(default_factory=ConstantConfig)
+    stopping: ImageStoppingConfig = field(default_factory=ImageStoppingConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,12 +66,33 @@ class ImageDataConfig:
     each batch; null: their own."""
     normalisation: Normalisation | None = None
     """Mean and deviation of every channel; null: measured on all of ``train``."""
+    background: str | tuple[int, ...] = "white"
+    """What shows where an image file is transparent: a colour's name in CSS, ``"#rrggbb"``, or
+    red, green and blue from 0 to 255."""
     augmentation: AugmentConfig = field(default_factory=AugmentConfig)
     """How training images are changed at random."""
     batch_size: Size = 128
     """Images a micro-batch. ``auto``: the most that fit, measured before training, up to 128 on a
     CPU and 1,024 on a GPU, and up to a hundredth of an epoch; not with
     ``training.processes.sharding: full``."""
+
+    def __post_init__(self) -> None:
+        """Refuse a colour that there is not."""
+        _ = self.rgb
+
+    @property
+    def rgb(self) -> Rgb:
+        """``background`` as red, green and blue."""
+        match self.background:
+            case str(name):
+                return colour(name)
+            case (red, green, blue) if all(0 <= value <= 255 for value in (red, green, blue)):
+                return red, green, blue
+            case values:
+                raise ValueError(
+                    f"background {list(values)} is no colour: give red, green and blue, each from "
+                    "0 to 255"
+                )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +102,7 @@ class ClassificationRecipe:
     task: Literal["classification"] = "classification"
     data: ImageDataConfig
     model: ImageModelConfig
-    training: TrainingConfig
+    training: ImageTrainingConfig
     label_smoothing: Probability = 0.0
     """Share of the target distribution spread over all classes (arXiv:1512.00567, 7)."""
     auxiliary_weight: NonNegativeFloat = 0.3

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -29,16 +29,51 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
             missing; one line for each mistake.
     """
     document = config.override(config.read(path), overrides)
-    written = _validate(document)
-    recipe = _with_absolute_paths(written, path.absolute().parent)
+    recipe = described(document, path.absolute().parent)
     problems = [
-        f"{document.place(key)}: {'.'.join(map(str, key))}: there is no such file: {file}"
-        for key, file in _paths(recipe, ())
-        if key[-1] != "cache" and not os.path.exists(file)  # noqa: PTH110 - too long is no error
+        f"{document.place(key)}: {dotted(key)}: there is no such file: {file}"
+        for key, file in missing_files(recipe).items()
     ]
     if problems:
         raise RecipeError("\n".join(problems))
     return recipe
+
+
+def described(document: config.Document, folder: Path, outside: Path | None = None) -> Recipe:
+    """Return the recipe that a document describes, its paths absolute; their files may be missing.
+
+    Args:
+        document: Of translation unless it says otherwise.
+        folder: What relative paths start from.
+        outside: The same for those that were set by an override; None: as well ``folder``.
+
+    Raises:
+        RecipeError: It describes none; one line for each mistake.
+    """
+
+    def base(key: config.PathKey) -> Path:
+        return outside if outside and document.is_override(key) else folder
+
+    return _with_absolute_paths(_validate(document), base, ())
+
+
+def paths_of(recipe: Recipe) -> dict[config.PathKey, Path]:
+    """Return the files and folders that a recipe names, by their keys, but for the cache."""
+    return {key: file for key, file in _paths(recipe, ()) if key[-1] != "cache"}
+
+
+def missing_files(recipe: Recipe) -> dict[config.PathKey, Path]:
+    """Return those of ``paths_of`` that are not there."""
+    return {
+        key: file
+        for key, file in paths_of(recipe).items()
+        if not os.path.exists(file)  # noqa: PTH110 - too long is no error
+    }
+
+
+def dotted(key: config.PathKey) -> str:
+    """Return a key as ``--set`` takes it: ``data.train.0.source``."""
+    return ".".join(map(str, key))
 
 
 def stored_recipe(run: RunDirectory) -> Recipe:
@@ -92,17 +127,20 @@ def _paths(value: Any, key: config.PathKey) -> Iterator[tuple[config.PathKey, Pa
             yield from _paths(item, (*key, i))
 
 
-def _with_absolute_paths(value: T, folder: Path) -> T:
-    """The same tree of dataclasses, its relative paths taken from ``folder``."""
+def _with_absolute_paths(
+    value: T, base: Callable[[config.PathKey], Path], key: config.PathKey
+) -> T:
+    """The same tree of dataclasses, its relative paths taken from the ``base`` of their keys."""
     changed: Any = value
     if isinstance(value, Path):
         home = os.path.expanduser(value)  # noqa: PTH111 - no error where there is no such user
-        changed = Path(os.path.abspath(folder / home))  # noqa: PTH100 - keeps links
+        changed = Path(os.path.abspath(base(key) / home))  # noqa: PTH100 - keeps links
     elif isinstance(value, tuple):
-        changed = tuple(_with_absolute_paths(v, folder) for v in cast("tuple[Any, ...]", value))
+        items = enumerate(cast("tuple[Any, ...]", value))
+        changed = tuple(_with_absolute_paths(item, base, (*key, i)) for i, item in items)
     elif dataclasses.is_dataclass(value):
         parts = {
-            f.name: _with_absolute_paths(getattr(value, f.name), folder)
+            f.name: _with_absolute_paths(getattr(value, f.name), base, (*key, f.name))
             for f in dataclasses.fields(value)
             if f.init
         }

@@ -12,25 +12,34 @@ import torch
 from torch import nn
 
 from seqtrans.data.segmentation import Segmenters
+from seqtrans.evaluation.corpus import signatures
 from seqtrans.models.images.config import build_image_model
 from seqtrans.protocols import Shard, Task
 from seqtrans.recipe.building import build_model, build_task, prepare_segmenters
 from seqtrans.recipe.classification import build_classification
-from seqtrans.recipe.corpora import check_vocabulary, load_corpora
+from seqtrans.recipe.corpora import check_metrics, check_vocabulary, load_corpora, say_changes
 from seqtrans.recipe.image_sets import load_image_sets, store_facts, stored_facts
 from seqtrans.recipe.images import ClassificationRecipe
-from seqtrans.recipe.loading import Recipe
+from seqtrans.recipe.loading import Recipe, dotted, paths_of
+from seqtrans.recipe.origins import (
+    classification_origins,
+    refuse_changes,
+    translation_origins,
+)
 from seqtrans.recipe.settings import TranslationRecipe
 from seqtrans.recipe.settling import settle_classification, settle_translation, store_settled
 from seqtrans.recipe.starting import copy_vocabulary, start_classifier_from, start_from
+from seqtrans.tasks.classification import ClassificationTask
 from seqtrans.tasks.translation import TranslationTask
 from seqtrans.training.checks import check_room, check_used, try_largest_batch
 from seqtrans.training.config import TrainingConfig
 from seqtrans.training.distributed import ALONE, ProcessShard
 from seqtrans.training.memory import enough_memory
+from seqtrans.training.origins import Origins
 from seqtrans.training.parallel import made_whole, shard_weights, shares_out
 from seqtrans.training.parts import in_parts
 from seqtrans.training.precision import substitution
+from seqtrans.training.rates import warn_of_rates
 from seqtrans.training.run_directory import RunDirectory
 from seqtrans.training.sizes import Sizes
 
@@ -50,6 +59,7 @@ class Prepared:
 
     task: Task[Any]
     model: nn.Module  # on the device where it shall learn, shared out where that is wanted
+    origins: Origins
 
 
 def prepare(
@@ -77,6 +87,8 @@ def prepare(
 def _prepare_translation(
     recipe: TranslationRecipe, run: RunDirectory, shard: Shard, training: ProcessShard
 ) -> Prepared:
+    refuse_changes(run, translation_origins(recipe), _files(recipe))
+    signatures(recipe.validation.measure)  # seen before there is anything to wait for
     if shard.rank == 0:
         _make_vocabulary(recipe, run)
     shard.sum([0.0])  # the others wait for the vocabulary
@@ -85,6 +97,9 @@ def _prepare_translation(
     cache = recipe.data.cache or run.path.parent / ".seqtrans-cache"
     corpora = load_corpora(recipe.data, segmenters, cache)
     check_vocabulary(corpora, segmenters)
+    if shard.rank == 0:
+        say_changes(recipe.data, corpora, segmenters)
+        check_metrics(recipe.validation.measure, corpora.references)
     torch.manual_seed(recipe.training.seed)
     with enough_memory(lambda: TOO_LARGE):
         model = build_model(recipe.model, segmenters)
@@ -94,7 +109,8 @@ def _prepare_translation(
     _place(model, device, recipe.training, shard, training)
     settled = settle_translation(recipe, segmenters, corpora, model, shard)
     _keep(settled, recipe, run, shard)
-    return Prepared(build_task(settled, segmenters, corpora, shard.world), model)
+    task = build_task(settled, segmenters, corpora, shard.world)
+    return Prepared(task, model, translation_origins(settled))
 
 
 def _prepare_classification(
@@ -103,6 +119,8 @@ def _prepare_classification(
     stored = stored_facts(run)
     shard.sum([0.0])  # all have looked before the first writes
     sets = load_image_sets(recipe.data, stored)
+    origins = classification_origins(recipe, sets)
+    refuse_changes(run, origins, _files(recipe))
     if stored is None and shard.rank == 0:
         store_facts(run, sets.facts)
     torch.manual_seed(recipe.training.seed)
@@ -115,7 +133,15 @@ def _prepare_classification(
     _place(model, device, recipe.training, shard, training)
     settled = settle_classification(recipe, sets, model, shard)
     _keep(settled, recipe, run, shard)
-    return Prepared(build_classification(settled, sets, model, shard.world), model)
+    task = build_classification(settled, sets, model, shard.world)
+    return Prepared(task, model, classification_origins(settled, sets))
+
+
+def _files(recipe: Recipe) -> dict[str, str]:
+    """What a recipe names, by key; the images to learn from by the one key that stands for all."""
+    named = {dotted(key): str(file) for key, file in paths_of(recipe).items()}
+    images = [file for key, file in named.items() if key.startswith("data.train.")]
+    return {"data.train": " and ".join(images), **named}
 
 
 def _place(
@@ -157,6 +183,8 @@ def check(
             part of the model.
     """
     task, model = prepared.task, prepared.model
+    if isinstance(task, TranslationTask | ClassificationTask):
+        warn_of_rates(recipe.training, task.updates_in_epoch, talk.warning)
     check_room(run, model, recipe.training)
     sizes = Sizes(run.sizes)
     sizes.read(shard)  # here all have come, and wait no longer for long

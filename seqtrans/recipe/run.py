@@ -1,8 +1,9 @@
 """A run that was trained: its model and all that belongs to it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from seqtrans import config
 from seqtrans.data.segmentation import Segmenters, load_segmenters
@@ -16,6 +17,9 @@ from seqtrans.training.checkpoint import read_inference_weights
 from seqtrans.training.run_directory import AVERAGED, RunDirectory, open_run
 from seqtrans.training.weights import fill
 
+Settings = Literal["decoding", "validation"]
+"""What in a recipe says how to search: ``decoding``, or ``validation.decoding``."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -26,31 +30,49 @@ class Run:
     model: EncoderDecoder  # in evaluation mode, on the CPU
     checkpoint: Path  # where the weights are from
 
-    def decoding(self, changes: Mapping[str, object], place: str) -> DecodingConfig:
+    def decoding(
+        self, changes: Mapping[str, object], place: str, settings: Settings = "decoding"
+    ) -> DecodingConfig:
         """How to search: as the recipe says, but for ``changes``.
 
         Args:
             changes: Settings of ``DecodingConfig`` by name.
             place: Where they were given, for the error.
+            settings: Where in the recipe it is said how.
 
         Raises:
             RecipeError: They name what is no setting, have values that can't be, or contradict
                 the recipe; one line for each mistake.
         """
-        settings = {"decoding": {**vars(self.recipe.decoding), **changes}}
-        found = config.validate(_Settings, config.Document(settings, {(): place})).decoding
+        recipe = self.recipe
+        stored = {"decoding": recipe.decoding, "validation": recipe.validation.decoding}
+        if settings not in stored:
+            names = " or ".join(map(repr, stored))
+            raise RecipeError(f"{place}: settings must be {names}, not {settings!r}")
+        keys: dict[str, object] = {"decoding": {**vars(stored[settings]), **changes}}
+        if settings == "validation":
+            keys = {"validation": keys}
+        checked = config.validate(_Settings, config.Document(keys, {(): place}))
+        found = (checked.validation if settings == "validation" else checked).decoding
         if found.batch_tokens == "auto":
+            inside = "validation." if settings == "validation" else ""
             raise RecipeError(
-                f"{place}: decoding.batch_tokens must be a number here: auto is for training"
+                f"{place}: {inside}decoding.batch_tokens must be a number here: "
+                "auto is for training"
             )
         return found
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Settings:
-    """Lets errors name ``decoding.beam_size`` as in a recipe."""
+class _Validation:
+    decoding: DecodingConfig = field(default_factory=DecodingConfig)
 
-    decoding: DecodingConfig
+
+@dataclass(frozen=True, kw_only=True)
+class _Settings(_Validation):
+    """Lets errors name ``decoding.beam_size`` and its like as in a recipe."""
+
+    validation: _Validation = field(default_factory=_Validation)
 
 
 def load_run(path: Path, checkpoint: str = "best") -> Run:

@@ -10,7 +10,7 @@ from seqtrans.data.parallel import CorpusFiles, FilterConfig
 from seqtrans.data.segmentation import SegmentationConfig
 from seqtrans.data.subword_config import SubwordConfig
 from seqtrans.decoding.beam import DecodingConfig
-from seqtrans.evaluation.corpus import METRICS, MetricName
+from seqtrans.evaluation.corpus import METRICS, Measure, MetricName, Tokenizer
 from seqtrans.models.encoder_decoder import ModelConfig
 from seqtrans.models.transformer import TransformerConfig
 from seqtrans.ranges import Positive, Probability, Size
@@ -38,13 +38,31 @@ class DataConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ValidationDecodingConfig(DecodingConfig):
+    """How translations are searched for in a validation: greedily unless said otherwise."""
+
+    beam_size: Positive = 1
+
+
+@dataclass(frozen=True, kw_only=True)
 class ValidationConfig:
     """How the model is judged while training, besides loss and perplexity."""
 
     metrics: tuple[MetricName, ...] = ("bleu", "chrf")
     """Scores of real translations; with none, nothing is translated."""
-    decoding: DecodingConfig = field(default_factory=lambda: DecodingConfig(beam_size=1))
-    """How to translate the validation corpus; greedily unless said otherwise."""
+    tokenize: Tokenizer = "13a"
+    """How BLEU cuts text into words: zh, ja-mecab, ko-mecab, char, flores101 or flores200 (spm is
+    flores101) where the target has no spaces; none where it is tokenized. As in ``evaluate``."""
+    lowercase: bool = False
+    """Ignore case in BLEU and chrF; TER always does."""
+    decoding: ValidationDecodingConfig = field(default_factory=ValidationDecodingConfig)
+    """How to translate the validation corpus; greedily unless said otherwise. The scores are those
+    that ``translate --settings validation`` and ``evaluate`` give for each of its files."""
+
+    @property
+    def measure(self) -> Measure:
+        """What to measure, and how."""
+        return Measure(metrics=self.metrics, lowercase=self.lowercase, tokenize=self.tokenize)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, TypeVar, cast
 
@@ -128,10 +129,11 @@ def _search(
     decoding: DecodingConfig,
     segmenters: Segmenters,
     model: nn.Module,
-    lengths: tuple[int, int],
+    lengths: Sequence[int],
     most: int | None,
 ) -> int:
     search = build_search(decoding, segmenters.target.specials)
+    lengths = [min(length, decoding.max_source_tokens) for length in lengths]
     was_training = model.training
     model.eval()
     try:

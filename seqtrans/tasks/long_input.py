@@ -1,8 +1,9 @@
-"""Cut text that is too long for a model where a reader would pause."""
+"""Cut text that is too long for a model where a reader would pause; join what becomes of it."""
 
 # ruff: noqa: RUF001 - punctuation of many scripts
 import re
-from collections.abc import Callable, Sequence
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
 
 from seqtrans.protocols import Segmenter
 
@@ -10,9 +11,15 @@ Ids = list[int]
 Count = Callable[[Sequence[str]], list[int]]
 """Number of tokens of every text."""
 
-_SENTENCE_END = re.compile(r"[.!?…]+[\"'”’»)\]]*\s+|[。！？｡]+[」』”’）]*\s*|[।۔؟]\s*")
-_CLAUSE_END = re.compile(r"[,;:–—]\s+|[，；：、،]\s*")
+_UNSPACED = r"\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"  # letters of Japanese and Chinese
+_CLOSING = r"""["'”’»)\]」』】》〉）］]*"""
+_SENTENCE_END = re.compile(
+    rf"[.!?…]+{_CLOSING}\s+|[!?]+{_CLOSING}(?=[{_UNSPACED}])"
+    rf"|(?:[。！？｡।॥۔؟።။។།]|．(?!\d))+{_CLOSING}\s*"
+)
+_CLAUSE_END = re.compile(r"[,;:–—]\s+|[，；：、､،؛]\s*")
 _WORD_END = re.compile(r"\s+")
+_JOINER = "\u200d"
 
 
 def source_parts(
@@ -44,11 +51,11 @@ def source_parts(
 
 def sentences(text: str) -> list[str]:
     """The sentences of ``text``, as ``split_long`` makes parts of them."""
-    return _cut(text, _SENTENCE_END)
+    return [sentence.strip() for sentence in _cut(text, _SENTENCE_END)]
 
 
 def split_long(text: str, limit: int, count: Count) -> list[str]:
-    """Parts of ``text``, each of at most ``limit`` tokens.
+    """Parts of ``text``, each of at most ``limit`` tokens; ``join_parts`` joins what they become.
 
     Every sentence becomes a part, since sentences are what models are trained on. One that is
     still too long is cut after commas and the like, then between words, then anywhere.
@@ -56,6 +63,30 @@ def split_long(text: str, limit: int, count: Count) -> list[str]:
     if count([text])[0] <= limit:
         return [text]
     return [part for sentence in sentences(text) for part in _fit(sentence, limit, count)]
+
+
+def join_parts(parts: Iterable[str]) -> str:
+    """Join translations of parts of a text, with a space where their script has spaces."""
+    joined: list[str] = []
+    for part in filter(None, parts):
+        if joined and not _runs_on(joined[-1], part):
+            joined.append(" ")
+        joined.append(part)
+    return "".join(joined)
+
+
+def _runs_on(before: str, after: str) -> bool:
+    """Whether a part follows another without a space, as in Chinese and Japanese."""
+    if unicodedata.category(before[-1]).startswith("P") and _is_unspaced(before[-1]):
+        return True
+    last = next(filter(str.isalpha, reversed(before)), " ")
+    first = next(filter(str.isalpha, after), " ")
+    return _is_unspaced(last) and _is_unspaced(first)
+
+
+def _is_unspaced(character: str) -> bool:
+    is_wide = unicodedata.east_asian_width(character) in "WFH"
+    return is_wide and not unicodedata.name(character, "").startswith("HANGUL")
 
 
 def _fit(
@@ -68,34 +99,52 @@ def _fit(
     if len(text) < 2 or count([text])[0] <= limit:
         return [text]
     if not boundaries:
-        middle = len(text) // 2
+        middle = _between_characters(text, len(text) // 2)
         halves = (text[:middle], text[middle:])
         return [part for half in halves for part in _fit(half, limit, count, ())]
     parts = _pack(_cut(text, boundaries[0]), limit, count)
     return [fitting for part in parts for fitting in _fit(part, limit, count, boundaries[1:])]
 
 
+def _between_characters(text: str, place: int) -> int:
+    """The next place where no mark is torn off its letter; ``place`` if there is none."""
+    for later in range(place, len(text)):
+        is_mark = unicodedata.category(text[later])[0] == "M" or text[later] == _JOINER
+        if not is_mark and text[later - 1] != _JOINER:
+            return later
+    return place
+
+
 def _cut(text: str, boundary: re.Pattern[str]) -> list[str]:
-    """Pieces between boundaries; one before a small letter is none ("approx. five")."""
-    ends = [m.end() for m in boundary.finditer(text)]
-    if boundary is _SENTENCE_END:
-        ends = [end for end in ends if not text[end : end + 1].islower()]
-    pieces = (text[a:b].strip() for a, b in zip([0, *ends], [*ends, len(text)], strict=True))
-    return [piece for piece in pieces if piece]
+    """Pieces between boundaries, with the white space that is behind them.
+
+    A sentence that ends as in English does not end before a small letter ("approx. five").
+    """
+    ends = [
+        end
+        for match in boundary.finditer(text)
+        if (end := match.end()) and not (match[0][0] in ".!?…" and text[end : end + 1].islower())
+    ]
+    pieces = (text[a:b] for a, b in zip([0, *ends], [*ends, len(text)], strict=True))
+    return [piece for piece in pieces if piece.strip()]
 
 
 def _pack(pieces: Sequence[str], limit: int, count: Count) -> list[str]:
-    """Neighbours joined while they fit together."""
+    """Neighbours joined while they fit together; without white space at the ends."""
+    stripped = [piece.strip() for piece in pieces]
     groups: list[list[str]] = []
+    texts: list[str] = []
     room = 0
-    for piece, size in zip(pieces, count(pieces), strict=True):
+    for piece, own, size in zip(pieces, stripped, count(stripped), strict=True):
         if groups and size <= room:
-            groups[-1].append(piece)
+            groups[-1].append(own)
+            texts[-1] += piece
             room -= size
         else:
-            groups.append([piece])
+            groups.append([own])
+            texts.append(piece)
             room = limit - size
-    joined = [" ".join(group) for group in groups]
+    joined = [text.strip() for text in texts]
     # Joining may cost a token for the space, or change how the pieces are segmented.
     sizes = count(joined)
     return [

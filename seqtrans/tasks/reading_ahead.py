@@ -4,6 +4,8 @@ import time
 from collections.abc import Iterable, Iterator
 from threading import Condition, Thread
 
+BLOCK_LINES = 5000
+"""Lines of a file that are translated as they would be alone, unless a bulk job says otherwise."""
 _PATIENCE = 0.05  # seconds without a new line after which those that are there are taken
 _LONGEST_WAIT = 0.5  # seconds after which they are taken though more keep coming
 _MAX_LINES = 10_000  # in a window; empty lines have no characters to count

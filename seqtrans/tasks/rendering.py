@@ -1,8 +1,8 @@
 """Translations as lines of text or of JSON."""
 
-import json
 from typing import Literal
 
+from seqtrans.documents import as_json
 from seqtrans.tasks.translator import Candidate, Translation
 
 Format = Literal["text", "jsonl"]
@@ -17,7 +17,7 @@ def render(translation: Translation, output_format: Format) -> str:
         return translation.text
     fields = _fields(translation)
     fields["alternatives"] = [_fields(other) for other in translation.alternatives]
-    return json.dumps(fields, ensure_ascii=False)
+    return as_json(fields)
 
 
 def _fields(candidate: Candidate) -> dict[str, object]:

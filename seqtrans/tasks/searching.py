@@ -7,9 +7,20 @@ import numpy as np
 import torch
 
 from seqtrans.data.batch import Ids, collate_sources
-from seqtrans.data.batching import plan_by_length
+from seqtrans.data.batching import Plan, plan_by_length
 from seqtrans.protocols import Hypothesis, Searcher, Seq2SeqModel, Specials, StateT
 from seqtrans.tasks.halving import Halving, halves_of
+
+
+def plan_sources(sources: Sequence[Ids], batch_tokens: int) -> Plan:
+    """Which sources are searched at once, the longest first.
+
+    Args:
+        sources: Ids without EOS.
+        batch_tokens: Source positions of a batch at most, padding and EOS counted.
+    """
+    lengths = np.fromiter(map(len, sources), np.int64, count=len(sources))
+    return plan_by_length(lengths, batch_tokens=batch_tokens)
 
 
 def search_sources(
@@ -18,10 +29,9 @@ def search_sources(
     sources: Sequence[Ids],
     *,
     specials: Specials,
-    batch_tokens: int,
+    batches: Plan,
     device: torch.device,
     halving: Halving,
-    part: slice = slice(None),
 ) -> list[list[Hypothesis]]:
     """Hypotheses of every source, best first, in the order of ``sources``.
 
@@ -30,11 +40,10 @@ def search_sources(
         model: On ``device``.
         sources: Ids without EOS; all are held at once.
         specials: Special ids of the source vocabulary.
-        batch_tokens: Source positions searched at once, padding and EOS counted.
+        batches: Which of them to search, and which at once; the others get no hypotheses, so that
+            processes can take their shares of one plan.
         device: Where to search.
         halving: What to do with batches that memory can't hold.
-        part: Which of the batches to search, of those made of all sources, so that N processes
-            can take every Nth; the sources of others get no hypotheses.
     """
 
     def search_rows(rows: Sequence[int]) -> list[list[Hypothesis]]:
@@ -42,8 +51,7 @@ def search_sources(
         return search(model, source.to(device), mask.to(device))
 
     found: list[list[Hypothesis]] = [[] for _ in sources]
-    lengths = np.fromiter(map(len, sources), np.int64, count=len(sources))
-    for group in plan_by_length(lengths, batch_tokens=batch_tokens)[part]:
+    for group in batches:
         rows = group.tolist()
         of_rows = chain.from_iterable(halving(rows, search_rows, halves_of))
         for row, hypotheses in zip(rows, of_rows, strict=True):

@@ -1,11 +1,12 @@
 """Text in, text out: one line for every line, whatever it holds."""
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import nn
 
+from seqtrans.data.batch import Ids
 from seqtrans.data.segmentation import Segmenters
 from seqtrans.decoding.beam import BeamSearch, DecodingConfig, build_search
 from seqtrans.errors import CheckpointError
@@ -13,10 +14,10 @@ from seqtrans.protocols import Hypothesis, Seq2SeqModel
 from seqtrans.ranges import number
 from seqtrans.tasks.given import given_lines
 from seqtrans.tasks.halving import Halving
-from seqtrans.tasks.long_input import source_parts
+from seqtrans.tasks.long_input import join_parts, source_parts
 from seqtrans.tasks.placement import DeviceName, place
 from seqtrans.tasks.reading_ahead import fixed_windows, windows
-from seqtrans.tasks.searching import search_sources
+from seqtrans.tasks.searching import plan_sources, search_sources
 from seqtrans.training.precision import Precision
 
 _BATCHES_AHEAD = 8  # in a window; more would sort better by length and answer later
@@ -53,7 +54,7 @@ class Translator:
     The result for a line depends on the line alone: not on its neighbours, nor on the batch size
     (beyond the last digits of floating point); a batch that memory can't hold is halved. A blank
     line gives an empty one. A line of more than ``max_source_tokens`` tokens is translated sentence
-    by sentence and joined by spaces; the first one is warned of.
+    by sentence and joined as its script joins them; the first one is warned of.
 
     Args:
         model: An ``EncoderDecoder`` or another ``Seq2SeqModel``; moved and converted in place.
@@ -82,7 +83,7 @@ class Translator:
         self.config = config
         self.search: BeamSearch = build_search(config, segmenters.target.specials)
         self._halving = Halving("sentences", "lower max_source_tokens, max_length or beam_size")
-        self._has_warned = False
+        self._parts = LineParts(segmenters, config)
 
     def translate(self, lines: Iterable[str]) -> list[str]:
         """Translations of ``lines``, in their order.
@@ -103,7 +104,7 @@ class Translator:
         as soon as it is there. Errors are as ``translate`` raises them, behind the lines before.
         """
         given = given_lines(lines, "stream")
-        return self._translated(windows(given, self._window_characters))
+        return self._translated(windows(given, self._parts.window_characters))
 
     def stream_blocks(self, lines: Iterable[str], block_lines: int) -> Iterator[Translation]:
         """Translations of ``lines``, in their order, where waiting for lines does no harm.
@@ -111,15 +112,10 @@ class Translator:
         Each block of ``block_lines`` lines is translated as it would be alone, to the last digit.
         """
         given = given_lines(lines, "stream_blocks")
-        return self._translated(fixed_windows(given, self._window_characters, block_lines))
+        return self._translated(self._parts.windows(given, block_lines))
 
     def _translated(self, windows: Iterator[list[str]]) -> Iterator[Translation]:
         return (found for window in windows for found in self.translate_window(window))
-
-    @property
-    def _window_characters(self) -> int:
-        """Characters to translate at once, so that batches of like lengths fill."""
-        return _BATCHES_AHEAD * number(self.config.batch_tokens) * _CHARACTERS_A_TOKEN
 
     def translate_window(self, lines: Sequence[str]) -> list[Translation]:
         """Translations of ``lines``, in their order; all are held at once.
@@ -128,28 +124,18 @@ class Translator:
             CheckpointError: The model computes what is not a number.
             SeqtransError: Memory can't hold one sentence.
         """
-        distinct = list(dict.fromkeys(lines))
-        parts = self._segment(distinct)
-        found = self._search([ids for of_line in parts for ids in of_line])
-        translations: dict[str, Translation] = {}
-        for line, of_line in zip(distinct, parts, strict=True):
-            translations[line] = self._join([next(found) for _ in of_line])
-        return [translations[line] for line in lines]
+        window = self._parts.cut(lines)
+        return self._parts.join(window, self._search(window.sources))
 
-    def _segment(self, lines: Sequence[str]) -> list[list[list[int]]]:
-        """Source ids of the parts of every line: none if it is blank, one unless it is long."""
-        limit = self.config.max_source_tokens
-        return source_parts(lines, self.segmenters.source, limit, self._warn_of_long)
-
-    def _search(self, sources: Sequence[list[int]]) -> Iterator[list[Hypothesis]]:
+    def _search(self, sources: Sequence[Ids]) -> list[list[Hypothesis]]:
         """Hypotheses of every source, best first."""
         try:
-            found = search_sources(
+            return search_sources(
                 self.search,
                 self.model,
                 sources,
                 specials=self.segmenters.source.specials,
-                batch_tokens=number(self.config.batch_tokens),
+                batches=plan_sources(sources, number(self.config.batch_tokens)),
                 device=self.device,
                 halving=self._halving,
             )
@@ -157,9 +143,73 @@ class Translator:
             raise CheckpointError(
                 f"can't translate: {error}; take another checkpoint, or --precision fp32"
             ) from error
-        return iter(found)
 
-    def _join(self, parts: Sequence[list[Hypothesis]]) -> Translation:
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """Lines that are translated together.
+
+    Attributes:
+        lines: As they came.
+        parts: Source ids of the parts of every distinct line: none if it is blank, one unless it
+            is long.
+    """
+
+    lines: Sequence[str]
+    parts: Mapping[str, Sequence[Ids]]
+
+    @property
+    def sources(self) -> list[Ids]:
+        """Source ids of all parts, which are what is searched."""
+        return [ids for of_line in self.parts.values() for ids in of_line]
+
+
+class LineParts:
+    """Cuts lines into what a model can take, and joins the translations of what it cut.
+
+    Whoever translates lines does it by this, so that all find the same.
+
+    Args:
+        segmenters: Text to ids and back, as in training.
+        config: How to search.
+        level: Of the log, at which the first line that is long is told.
+    """
+
+    def __init__(
+        self, segmenters: Segmenters, config: DecodingConfig, level: int = logging.WARNING
+    ) -> None:
+        self.segmenters, self.config, self._level = segmenters, config, level
+        self._has_warned = False
+
+    @property
+    def window_characters(self) -> int:
+        """Characters to translate at once, so that batches of like lengths fill."""
+        return _BATCHES_AHEAD * number(self.config.batch_tokens) * _CHARACTERS_A_TOKEN
+
+    def windows(self, lines: Iterable[str], block_lines: int) -> Iterator[list[str]]:
+        """``lines`` in their order, in lists to be translated together; see ``fixed_windows``."""
+        return fixed_windows(lines, self.window_characters, block_lines)
+
+    def cut(self, lines: Sequence[str]) -> Window:
+        """The parts of ``lines``; of equal lines only one has any."""
+        distinct = list(dict.fromkeys(lines))
+        return Window(lines, dict(zip(distinct, self._segment(distinct), strict=True)))
+
+    def join(self, window: Window, found: Iterable[Sequence[Hypothesis]]) -> list[Translation]:
+        """Translations of the lines of a window, from the hypotheses of its ``sources``."""
+        waiting = iter(found)
+        translations = {
+            line: self._join([next(waiting) for _ in of_line])
+            for line, of_line in window.parts.items()
+        }
+        return [translations[line] for line in window.lines]
+
+    def _segment(self, lines: Sequence[str]) -> list[list[list[int]]]:
+        """Source ids of the parts of every line: none if it is blank, one unless it is long."""
+        limit = self.config.max_source_tokens
+        return source_parts(lines, self.segmenters.source, limit, self._warn_of_long)
+
+    def _join(self, parts: Sequence[Sequence[Hypothesis]]) -> Translation:
         """The translation of a line from those of its parts; the nth best of each go together.
 
         Of those that are the same text the best counts. A whole may score above the first, though
@@ -185,12 +235,13 @@ class Translator:
         score = sum(log_probs) / sum(lengths) ** penalty if len(parts) > 1 else parts[0].score
         tokens = tuple(segmenter.pieces[i] for part in parts for i in part.tokens)
         counts = tuple(len(part.tokens) for part in parts) if len(parts) > 1 else ()
-        return Candidate(" ".join(filter(None, map(_one_line, texts))), score, tokens, counts)
+        return Candidate(join_parts(map(_one_line, texts)), score, tokens, counts)
 
     def _warn_of_long(self, tokens: int) -> None:
         if not self._has_warned:
             self._has_warned = True
-            logging.getLogger(__name__).warning(
+            logging.getLogger(__name__).log(
+                self._level,
                 "a line has %d tokens, more than max_source_tokens (%d): it and others like it "
                 "are translated in parts",
                 tokens,

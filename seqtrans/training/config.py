@@ -10,7 +10,12 @@ from seqtrans.ranges import NonNegative, Positive, PositiveFloat
 from seqtrans.training.early_stopping import StoppingConfig
 from seqtrans.training.optimizer import AdafactorConfig, AdamConfig, OptimizerConfig
 from seqtrans.training.precision import Precision
-from seqtrans.training.schedule import InverseSquareRootConfig, ScheduleConfig, build_schedule
+from seqtrans.training.schedule import (
+    InverseSquareRootConfig,
+    Schedule,
+    ScheduleConfig,
+    build_schedule,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,9 +97,18 @@ class TrainingConfig:
         """Refuse a run without end, and a schedule whose end is unknown."""
         if self.max_steps is self.max_epochs is self.max_minutes is None:
             raise ValueError("training needs a limit: max_steps, max_epochs or max_minutes")
-        build_schedule(self.schedule, self.optimizer.learning_rate, self.max_steps)
+        self.build_schedule()
         if self.processes.sharding == "full":
             self._refuse_unsharded()
+
+    def build_schedule(self) -> Schedule:
+        """Build the function that gives the learning rate of every update.
+
+        Raises:
+            ValueError: The schedule has no end, or ends within its warm-up.
+        """
+        peak = self.optimizer.learning_rate
+        return build_schedule(self.schedule, peak, self.max_steps, self.max_minutes)
 
     def micro_batches(self, processes: int) -> int:
         """How many there are in an update of so many processes."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from seqtrans.errors import DataError
+from seqtrans.files import open_aside
 
 Curve = Sequence[tuple[int, float]]  # step and value
 
@@ -112,6 +113,5 @@ def draw_confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], path
 
 
 def _save(figure: Any, path: Path) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    figure.savefig(partial, format="png", dpi=120)
-    partial.replace(path)
+    with open_aside(path) as file:
+        figure.savefig(file, format="png", dpi=120)

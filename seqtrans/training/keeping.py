@@ -1,10 +1,11 @@
 """Which checkpoints stay."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from seqtrans.training.config import CheckpointsConfig
 from seqtrans.training.early_stopping import StoppingConfig
+from seqtrans.training.origins import differing
 
 
 @dataclass(frozen=True)
@@ -14,13 +15,24 @@ class Record:
     step: int
     value: float | None = None  # of the stopping metric; None: not validated
     ends_epoch: bool = False
+    loss: float | None = None  # of the same validation
+    measured: Mapping[str, str] = field(default_factory=dict[str, str])  # see ``Origins``
 
 
 def best_first(records: Sequence[Record], stopping: StoppingConfig) -> list[Record]:
-    """Validated checkpoints, best first and, where equal, the earliest first. NaN is no value."""
-    sign = -1.0 if stopping.is_maximised else 1.0
+    """Validated checkpoints, best first: where equal, of the lower loss; else the earliest.
+
+    Those that were measured otherwise than the newest, as on other data, are left out. NaN is no
+    value.
+    """
     validated = [(r.value, r) for r in records if r.value is not None and r.value == r.value]
-    return [r for _, r in sorted(validated, key=lambda pair: (sign * pair[0], pair[1].step))]
+    newest = max((r for _, r in validated), key=lambda r: r.step, default=Record(0))
+    alike = [
+        (stopping.order(value, record.loss), record)
+        for value, record in validated
+        if not differing(record.measured, newest.measured)
+    ]
+    return [record for _, record in sorted(alike, key=lambda pair: (pair[0], pair[1].step))]
 
 
 def superfluous(

@@ -33,7 +33,8 @@ def limit_reached(config: TrainingConfig, state: TrainState) -> StopReason | Non
         return StopReason.STEPS
     if config.max_epochs is not None and state.epoch >= config.max_epochs:
         return StopReason.EPOCHS
-    if state.stopping.should_stop(config.stopping):
+    is_judged = state.validated_step == state.step
+    if is_judged and state.stopping.should_stop(config.stopping, state.epoch, state.step):
         return StopReason.PATIENCE
     return None
 

@@ -1,6 +1,5 @@
 """Where the numbers and the words of a run go: files, the console, a progress bar."""
 
-import json
 import logging
 import shutil
 import sys
@@ -10,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
+from seqtrans.documents import as_json
 from seqtrans.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ UNSAID = frozenset({"nll", "seconds"})
 
 
 class JsonLinesLogger:
-    """Appends one JSON object per call to a file. See ``MetricsLogger``."""
+    """Appends one JSON object per call to a file, null for NaN. See ``MetricsLogger``."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -44,7 +44,7 @@ class JsonLinesLogger:
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """See ``MetricsLogger.log``; the line is in the file when this returns."""
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, **metrics}) + "\n")
+            file.write(as_json({"step": step, **metrics}) + "\n")
 
 
 class ConsoleLogger:
@@ -187,7 +187,8 @@ class _LogFile(logging.Handler):
         self.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
 
     def emit(self, record: logging.LogRecord) -> None:
-        with suppress(OSError), self._path.open("a", encoding="utf-8") as file:
+        escaped = "backslashreplace"  # names of files may be no UTF-8
+        with suppress(OSError), self._path.open("a", encoding="utf-8", errors=escaped) as file:
             file.write(self.format(record) + "\n")
 
 

@@ -26,7 +26,7 @@ from types import MappingProxyType
 from typing import Any
 
 from seqtrans.errors import CheckpointError, TrainingError
-from seqtrans.files import aside, sync_folder, write_atomically
+from seqtrans.files import is_aside, sweep, sync_folder, write_atomically
 from seqtrans.locks import locked
 from seqtrans.training import checkpoint
 from seqtrans.training.attempts import hand_over
@@ -179,9 +179,9 @@ def _is_blank(path: Path, files: Mapping[str, bytes]) -> bool:
     run = RunDirectory(path)
     folders = {run.checkpoints, run.vocabulary}
     copies = {path / name: content for name, content in files.items()}
-    left = {run.lock, run.job, *map(aside, (run.job, run.recipe, *copies))}
     return all(
-        entry in left
+        entry in (run.lock, run.job)
+        or any(is_aside(entry.name, file) for file in (run.job, run.recipe, *copies))
         or entry.name.startswith(f".{run.lock.name}.")  # of a host that died when it took the lock
         or (entry in folders and entry.is_dir() and not any(entry.iterdir()))
         or (entry in copies and entry.is_file() and entry.read_bytes() == copies[entry])
@@ -222,7 +222,7 @@ def prepare_to_resume(run: RunDirectory) -> tuple[int, dict[str, Any]] | None:
         shutil.rmtree(leftover, ignore_errors=True)
     found = newest_good(run)
     try:
-        aside(run.sizes).unlink(missing_ok=True)
+        sweep(run.sizes)
         cut_metrics(run, found[0] if found else 0)
     except OSError as error:
         raise TrainingError(f"files in {run.path} can't be written: {error.strerror}") from error

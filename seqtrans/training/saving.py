@@ -16,9 +16,12 @@ from seqtrans.training import checkpoint
 from seqtrans.training.averaging import average
 from seqtrans.training.config import TrainingConfig
 from seqtrans.training.distributed import ProcessShard, all_or_none
+from seqtrans.training.early_stopping import StoppingState
 from seqtrans.training.moments import named_moments, restore_moments
 from seqtrans.training.moving_average import MovingAverage
+from seqtrans.training.origins import Origins
 from seqtrans.training.parts import gathered
+from seqtrans.training.recounting import begun_anew, recounted
 from seqtrans.training.run_directory import AVERAGED, RunDirectory, prepare_to_resume
 from seqtrans.training.state import TrainState
 from seqtrans.training.store import CheckpointStore
@@ -42,10 +45,11 @@ class Saving:
         config: TrainingConfig,
         run: RunDirectory | None,
         shard: ProcessShard,
+        origins: Origins,
     ) -> None:
         self.model, self.optimizer, self.moving = model, optimizer, moving
-        self.config, self.run, self.shard = config, run, shard
-        self.store = CheckpointStore.of(run, config) if run else None
+        self.config, self.run, self.shard, self.origins = config, run, shard, origins
+        self.store = CheckpointStore.of(run, config, origins) if run else None
         self._saved_step = 0
 
     def save(self, state: TrainState, metrics: Mapping[str, float]) -> None:
@@ -79,16 +83,7 @@ class Saving:
             return None
         path = self.run.at(step)
         plain = found[1] if found else checkpoint.read_training(path)
-        if plain["optimizer"] != self.config.optimizer.kind:
-            raise CheckpointError(
-                f"{path} was trained with optimizer '{plain['optimizer']}', "
-                f"not '{self.config.optimizer.kind}'"
-            )
-        fill(self.model, checkpoint.read_tensors(path, checkpoint.MODEL), str(path))
-        moments = checkpoint.read_tensors(path, checkpoint.OPTIMIZER)
-        restore_moments(self.model, self.optimizer, moments, str(path))
-        if self.moving:
-            self.moving.restore(checkpoint.read_tensors(path, checkpoint.AVERAGE), str(path))
+        self._restore(path, plain["optimizer"])
         self._saved_step = step
         if self.store and self.shard.rank == 0:
             self.store.tidy(step)  # a run killed after a save had no time for it
@@ -96,7 +91,24 @@ class Saving:
         if state.micro_batches_in_epoch == 0:  # as in checkpoints that did not hold it yet
             per_update = self.config.micro_batches(self.shard.world)
             state.micro_batches_in_epoch = state.updates_in_epoch * per_update
-        return state
+        records = self.store.records() if self.store and self.shard.rank == 0 else []
+        stopping = recounted(state.stopping, plain, records, self.config.stopping, self.origins)
+        state.stopping = StoppingState(**self._told(vars(stopping)))
+        return begun_anew(state, plain, self.origins)
+
+    def _restore(self, path: Path, optimizer: str) -> None:
+        """Fill model, optimizer and moving average from a checkpoint, made with ``optimizer``."""
+        if optimizer != self.config.optimizer.kind:
+            raise CheckpointError(
+                f"{path} was trained with optimizer '{optimizer}', "
+                f"not '{self.config.optimizer.kind}': set training.optimizer.kind to that, or "
+                f"begin another run with init_from"
+            )
+        fill(self.model, checkpoint.read_tensors(path, checkpoint.MODEL), str(path))
+        moments = checkpoint.read_tensors(path, checkpoint.OPTIMIZER)
+        restore_moments(self.model, self.optimizer, moments, str(path))
+        if self.moving:
+            self.moving.restore(checkpoint.read_tensors(path, checkpoint.AVERAGE), str(path))
 
     def steps_to_average(self) -> list[int]:
         """Steps of the checkpoints to average at the end; none where that is not wanted.

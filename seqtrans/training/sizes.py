@@ -87,14 +87,11 @@ class Sizes:
         """Note and keep what no other process knows of; of several that do so, one is kept."""
         limit = self.learn(step, size)
         with suppress(TrainingError):
-            self.write(alone=False)
+            self.write()
         return limit
 
-    def write(self, *, alone: bool = True) -> None:
+    def write(self) -> None:
         """Keep what was learnt.
-
-        Args:
-            alone: Whether no other process does so now.
 
         Raises:
             TrainingError: It can't be written.
@@ -102,7 +99,7 @@ class Sizes:
         if self._file is None:
             return
         try:
-            with open_aside(self._file, own=not alone) as file:
+            with open_aside(self._file) as file:
                 file.write(config.dump(Limits(limits=self._limits)).encode())
         except OSError as error:
             reason = error.strerror or error

@@ -3,7 +3,7 @@
 import errno
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
@@ -13,9 +13,10 @@ from seqtrans.training import checkpoint
 from seqtrans.training.config import CheckpointsConfig, TrainingConfig
 from seqtrans.training.early_stopping import StoppingConfig
 from seqtrans.training.keeping import Record, best_first, superfluous
+from seqtrans.training.origins import Origins
 from seqtrans.training.run_directory import AVERAGED, RunDirectory
 from seqtrans.training.state import TrainState
-from seqtrans.training.stored import state_from
+from seqtrans.training.stored import plain_state, state_from
 
 talk = logging.getLogger(__name__)
 
@@ -28,11 +29,15 @@ class CheckpointStore:
     checkpoints: CheckpointsConfig
     stopping: StoppingConfig
     optimizer: str  # kind of optimizer whose tensors are saved
+    origins: Origins = field(default_factory=Origins)  # of what is saved
 
     @classmethod
-    def of(cls, run: RunDirectory, config: TrainingConfig) -> "CheckpointStore":
+    def of(
+        cls, run: RunDirectory, config: TrainingConfig, origins: Origins | None = None
+    ) -> "CheckpointStore":
         """The store that a training config describes."""
-        return cls(run, config.checkpoints, config.stopping, config.optimizer.kind)
+        kind = config.optimizer.kind
+        return cls(run, config.checkpoints, config.stopping, kind, origins or Origins())
 
     def save(
         self,
@@ -80,8 +85,9 @@ class CheckpointStore:
         records = [record for record in self.records() if record.step <= step]
         try:
             self.run.point("last", str(step))
-            self._point_at_best(records)
-            for old in superfluous(records, self.checkpoints, self.stopping):
+            doomed = superfluous(records, self.checkpoints, self.stopping)
+            self._point_at_best([record for record in records if record.step not in doomed])
+            for old in self._without_best(doomed):
                 checkpoint.remove(self.run.at(old))
         except OSError as error:
             raise _cannot_save(self.run.checkpoints, step, error) from error
@@ -95,7 +101,8 @@ class CheckpointStore:
     ) -> None:
         """Write the mean of checkpoints as one more, which may become the best."""
         path = self.run.checkpoints / AVERAGED
-        plain = {"steps": steps, "metrics": dict(metrics)}
+        measured = {"measured": dict(self.origins.measured)} if metrics else {}
+        plain = {"steps": steps, "metrics": dict(metrics), **measured}
         try:
             checkpoint.write(path, plain, {checkpoint.MODEL: weights}, others)
             self._point_at_best(self.records())
@@ -124,27 +131,42 @@ class CheckpointStore:
             plain = checkpoint.read_training(self.run.at(step), check_files=False)
         except checkpoint.CheckpointError:
             return Record(step)
-        value = plain["metrics"].get(self.stopping.metric)
-        return Record(step, value, ends_epoch=state_from(plain).updates_in_epoch == 0)
+        ends_epoch = state_from(plain).updates_in_epoch == 0
+        return replace(self._measured(plain, step), ends_epoch=ends_epoch)
+
+    def _measured(self, plain: Mapping[str, Any], step: int) -> Record:
+        metrics = plain.get("metrics", {})
+        value, loss = metrics.get(self.stopping.metric), metrics.get("loss")
+        return Record(step, value, loss=loss, measured=plain.get("measured", {}))
 
     def _plain(self, state: TrainState, metrics: Mapping[str, float]) -> dict[str, Any]:
-        return {"state": asdict(state), "metrics": dict(metrics), "optimizer": self.optimizer}
+        plain = plain_state(state, self.stopping, self.origins)
+        return {**plain, "metrics": dict(metrics), "optimizer": self.optimizer}
+
+    def _without_best(self, doomed: Sequence[int]) -> list[int]:
+        """Spare what ``best`` names, though by what is no longer measured; or it names nothing."""
+        try:
+            best = self.run.pointed("best")
+        except checkpoint.CheckpointError:
+            return list(doomed)
+        if not self.checkpoints.keep_best and best in map(self.run.at, doomed):
+            (self.run.checkpoints / "best").unlink()
+        return [
+            step for step in doomed if not self.checkpoints.keep_best or self.run.at(step) != best
+        ]
 
     def _point_at_best(self, records: Sequence[Record]) -> None:
-        best = best_first(records, self.stopping)
-        step, value = (best[0].step, best[0].value) if best else (None, None)
-        averaged = self._averaged_value()
-        if averaged is not None and (value is None or self.stopping.is_better(averaged, value)):
-            self.run.point("best", AVERAGED)
-        elif step is not None:
-            self.run.point("best", str(step))
+        best = best_first([*records, *self._averaged()], self.stopping)
+        if best:
+            self.run.point("best", str(best[0].step) if best[0].step else AVERAGED)
 
-    def _averaged_value(self) -> float | None:
+    def _averaged(self) -> list[Record]:
+        """The mean of checkpoints, where there is one; as step 0, before all others."""
         try:
             plain = checkpoint.read_state(self.run.checkpoints / AVERAGED, check_files=False)
         except checkpoint.CheckpointError:
-            return None
-        return plain.get("metrics", {}).get(self.stopping.metric)
+            return []
+        return [self._measured(plain, 0)]
 
 
 def _cannot_save(folder: object, step: int, error: OSError) -> TrainingError:

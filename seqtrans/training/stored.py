@@ -5,11 +5,12 @@ A checksum says that a file is as it was written, not who wrote it.
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import PurePath
 from typing import Any, TypeGuard, cast
 
-from seqtrans.training.early_stopping import StoppingState
+from seqtrans.training.early_stopping import StoppingConfig, StoppingState
+from seqtrans.training.origins import Origins
 from seqtrans.training.state import TrainState
 
 _LARGEST = 2**53  # steps, bytes and the like are less
@@ -29,8 +30,38 @@ def check_values(plain: Mapping[str, Any]) -> None:
 def state_from(plain: Mapping[str, Any]) -> TrainState:
     """The state among the checked values of a checkpoint."""
     values: dict[str, Any] = dict(plain["state"])
-    stopping = StoppingState(**values.pop("stopping"))
+    loss = plain.get("judged", {}).get("loss")  # beside the state, as others can't read it there
+    stopping = StoppingState(**values.pop("stopping", {}) | {"loss": loss})
     return TrainState(**values, stopping=stopping)
+
+
+def plain_state(state: TrainState, config: StoppingConfig, origins: Origins) -> dict[str, Any]:
+    """Return what ``state_from`` reads, and what its numbers depend on, as plain values.
+
+    Versions of seqtrans that know less pass over what they don't know.
+    """
+    values = asdict(state)
+    loss = values["stopping"].pop("loss")
+    judged = {"metric": config.metric, "maximised": config.is_maximised, "loss": loss}
+    parts = {name: dict(texts) for name, texts in vars(origins).items()}
+    return {"state": values, "judged": judged, **parts}
+
+
+def _is_judged(value: object) -> bool:
+    kinds: Mapping[str, Callable[[object], bool]] = {
+        "metric": lambda value: isinstance(value, str),
+        "maximised": lambda value: isinstance(value, bool),
+        "loss": lambda value: value is None or _is_number(value),
+    }
+    return (
+        _is_mapping(value)
+        and value.keys() == kinds.keys()
+        and all(is_right(value[name]) for name, is_right in kinds.items())
+    )
+
+
+def _are_texts(value: object) -> bool:
+    return _is_mapping(value) and all(isinstance(text, str) for text in value.values())
 
 
 def _is_mapping(value: object) -> TypeGuard[Mapping[str, object]]:
@@ -99,4 +130,8 @@ _KINDS: Mapping[str, Callable[[object], bool]] = {
     "metrics": _are_metrics,
     "optimizer": lambda value: isinstance(value, str),
     "steps": _are_counts,
+    "judged": _is_judged,
+    "kept": _are_texts,
+    "measured": _are_texts,
+    "order": _are_texts,
 }

@@ -14,7 +14,7 @@ class TensorBoardLogger:
         after_step: The step that training goes on from; what was logged later is hidden.
 
     Raises:
-        TrainingError: TensorBoard is not installed.
+        TrainingError: TensorBoard is not installed, or the name of the folder is not UTF-8.
     """
 
     def __init__(self, folder: Path, after_step: int = 0) -> None:
@@ -24,7 +24,10 @@ class TensorBoardLogger:
             raise TrainingError(
                 "TensorBoard is not installed: pip install 'seqtrans[tensorboard]'"
             ) from error
-        self._writer = SummaryWriter(str(folder), purge_step=after_step + 1)
+        try:
+            self._writer = SummaryWriter(str(folder), purge_step=after_step + 1)
+        except UnicodeEncodeError as error:
+            raise TrainingError(f"{folder}: TensorBoard wants a name that is UTF-8") from error
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """See ``MetricsLogger.log``."""

@@ -23,7 +23,6 @@ from seqtrans.training.optimizer import build_optimizer, set_rates
 from seqtrans.training.parallel import Replica, Replicated, replicate, shard_weights
 from seqtrans.training.precision import autocast, uses_bf16
 from seqtrans.training.randomness import MicroBatchSeeds, start_generators
-from seqtrans.training.schedule import build_schedule
 from seqtrans.training.shortage import Shortage, indivisible, smallest
 from seqtrans.training.sizes import Sizes
 from seqtrans.training.state import TrainState
@@ -69,9 +68,7 @@ class Updater(Generic[BatchT]):
             config.optimizer, model, config.learning_rates, self.freezing.learning()
         )
         self._step = Stepper(self.optimizer)
-        self.schedule = build_schedule(
-            config.schedule, config.optimizer.learning_rate, config.max_steps
-        )
+        self.schedule = config.build_schedule()
         self.average = MovingAverage(model, config.ema_decay) if config.ema_decay else None
         self.freezing.enter(0)
         self.device = next(model.parameters()).device
@@ -132,8 +129,8 @@ class Updater(Generic[BatchT]):
             TrainingError: A loss or the gradient is not finite, or memory can't hold the smallest
                 part of a micro-batch; the weights are as before.
         """
-        # Learning rate and randomness are functions of the step, so no checkpoint holds them.
-        self.rate = self.schedule(state.step + 1) * state.lr_scale
+        # Rate and randomness are functions of the state, so no checkpoint holds them.
+        self.rate = self.schedule(state.step + 1, state.seconds) * state.lr_scale
         set_rates(self.optimizer, self.rate, state.step + 1)
         self.shortage.begin()
         norm, heard = None, ()

@@ -145,7 +145,7 @@ def test_a_name_of_timm_is_seen_as_timm_says(tmp_path, monkeypatch):
     ("arguments", "message"),
     [
         (["mlp", "none.png"], "none.png: can't be read: No such file or directory"),
-        (["mlp", "mlp.yaml"], "mlp.yaml: no image that can be read: it is of no known kind, or its beginning is damaged"),
+        (["mlp", "mlp.yaml"], "mlp.yaml: no image that can be read: only PNG, JPEG, WebP, BMP, GIF, TIFF, PPM and PGM files are read, and it does not begin as one of them"),
         (["none.pth", "pictures/red/0.png"], "none.pth: there is no such run, file or folder"),
         (["runs/none", "pictures/red/0.png"], "runs/none: there is no such run, file or folder"),
         (["mlp", "pictures/red/0.png", "--checkpoint", "7"], "mlp has no checkpoint '7'"),

@@ -86,7 +86,7 @@ def test_the_version_is_said():
 
 @pytest.mark.parametrize(
     "arguments",
-    [["tarin"], ["train"], ["train", "x.yaml", "--rum", "y"], ["evaluate", "x"], ["average", "x", "--best", "1"]],
+    [["tarin"], ["train"], ["train", "x.yaml", "--rum", "y"], ["average", "x", "--best", "1"]],
 )  # fmt: skip
 def test_wrong_usage_is_exit_code_2(arguments):
     done = seqtrans(*arguments)

@@ -170,7 +170,8 @@ def test_show_and_average_agree_on_the_checkpoints(home):
     [
         (["train", "toy.yaml"], "run directory runs/toy exists already; go on with it by --resume, or choose another"),
         (["train", "toy.yaml", "--run", "no", "--resume"], "there is no run directory no"),
-        (["train", "toy.yaml", "--resume", "--set", "training.seed=2"], "--set can't change a run that goes on; change runs/toy/recipe.yaml instead"),
+        (["train", "toy.yaml", "--resume", "--set", "init_from=."], "--set init_from: runs/toy has begun already; begin another run with it"),
+        (["train", "toy.yaml", "--resume", "--set", "training.sed=2"], "--set training.sed: training has no key 'sed'; did you mean 'seed'?"),
         (["train", "no.yaml"], "no.yaml: there is no such file"),
         (["show", "toy.yaml"], "there is no run directory toy.yaml"),
         (["show", "runs"], "runs is not a run directory: it holds no recipe.yaml"),

@@ -32,6 +32,7 @@ training: {max_steps: 3, precision: fp32}
 validation: {metrics: []}
 decoding: {beam_size: 2, max_length: 8, max_source_tokens: 30}
 """
+AS_VALIDATED = ["translate", "run", "input", "--settings", "validation"]
 INPUT = "ab cd\n\n \t \na\rb\x00c\u2028d\n" + "dcba. " * 20 + "\n漢字 🏳️‍🌈\nab cd"
 
 
@@ -191,6 +192,20 @@ def test_output_appears_whole_or_not_at_all(home):
             "--n-best: decoding: n_best (3) must not be larger than beam_size (2)",
         ),
         (
+            [
+                "translate",
+                "run",
+                "input",
+                "--settings",
+                "validation",
+                "--format",
+                "jsonl",
+                "--n-best",
+                "3",
+            ],
+            "--n-best: validation.decoding: n_best (3) must not be larger than beam_size (1)",
+        ),
+        (
             ["translate", "run", "input", "--max-length-factor", "0"],
             "--max-length-factor: decoding.max_length_factor must be a number of more than 0, not",
         ),
@@ -333,6 +348,8 @@ def test_from_python_with_other_settings(home):
     ("options", "message"),
     [
         ({"beam": 3}, "decoding has no key 'beam'"),
+        ({"settings": "test"}, "settings must be 'decoding' or 'validation', not 'test'"),
+        ({"settings": "validation", "beam": 3}, "validation.decoding has no key 'beam'"),
         ({"beam_size": 0}, "decoding.beam_size must be a whole number of 1 or more, not 0"),
         ({"length_penalty": math.inf}, "decoding.length_penalty must be"),
         ({"n_best": 3}, r"n_best \(3\) must not be larger than beam_size \(2\)"),

@@ -114,11 +114,11 @@ def test_text_never_gives_pad_bos_or_eos(segmenter):
 
 
 def test_blank_lines_are_empty(made):
-    name, segmenters, _ = made
-    if name != "identity":  # which takes a tab for text
-        assert segmenters.target.encode(["", " ", "\t "]) == [[], [], []]
-    assert segmenters.target.encode([""]) == [[]]
-    assert segmenters.target.encode([]) == []
+    for segmenter in made[1]:
+        assert segmenter.encode(["", " ", "\t ", "\u3000\u00a0"]) == [[], [], [], []]
+        assert segmenter.sample(["", "\u3000\t"], 1) == [[], []]
+        assert segmenter.encode([""]) == [[]]
+        assert segmenter.encode([]) == []
 
 
 @given(line=st.text(max_size=20))

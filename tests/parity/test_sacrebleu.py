@@ -12,7 +12,6 @@ from seqtrans.errors import DataError
 from seqtrans.evaluation.corpus import (
     METRICS,
     Measure,
-    compare_systems,
     corpus_scores,
     score_systems,
 )
@@ -105,7 +104,7 @@ def test_paired_tests_are_those_of_the_command(texts, test, option, metrics):
     paths = [files[name] for name in systems]
     rows = sacrebleu([files["reference"]], paths, "-m", *metrics, option)
     measure = Measure(metrics=tuple(metrics))
-    scores = compare_systems(systems, {"r": lines["reference"]}, measure, test)
+    scores = score_systems(systems, {"r": lines["reference"]}, measure, paired=test)
     expected = [row[name] for name in metrics.values() for row in rows]
     for score, wanted in zip(scores, expected, strict=True):
         assert score.value == pytest.approx(wanted["score"], abs=1e-6)
@@ -116,8 +115,8 @@ def test_paired_tests_are_those_of_the_command(texts, test, option, metrics):
 
 def test_validation_scores_are_the_same_numbers(texts):
     lines, _ = texts
-    found = corpus_scores(lines["good"], lines["reference"], ["ter", "bleu"])
-    scores = score_systems({"": lines["good"]}, {"r": lines["reference"]}, Measure())
+    found = corpus_scores(lines["good"], lines["reference"], Measure(metrics=("ter", "bleu")))
+    scores = score_systems({"": lines["good"]}, {"r": lines["reference"]}, Measure(metrics=METRICS))
     assert found == {s.metric: s.value for s in scores if s.metric in ("ter", "bleu")}
     assert list(found) == ["ter", "bleu"]
 
@@ -131,4 +130,4 @@ def test_texts_that_do_not_fit_are_named():
     with pytest.raises(DataError, match=r"nothing to score: r\.de, a\.de have no lines"):
         score_systems({"a.de": []}, {"r.de": []}, Measure())
     with pytest.raises(DataError, match="two files of translations or more"):
-        compare_systems({"a.de": ["x"]}, {"r.de": ["x"]}, Measure(), "bootstrap")
+        score_systems({"a.de": ["x"]}, {"r.de": ["x"]}, Measure(), paired="bootstrap")

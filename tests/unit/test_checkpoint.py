@@ -122,7 +122,7 @@ WRONG_VALUES = [
     ("  step: 6\n", f"  step: {10**30}\n"),
     ("  step: 6\n", "  steps: 6\n"),
     ("  lr_scale: 1.0\n", "  lr_scale: .nan\n"),
-    ("    best_step: 2\n", "    best_step: true\n"),
+    ("    best_step: 6\n", "    best_step: true\n"),
     ("metrics:\n", "metrics:\n  accuracy: [1]\n"),
     ("optimizer: adam\n", ""),
     ("optimizer: adam\n", "optimizer: [adam]\n"),

@@ -62,6 +62,7 @@ def test_images_come_class_by_class_sorted_by_name(tmp_path):
     (tmp_path / "cat" / "notes.txt").write_text("no image")
     (tmp_path / "cat" / ".hidden.png").write_text("no image")
     (tmp_path / "cat" / "folder.png").mkdir()
+    (tmp_path / "cat" / "Thumbs.db").write_text("no image")
     (tmp_path / ".cache").mkdir()
     (tmp_path / "readme.txt").write_text("no folder")
     image_set, report = read_images(FolderFiles(path=tmp_path))
@@ -70,7 +71,13 @@ def test_images_come_class_by_class_sorted_by_name(tmp_path):
     assert image_set.images.is_contiguous()
     assert image_set.labels.tolist() == [0, 0, 0, 1, 1]
     assert image_set.classes == ("cat", "dog")
-    assert str(report) == "5 images of 2 classes, 4 x 6 pixels, 3 channels"
+    assert str(report) == (
+        "5 images of 2 classes, 4 x 6 pixels, 3 channels; 3 hidden files passed over"
+    )
+    (warning,) = report.warnings
+    assert warning.endswith(
+        "files are read: cat: 1 .txt (notes.txt); beside the class folders: 1 .txt (readme.txt)"
+    )
 
 
 def test_known_classes_decide_the_numbers(tmp_path):
@@ -98,7 +105,7 @@ def test_more_images_than_are_decoded_at_once_keep_their_order(tmp_path):
         (lambda f: (f / "cat/1.png").write_bytes(b""), "corrupt", "cat/1.png: no image that can"),
         (lambda f: write(f / "dog/b.png", picture(6, 4)), "wrong_size", "dog/b.png: is 6 x 4"),
         (lambda f: write(f / "elk/a.png", picture()), "unknown_class", "'elk' is none of the 2"),
-        (lambda f: (f / "fox").mkdir(), "empty_class", "fox: a class folder without a PNG"),
+        (lambda f: (f / "fox").mkdir(), "empty_class", "fox: a class folder without images"),
     ],
 )
 def test_a_mistake_stops_or_is_counted_as_the_recipe_says(tmp_path, spoil, fault, said):
@@ -121,9 +128,9 @@ def test_a_folder_without_images_is_refused(tmp_path):
     assert "has no class folders" in refused(FolderFiles(path=tmp_path))
     (tmp_path / "cat").mkdir()
     skipping = FolderFiles(path=tmp_path, skip=("empty_class", "corrupt"))
-    assert "has no PNG or JPEG file that can be used" in refused(skipping)
+    assert "has no image file that can be used" in refused(skipping)
     (tmp_path / "cat" / "a.png").write_text("no image")
-    assert "has no PNG or JPEG file that can be used" in refused(skipping)
+    assert "has no image file that can be used" in refused(skipping)
     file = tmp_path / "cat" / "a.png"
     assert refused(FolderFiles(path=file)) == f"{file}: is a file, not a folder of class folders"
 
@@ -200,14 +207,15 @@ def test_an_image_is_turned_as_the_camera_noted(tmp_path):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (encoded(picture(), "GIF"), "it is of no known kind, or its beginning is damaged$"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0", "^only PNG, .* and PGM files are read, and it does not begin"),
         (encoded(picture(), "PNG")[:-30], "."),
         (encoded(picture(40, 40), "JPEG")[:400], "(?i)truncated"),
-        (encoded(picture(1, 1, 1).astype(np.uint16), "PNG"), "more than 8 bits a channel"),
+        (encoded(picture(1, 1, 1).astype(np.int32), "TIFF"), "^32 bits a pixel, of which white"),
+        (encoded(picture(1, 1, 1).astype(np.float32), "TIFF"), "must be 0 to 1; convert it to 8"),
         (encoded(picture(), "PNG").replace(struct.pack(">II", 6, 4), b"\0\1\0\0" * 2), "."),
         (vast(), "8,000 x 8,000 pixels are far too many; make it smaller"),
     ],
-    ids=["format", "png", "jpeg", "deep", "huge", "vast"],
+    ids=["format", "png", "jpeg", "deep", "float", "huge", "vast"],
 )
 def test_what_is_no_image_is_told_apart_from_what_can_not_be_opened(tmp_path, content, said):
     (tmp_path / "a.png").write_bytes(content)

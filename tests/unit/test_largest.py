@@ -168,7 +168,7 @@ def test_auto_is_measured_and_stored(recipe, run, caplog):  # noqa: F811
     assert "data.batch_tokens: auto: 256" in caplog.text
     assert " decoding.batch_tokens: auto: 4,096" in caplog.text
     assert prepared.task.batch_tokens == 256
-    assert prepared.task.validation.batch_tokens == 256
+    assert prepared.task.validation.decoding.batch_tokens == 256
     assert all(p.grad is None for p in prepared.model.parameters())
     assert settled_as(opened(recipe), stored) == stored
     assert settled_as(recipe, stored) == recipe
@@ -189,7 +189,10 @@ def test_all_processes_take_the_least_of_what_they_find(recipe, run, monkeypatch
     assert stored[1] == 300
     assert stored == sorted(set(stored), key=stored.index)
     for one in prepared:
-        assert [one.task.batch_tokens, one.task.validation.batch_tokens] == [stored[0], stored[1]]
+        assert [one.task.batch_tokens, one.task.validation.decoding.batch_tokens] == [
+            stored[0],
+            stored[1],
+        ]
 
 
 IMAGES = """

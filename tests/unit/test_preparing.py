@@ -10,6 +10,7 @@ import torch
 from seqtrans import config
 from seqtrans.data.segmentation import load_segmenters
 from seqtrans.errors import DataError, TrainingError
+from seqtrans.evaluation.corpus import score_systems
 from seqtrans.recipe import TranslationRecipe, build_task
 from seqtrans.recipe.corpora import check_vocabulary, load_corpora
 from seqtrans.recipe.preparing import check, prepare
@@ -61,13 +62,48 @@ def test_every_setting_arrives_in_the_task(recipe, run):
     task = prepare(recipe, run, ALONE).task
     assert (task.batch_tokens, task.accumulate, task.seed) == (77, 2, 5)
     assert task.label_smoothing == 0.25
-    assert task.validation.search.beam_size == 3
-    assert task.validation.batch_tokens == 55
+    assert task.validation.decoding.beam_size == 3
+    assert task.validation.decoding.batch_tokens == 55
     scores = task.validation.scorer(["a b"], ["a c"])
     assert list(scores) == ["ter"]
     silent = replace(recipe, validation=replace(recipe.validation, metrics=()))
     corpora = load_corpora(recipe.data, task.segmenters, run.path / "cache")
     assert build_task(silent, task.segmenters, corpora).validation.scorer is None
+
+
+def test_validation_measures_as_evaluate_does(folder, recipe, run, caplog):
+    caplog.set_level(logging.INFO, logger="seqtrans")
+    spaceless = ["猫喜欢狗和马。", "男人看见女人。"]
+    (folder / "dev.de").write_text("".join(f"{line}\n" for line in spaceless), encoding="utf-8")
+    chinese = replace(recipe, validation=replace(recipe.validation, metrics=("bleu",)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("seqtrans.recipe.corpora.HOPELESS_UNKNOWNS", 1)
+        task = prepare(chinese, run, ALONE).task
+        assert task.validation.scorer(["猫喜欢狗和鸟。", "男人看见女人。"], spaceless)["bleu"] < 1
+        warning = "set validation.tokenize to zh"
+        assert warning in caplog.text
+        caplog.clear()
+        settings = replace(chinese.validation, tokenize="zh", lowercase=True)
+        task = prepare(replace(chinese, validation=settings), run, ALONE).task
+    scores = task.validation.scorer(["猫喜欢狗和鸟。", "男人看见女人。"], spaceless)
+    (expected,) = score_systems(
+        {"": ["猫喜欢狗和鸟。", "男人看见女人。"]}, {"": spaceless}, settings.measure
+    )
+    assert scores == {"bleu": expected.value}
+    assert expected.value > 50
+    assert warning not in caplog.text
+    assert f"validation measures BLEU|{expected.signature}" in caplog.text
+
+
+def test_a_missing_tokenizer_is_noticed_before_anything_is_made(recipe, run, monkeypatch):
+    def missing(name):
+        raise DataError(f"tokenize {name} needs")
+
+    monkeypatch.setattr("seqtrans.evaluation.corpus.load_tokenizer", missing)
+    japanese = replace(recipe.validation, metrics=("bleu",), tokenize="ja-mecab")
+    with pytest.raises(DataError, match="tokenize ja-mecab needs"):
+        prepare(replace(recipe, validation=japanese), run, ALONE)
+    assert not any(run.vocabulary.iterdir())
 
 
 def test_training_pairs_are_filtered_and_validation_pairs_never(recipe, run, caplog):

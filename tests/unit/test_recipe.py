@@ -4,6 +4,7 @@
 import copy
 import itertools
 import re
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from seqtrans import config
 from seqtrans.data.encoded import corpus_of
 from seqtrans.data.segmentation import train_segmenters
 from seqtrans.data.tokens import WordsConfig
+from seqtrans.decoding.beam import DecodingConfig
 from seqtrans.errors import RecipeError
 from seqtrans.evaluation.metrics import perplexity
 from seqtrans.models.encoder_decoder import ModelConfig
@@ -70,6 +72,23 @@ def test_the_stored_recipe_means_the_same_anywhere(recipe, tmp_path):
     assert load_recipe(copy) == loaded
     assert loaded.data.cache == recipe.parent / "cache"
     assert loaded.training.seed == 3
+
+
+@pytest.mark.parametrize("key", [f.name for f in fields(DecodingConfig)])
+def test_a_key_of_how_validation_searches_leaves_the_others(recipe, key):
+    """It stays greedy unless told otherwise, whoever says what, and translate is not concerned."""
+    usual = replace(DecodingConfig(), beam_size=1)
+    value = {"beam_size": 7, "n_best": 1}.get(key, 3)
+    for name, base in (("validation.decoding", usual), ("decoding", DecodingConfig())):
+        loaded = load_recipe(recipe, [f"{name}.{key}={value}"])
+        found = {"validation.decoding": loaded.validation.decoding, "decoding": loaded.decoding}
+        assert vars(found[name]) == vars(base) | {key: value}
+        other = "decoding" if name != "decoding" else "validation.decoding"
+        assert vars(found[other]) == vars(usual if base is not usual else DecodingConfig())
+    schema = config.json_schema(TranslationRecipe)["$defs"]["ValidationDecodingConfig"][
+        "properties"
+    ]
+    assert schema[key]["default"] == getattr(usual, key)
 
 
 def test_missing_files_are_named_all_at_once(recipe):

@@ -57,10 +57,27 @@ def test_cosine_and_linear_pass_through_known_points_and_stay_at_their_floor():
 
 
 def test_a_decay_needs_an_end_after_its_warm_up():
-    with pytest.raises(ValueError, match="needs decay_steps or max_steps"):
+    with pytest.raises(ValueError, match="needs decay_steps, max_steps or"):
         build_schedule(CosineConfig(), 1.0, None)
     with pytest.raises(ValueError, match="ends at step 50, within its warmup_steps 50"):
         build_schedule(LinearConfig(warmup_steps=50), 1.0, 50)
+
+
+@pytest.mark.parametrize("config", [CosineConfig, LinearConfig], ids=lambda c: c.__name__)
+def test_a_decay_over_minutes_is_that_over_steps_at_an_even_pace(config):
+    by_time = build_schedule(config(horizon="minutes"), PEAK, None, max_minutes=5.0)
+    by_step = build_schedule(config(), PEAK, 600)  # 2 steps a second
+    for step in (1, 150, 300, 599, 600, 700):
+        assert by_time(step, step / 2) == pytest.approx(by_step(step), abs=1e-12)
+    warmed = build_schedule(config(horizon="minutes", warmup_steps=10), PEAK, None, max_minutes=5.0)
+    assert warmed(5, 150.0) == pytest.approx(by_time(10, 150.0) / 2)
+
+
+def test_a_decay_over_minutes_needs_them_and_no_other_end():
+    with pytest.raises(ValueError, match="horizon minutes needs max_minutes"):
+        build_schedule(LinearConfig(horizon="minutes"), 1.0, 100)
+    with pytest.raises(ValueError, match="decay_steps and horizon minutes: give one"):
+        build_schedule(CosineConfig(horizon="minutes", decay_steps=9), 1.0, None, 1.0)
 
 
 def test_plateau_lowers_after_every_patience_and_not_below_its_floor():

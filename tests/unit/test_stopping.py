@@ -1,6 +1,8 @@
 import math
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from seqtrans.errors import TrainingError
 from seqtrans.training.config import CheckpointsConfig, TrainingConfig
@@ -23,7 +25,7 @@ def test_patience_counts_validations_without_a_gain_and_nan_is_none():
     config = StoppingConfig(metric="bleu", patience=2)
     state, waited = observe([math.nan, 10.0, math.nan, 11.0, 11.0, 10.5], config)
     assert waited == [1, 0, 1, 0, 1, 2]
-    assert (state.best, state.best_step, state.should_stop(config)) == (11.0, 4, True)
+    assert (state.best, state.best_step, state.should_stop(config, 6, 6)) == (11.0, 4, True)
 
 
 @pytest.mark.parametrize("metric", ["perplexity", "loss", "nll", "ter"])
@@ -39,9 +41,85 @@ def test_a_gain_must_exceed_min_gain_but_small_ones_add_up():
     assert state.best == 11.5
 
 
+VALUES = st.sampled_from([0.0, 1.0, 1.5, 2.0, math.inf, math.nan])
+RESULTS = st.lists(st.tuples(VALUES, st.one_of(st.none(), VALUES)), max_size=12)
+
+
+def is_better(one, other):
+    """The order in plain words, for a metric of which more is better."""
+    if one[0] != other[0]:
+        return one[0] > other[0]
+    losses = [math.inf if x[1] is None or math.isnan(x[1]) else x[1] for x in (one, other)]
+    return losses[0] < losses[1]
+
+
+def waits(results, min_gain=0.0):
+    """Validations in a row without a gain, after each; what the last gain was."""
+    best, waited, found = None, 0, []
+    for result in results:
+        is_number = not math.isnan(result[0])
+        gains = best is None or (
+            is_better(result, best)
+            if result[0] == best[0]
+            else is_better(result, best) and result[0] - best[0] > min_gain
+        )
+        best, waited = (result, 0) if is_number and gains else (best, waited + 1)
+        found.append(waited)
+    return found, best
+
+
+@given(RESULTS, st.sampled_from([0.0, 0.6]), st.booleans())
+def test_patience_waits_as_the_plain_order_of_metric_and_loss_says(results, min_gain, maximised):
+    sign = 1.0 if maximised else -1.0
+    config = StoppingConfig(metric="x", goal="max" if maximised else "min", min_gain=min_gain)
+    state, waited = StoppingState(), []
+    for step, (value, loss) in enumerate(results, start=1):
+        state = state.observe(sign * value, step, config, loss)
+        waited.append(state.waited)
+    expected, best = waits(results, min_gain)
+    assert waited == expected
+    assert state.best == (None if best is None else sign * best[0])
+
+
+@given(RESULTS, st.booleans())
+def test_the_best_checkpoint_is_the_one_that_no_other_beats(results, maximised):
+    sign = 1.0 if maximised else -1.0
+    config = StoppingConfig(metric="x", goal="max" if maximised else "min")
+    records = [Record(i, sign * value, loss=loss) for i, (value, loss) in enumerate(results)]
+    valid = [i for i, (value, _) in enumerate(results) if not math.isnan(value)]
+    expected = []
+    while valid:
+        best = next(i for i in valid if not any(is_better(results[j], results[i]) for j in valid))
+        expected.append(best)
+        valid.remove(best)
+    assert [record.step for record in best_first(records, config)] == expected
+
+
+def test_results_measured_otherwise_than_the_newest_are_not_compared():
+    first, second = {"data.validation": "a"}, {"data.validation": "b", "x": "y"}
+    unknown = Record(1, 7.0)  # of an older version: taken for comparable
+    records = [unknown, Record(2, 9.0, measured=first), Record(3, 5.0, measured=second)]
+    assert [r.step for r in best_first(records, BLEU)] == [1, 3]
+
+
 def test_without_patience_nothing_stops():
     config = StoppingConfig(metric="bleu", patience=None)
-    assert not observe([1.0] + [0.0] * 1000, config)[0].should_stop(config)
+    assert not observe([1.0] + [0.0] * 1000, config)[0].should_stop(config, 1000, 1000)
+
+
+def test_patience_ends_no_run_before_its_minimum_and_only_where_it_is_judged():
+    stopping = StoppingConfig(metric="bleu", patience=2, min_epochs=3, min_steps=40)
+    config = TrainingConfig(max_steps=100, stopping=stopping)
+
+    def ends(epoch, step, waited=5, validated=None):
+        state = StoppingState(best=0.0, waited=waited)
+        judged = step if validated is None else validated
+        return limit_reached(
+            config, TrainState(epoch, step=step, validated_step=judged, stopping=state)
+        )
+
+    assert ends(2, 50) is ends(3, 39) is ends(3, 40, waited=1) is ends(3, 40, validated=39) is None
+    assert ends(3, 40) is StopReason.PATIENCE
 
 
 def test_an_unknown_metric_needs_a_goal_and_must_be_measured():
@@ -88,7 +166,7 @@ def test_contradictions_in_the_config_are_refused_naming_both_sides():
         CheckpointsConfig(keep_best=2, average_best=5)
     with pytest.raises(ValueError, match="max_steps, max_epochs or max_minutes"):
         TrainingConfig()
-    with pytest.raises(ValueError, match="'cosine' needs decay_steps or max_steps"):
+    with pytest.raises(ValueError, match="'cosine' needs decay_steps, max_steps or"):
         TrainingConfig(max_epochs=3, schedule=CosineConfig())
 
 

@@ -22,10 +22,13 @@ from seqtrans.models.images.mlp import MlpConfig  # noqa: E402
 from seqtrans.protocols import Shard  # noqa: E402
 from seqtrans.recipe.classification import build_classification  # noqa: E402
 from seqtrans.recipe.image_sets import ImageSets, load_image_sets  # noqa: E402
-from seqtrans.recipe.images import ClassificationRecipe, ImageDataConfig  # noqa: E402
+from seqtrans.recipe.images import (  # noqa: E402
+    ClassificationRecipe,
+    ImageDataConfig,
+    ImageStoppingConfig,
+    ImageTrainingConfig,
+)
 from seqtrans.tasks.classification import ClassificationTask  # noqa: E402
-from seqtrans.training.config import TrainingConfig  # noqa: E402
-from seqtrans.training.early_stopping import StoppingConfig  # noqa: E402
 from seqtrans.training.loggers import ConsoleLogger, JsonLinesLogger, speaking  # noqa: E402
 from seqtrans.training.optimizer import AdamConfig  # noqa: E402
 from seqtrans.training.schedule import ConstantConfig  # noqa: E402
@@ -89,7 +92,7 @@ def recipe_of(arguments: argparse.Namespace) -> ClassificationRecipe:
             normalisation=Normalisation(mean=(contract.MEAN,), std=(contract.STD,)),
         ),
         model=MlpConfig(widths=contract.MLP_WIDTHS) if arguments.shape == "mlp" else lenet,
-        training=TrainingConfig(
+        training=ImageTrainingConfig(
             seed=arguments.seed,
             max_epochs=arguments.epochs,
             precision=arguments.precision,
@@ -101,7 +104,7 @@ def recipe_of(arguments: argparse.Namespace) -> ClassificationRecipe:
             ),
             schedule=ConstantConfig(),
             log_every_steps=LOG_EVERY,
-            stopping=StoppingConfig(metric="accuracy", patience=None),
+            stopping=ImageStoppingConfig(metric="accuracy", patience=None),
         ),
     )
 

@@ -5,18 +5,22 @@ from seqtrans.data.images.folder import FolderFiles, read_folder
 from seqtrans.data.images.idx import IdxFiles, read_idx
 from seqtrans.data.images.image_set import ImageSet
 from seqtrans.data.images.npz import NpzFiles, read_npz
+from seqtrans.data.images.pillow import WHITE, Rgb
 from seqtrans.data.images.sources import Names, ReadReport
 
 ImageFiles = IdxFiles | CifarFiles | FolderFiles | NpzFiles
 
 
-def read_images(files: ImageFiles, known: Names = None) -> tuple[ImageSet, ReadReport]:
+def read_images(
+    files: ImageFiles, known: Names = None, background: Rgb | None = WHITE
+) -> tuple[ImageSet, ReadReport]:
     """Read all images into memory; and say how many, and what was left out.
 
     Args:
         files: Where they are.
         known: Names of classes that ``files`` need not give; those of the training images, when
             reading others. A class that is none of them is an error.
+        background: See ``decode``. None also reads of a folder only what runs read that have none.
 
     Raises:
         DataError: A file can't be read or is not what it should be, or the images do not fit in
@@ -25,7 +29,7 @@ def read_images(files: ImageFiles, known: Names = None) -> tuple[ImageSet, ReadR
     """
     match files:
         case FolderFiles():
-            return read_folder(files, known)
+            return read_folder(files, known, background)
         case IdxFiles():
             image_set = read_idx(files, known)
         case CifarFiles():

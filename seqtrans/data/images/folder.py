@@ -1,6 +1,8 @@
-"""A folder of class folders with PNG and JPEG files, decoded once."""
+"""A folder of class folders with image files, decoded once."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import os
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
@@ -12,7 +14,23 @@ import torch
 
 from seqtrans.cores import usable_cores
 from seqtrans.data.images.image_set import ImageSet
-from seqtrans.data.images.pillow import Fitting, UnreadableImageError, decode, require_pillow
+from seqtrans.data.images.listing import (
+    Listing,
+    entries,
+    kind_of,
+    list_images,
+    printable,
+    shown,
+)
+from seqtrans.data.images.pillow import (
+    KINDS,
+    WHITE,
+    Fitting,
+    Rgb,
+    UnreadableImageError,
+    decode,
+    require_pillow,
+)
 from seqtrans.data.images.sources import (
     Fault,
     Names,
@@ -23,19 +41,21 @@ from seqtrans.data.images.sources import (
 )
 from seqtrans.errors import DataError
 
-_SUFFIXES = {".png", ".jpg", ".jpeg"}
 _AT_ONCE = 64
 """Images that wait in memory to be put in their place."""
 _THREADS = 8
+_NAMED = 5
+"""Classes whose left out files are told one by one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FolderFiles(Fitting):
-    """PNG and JPEG files in one folder for each class."""
+    """Image files in one folder for each class: PNG, JPEG, WebP, BMP, GIF, TIFF, PPM and PGM."""
 
     kind: Literal["folder"] = "folder"
     path: Path
-    """Folder of class folders; other files in them, hidden ones and folders within are ignored."""
+    """Folder of class folders; images in folders within these are of the same class. Files of
+    other kinds are left out, with a warning that names them; hidden ones are counted only."""
     skip: tuple[Fault, ...] = ()
     """Mistakes to leave out and count instead of stopping: files that are ``corrupt``, of a
     ``wrong_size`` where none is given, or of an ``unknown_class``; an ``empty_class``."""
@@ -63,16 +83,21 @@ class _Faults:
 
     def meet(self, fault: Fault, path: Path, message: str) -> None:
         if fault not in self.noted:
-            raise DataError(f"{path}: {message}; mend it, or have it left out with skip: [{fault}]")
+            raise DataError(
+                f"{printable(path)}: {message}; mend it, or have it left out with skip: [{fault}]"
+            )
         self.noted[fault].append(path)
 
 
-def read_folder(files: FolderFiles, known: Names = None) -> tuple[ImageSet, ReadReport]:
+def read_folder(
+    files: FolderFiles, known: Names = None, background: Rgb | None = WHITE
+) -> tuple[ImageSet, ReadReport]:
     """Decode all images of a folder, class by class and sorted by name.
 
     Args:
         files: Where they are, and what to do with them.
         known: Names of classes that ``files`` need not give: those of the training images.
+        background: See ``read_images``.
 
     Raises:
         DataError: There are no images, they do not fit in memory, or one is at fault in a way
@@ -81,11 +106,12 @@ def read_folder(files: FolderFiles, known: Names = None) -> tuple[ImageSet, Read
     """
     require_pillow()
     faults = _Faults(files.skip)
-    names, listed = _list(files, class_names(files.classes or known), faults)
-    decoded = _decoded(listed, files, faults)
+    found = _look(files, old=background is None)
+    names, listed = _list(found, class_names(files.classes or known), faults)
+    decoded = _decoded(listed, files, background, faults)
     first = next(decoded, None)
     if first is None:
-        raise DataError(f"{files.path}: has no PNG or JPEG file that can be used")
+        raise DataError(f"{files.path}: has no image file that can be used ({KINDS} are read)")
     size = first[1].shape
     check_room(files.path, len(listed), size)
     images = torch.empty((len(listed), *size), dtype=torch.uint8)
@@ -97,56 +123,122 @@ def read_folder(files: FolderFiles, known: Names = None) -> tuple[ImageSet, Read
         images[len(labels)] = torch.from_numpy(pixels)
         labels.append(label)
     image_set = ImageSet(images[: len(labels)], torch.tensor(labels), names)
-    return image_set, ReadReport(size, len(labels), len(names), faults.noted)
+    report = ReadReport(size, len(labels), len(names), faults.noted, found.hidden, found.warnings())
+    return image_set, report
+
+
+class _Found(NamedTuple):
+    """What lies in a folder of class folders."""
+
+    path: Path
+    folders: Mapping[str, Path]
+    held: Mapping[str, Listing]  # by class
+    beside: Listing  # the files beside the class folders
+    read: str  # the kinds of files that count as images
+
+    @property
+    def hidden(self) -> int:
+        return self.beside.hidden + sum(listing.hidden for listing in self.held.values())
+
+    def warnings(self) -> list[str]:
+        """What is left out, and what looks like a mistake."""
+        said = [(name, str(listing)) for name, listing in self.held.items() if listing.others]
+        parts = [f"{name}: {what}" for name, what in said[:_NAMED]]
+        if more := [listing for listing in self.held.values() if listing.others][_NAMED:]:
+            count = sum(len(paths) for listing in more for paths in listing.others.values())
+            parts.append(f"{len(more):,} more classes: {count:,} files")
+        if self.beside.others:
+            parts.append(f"beside the class folders: {self.beside}")
+        left_out = f"left out, as only {self.read} files are read: {'; '.join(parts)}"
+        return [*([left_out] if parts else []), *self._doubts()]
+
+    def _doubts(self) -> Iterator[str]:
+        alike = dict[str, str]()
+        for name in self.folders:
+            other = alike.setdefault(_plainly(name), name)
+            if other != name:
+                yield (
+                    f"the classes {other!r} and {name!r} differ only in small and capital letters "
+                    "or in how Unicode writes them, and are two"
+                )
+        inside = [
+            {path.relative_to(self.folders[name]).parts[0] for path in listing.images}
+            for name, listing in self.held.items()
+        ]
+        if len(inside) > 1 and inside[0] and all(names == inside[0] for names in inside):
+            within = [self.folders[name] / part for name in self.held for part in inside[0]]
+            if all(path.is_dir() for path in within):
+                yield (
+                    f"all class folders ({shown([*self.held], 3)}) hold the same folders "
+                    f"({shown(sorted(inside[0]), 3)}) and no images beside them: is "
+                    f"{printable(self.path)} the folder of the classes, or the one above it?"
+                )
+
+
+def _look(files: FolderFiles, *, old: bool) -> _Found:
+    """Find all that lies in a folder of class folders."""
+    beside = Listing()
+    folders = dict[str, Path]()
+    for entry in entries(files.path, beside):
+        if not entry.is_dir() or os.path.realpath(entry) == os.path.realpath(files.path):
+            beside.leave_out(kind_of(entry), entry)
+            continue
+        if printable(entry.name) != entry.name:
+            raise DataError(
+                f"{printable(entry)}: the name of this class folder is not UTF-8; rename it"
+            )
+        folders[entry.name] = entry
+    if not folders:
+        raise DataError(f"{files.path}: has no class folders; images belong in one for each class")
+    held = {name: list_images(folder, old=old) for name, folder in folders.items()}
+    read = "PNG and JPEG, as when this run was begun," if old else KINDS
+    return _Found(files.path, folders, held, beside, read)
 
 
 def _list(
-    files: FolderFiles, names: tuple[str, ...] | None, faults: _Faults
+    found: _Found, names: tuple[str, ...] | None, faults: _Faults
 ) -> tuple[tuple[str, ...], list[_Listed]]:
     """The classes, and the files of all of them."""
-    folders = {entry.name: entry for entry in _entries(files.path) if entry.is_dir()}
-    if not folders:
-        raise DataError(f"{files.path}: has no class folders; images belong in one for each class")
-    held = {name: _images_in(folder) for name, folder in folders.items()}
+    held = {name: listing.images for name, listing in found.held.items()}
     for name in [name for name, paths in held.items() if not paths]:
-        faults.meet("empty_class", folders[name], "a class folder without a PNG or JPEG file")
+        listing = found.held[name]
+        said = "a class folder without images" + (f", but {listing}" if listing.others else "")
+        faults.meet("empty_class", found.folders[name], f"{said}; {KINDS} files are read")
         del held[name]
     if names is None:
         names = tuple(held)
     for name in [name for name in held if name not in names]:
         for path in held.pop(name):
-            faults.meet("unknown_class", path, f"'{name}' is none of the {len(names)} classes")
+            faults.meet("unknown_class", path, _unknown(name, names))
     return names, [
         _Listed(path, label) for label, name in enumerate(names) for path in held.get(name, ())
     ]
 
 
-def _images_in(folder: Path) -> list[Path]:
-    return [
-        path for path in _entries(folder) if path.suffix.lower() in _SUFFIXES and path.is_file()
-    ]
+def _unknown(name: str, names: Sequence[str]) -> str:
+    near = [known for known in names if _plainly(known) == _plainly(name)]
+    said = f"'{name}' is none of the {len(names)} classes"
+    return said + (
+        f"; it differs from {near[0]!r} only in small and capital letters or in how Unicode "
+        "writes it"
+        if near
+        else ""
+    )
 
 
-def _entries(folder: Path) -> list[Path]:
-    """What a folder holds, sorted; what is hidden is left out."""
-    try:
-        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    except FileNotFoundError as error:
-        raise DataError(f"{folder}: no such folder") from error
-    except NotADirectoryError as error:
-        raise DataError(f"{folder}: is a file, not a folder of class folders") from error
-    except OSError as error:
-        raise DataError(f"{folder}: can't be read: {error.strerror or error}") from error
+def _plainly(name: str) -> str:
+    """A name without what tells small letters from capitals, and ways to write them apart."""
+    return unicodedata.normalize("NFKC", name).casefold()
 
 
 def _decoded(
-    listed: Sequence[_Listed], fitting: Fitting, faults: _Faults
+    listed: Sequence[_Listed], fitting: Fitting, background: Rgb | None, faults: _Faults
 ) -> Iterator[tuple[_Listed, np.ndarray]]:
     """Files in their order and their pixels, without those that are corrupt; in threads."""
 
     def attempt(item: _Listed) -> np.ndarray | UnreadableImageError:
         try:
-            return decode(item.path, fitting)
+            return decode(item.path, fitting, background)
         except UnreadableImageError as error:
             return error
 

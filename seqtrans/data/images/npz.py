@@ -1,6 +1,6 @@
 """Images and labels as two arrays in an ``.npz`` file of NumPy."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +19,9 @@ from seqtrans.data.images.sources import (
 )
 from seqtrans.errors import DataError
 from seqtrans.shapes import Int, Tensor, UInt8
+
+_MOST_CHANNELS = 4
+"""What has more is no usual image."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +56,7 @@ def read_npz(files: NpzFiles, known: Names = None) -> ImageSet:
     if images.dtype != np.uint8 or images.ndim not in (3, 4) or not images.size:
         raise DataError(
             f"{where} has the type {images.dtype} and the shape {images.shape}; it must be uint8, "
-            "(N, height, width) or with channels"
+            "(N, height, width) or with channels: white is 255"
         )
     if labels.dtype.kind not in "iu" or labels.size != len(labels):
         raise DataError(
@@ -65,10 +68,27 @@ def read_npz(files: NpzFiles, known: Names = None) -> ImageSet:
             f"{where} has {len(images):,} images but {files.labels} has {len(labels):,} labels; "
             "each image needs one"
         )
+    _check_channels(where, images.shape, files.channels)
     pixels = _channels_first(images, files.channels)
     numbers: Int[Tensor, " N"] = torch.from_numpy(labels.reshape(-1).astype(np.int64))
     classes = numbered(files.path, numbers, class_names(files.classes or known))
     return ImageSet(pixels, numbers, classes)
+
+
+def _check_channels(where: str, shape: Sequence[int], channels: Literal["last", "first"]) -> None:
+    """Refuse an array whose other end alone looks like channels: else rows would be taken for them.
+
+    Raises:
+        DataError: It does.
+    """
+    if len(shape) != 4:
+        return
+    given, other = (shape[3], shape[1]) if channels == "last" else (shape[1], shape[3])
+    if given > _MOST_CHANNELS >= other:
+        raise DataError(
+            f"{where} has the shape {tuple(shape)}, in which channels: {channels} makes {given} "
+            f"channels: set channels: {'first' if channels == 'last' else 'last'}"
+        )
 
 
 def _channels_first(

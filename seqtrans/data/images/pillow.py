@@ -1,9 +1,11 @@
 """Image files to pixels: the only module that knows Pillow, which is the extra ``images``."""
 
 import threading
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Literal
 
@@ -15,8 +17,11 @@ from seqtrans.errors import DataError, RecipeError
 from seqtrans.ranges import Positive
 
 Resample = Literal["bilinear", "bicubic"]
-_FORMATS = ("PNG", "JPEG")
-_MOST_PIXELS = 50_000_000  # of one image: 15 bytes each while it is decoded
+Rgb = tuple[int, int, int]
+WHITE: Rgb = (255, 255, 255)
+KINDS = "PNG, JPEG, WebP, BMP, GIF, TIFF, PPM and PGM"
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+_MOST_PIXELS = 50_000_000  # of one image: 16 bytes each while it is decoded
 _MANY_PIXELS = 4_000_000
 _ONE_AT_A_TIME = threading.Lock()  # images of many pixels, whatever the number of threads
 
@@ -67,24 +72,57 @@ def require_pillow() -> Any:
     return Image
 
 
-def decode(path: Path, fitting: Fitting) -> UInt8[np.ndarray, "channels height width"]:
-    """The pixels of a PNG or JPEG file, turned upright as a camera noted, and made to fit.
-
-    What is transparent shows the colour that the file has there.
+def colour(name: str) -> Rgb:
+    """Red, green and blue of a colour by its name in CSS, or as ``#rrggbb``.
 
     Raises:
-        UnreadableImageError: The file is damaged, of another format, far too large, or has more
-            than 8 bits a channel.
+        ValueError: There is no such colour.
+        RecipeError: Pillow, which knows them all but white, is not installed.
+    """
+    if name == "white":
+        return WHITE
+    require_pillow()
+    from PIL import ImageColor
+
+    try:
+        found = ImageColor.getrgb(name)
+    except ValueError:
+        found = ()
+    if len(found) != 3:  # of four the last says how opaque it is
+        raise ValueError(
+            f"background {name!r} is no colour: give a name that CSS has, '#rrggbb', or red, green "
+            "and blue as a list of numbers from 0 to 255"
+        )
+    return found
+
+
+def decode(
+    path: Path, fitting: Fitting, background: Rgb | None = WHITE
+) -> UInt8[np.ndarray, "channels height width"]:
+    """The pixels of an image file, turned upright as a camera noted, and made to fit.
+
+    Of an animation or a file of many pages it is the first. 16 bits a channel become 8, and
+    numbers with a point, which are to go from 0 to 1, go from 0 to 255.
+
+    Args:
+        path: The file; its content says what kind it is, one of ``KINDS``.
+        fitting: What becomes of it.
+        background: Red, green and blue, from 0 to 255, of what shows where an image is
+            transparent. None: the colour that the file has there, which nobody meant to be seen.
+
+    Raises:
+        UnreadableImageError: The file is damaged, of another kind, far too large, or has numbers
+            of which it is unknown how many are white.
         DataError: The file can't be opened.
         RecipeError: Pillow is not installed.
     """
-    return _decode(path, fitting.channels, lambda image: _sized(image, fitting), _FORMATS)
+    return _decode(path, fitting.channels, lambda image: _sized(image, fitting), background)
 
 
 def decode_middle(
     path: Path, size: int, crop: float, resample: Resample
 ) -> UInt8[np.ndarray, "3 size size"]:
-    """The middle of a picture in any format that Pillow reads, turned upright and scaled.
+    """The middle of a picture, turned upright and scaled, on white where it is transparent.
 
     Args:
         path: The file.
@@ -103,7 +141,7 @@ def decode_middle(
         left, top = (round((side - size) / 2) for side in scaled.size)
         return scaled.crop((left, top, left + size, top + size))
 
-    return _decode(path, 3, middle, None)
+    return _decode(path, 3, middle, WHITE)
 
 
 def save_png(
@@ -134,19 +172,20 @@ def _decode(
     path: Path,
     channels: Literal[1, 3],
     shape: Callable[[Any], Any],
-    formats: Sequence[str] | None,
+    background: Rgb | None,
 ) -> np.ndarray:
     """Open, turn upright, convert and ``shape`` an image; see ``decode``."""
     library = require_pillow()
+    _silence()
     try:
-        with path.open("rb") as file, library.open(file, formats=formats) as image:
+        with path.open("rb") as file, library.open(file, formats=_FORMATS) as image:
             width, height = image.size
             if width * height > _MOST_PIXELS:
                 raise UnreadableImageError(
                     f"{width:,} x {height:,} pixels are far too many; make it smaller"
                 )
             with _ONE_AT_A_TIME if width * height > _MANY_PIXELS else nullcontext():
-                return _pixels(image, channels, shape)
+                return _pixels(image, channels, shape, background)
     except OSError as error:
         if error.filename is not None:  # else it is Pillow that complains of the content
             raise DataError(f"{path}: can't be read: {error.strerror or error}") from error
@@ -157,20 +196,68 @@ def _decode(
         raise UnreadableImageError(_line(error)) from error
 
 
-def _pixels(image: Any, channels: int, shape: Callable[[Any], Any]) -> np.ndarray:
+@cache
+def _silence() -> None:
+    """Keep to ourselves what Pillow remarks on harmless oddities of files."""
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+def _pixels(
+    image: Any, channels: int, shape: Callable[[Any], Any], background: Rgb | None
+) -> np.ndarray:
     from PIL import ImageOps
 
-    if image.mode.startswith(("I", "F")):
-        raise UnreadableImageError("more than 8 bits a channel; convert it to 8")
-    upright = ImageOps.exif_transpose(image)
-    if "transparency" in upright.info:
-        upright = upright.convert("RGBA")
-    pixels = np.array(shape(_coloured(upright, channels)))
+    grey = image.mode.startswith(("I", "F"))  # of more than 8 bits; colours Pillow makes 8 itself
+    upright = ImageOps.exif_transpose(_eight_bits(image) if grey else image)
+    opaque = _opaque(upright, background)
+    pixels = np.array(shape(opaque.convert("L" if channels == 1 else "RGB")))
     return np.ascontiguousarray(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1))
 
 
-def _coloured(image: Any, channels: int) -> Any:
-    return image.convert("L" if channels == 1 else "RGB")
+def _eight_bits(image: Any) -> Any:
+    """A grey image of 16 bits or of numbers with a point, with 8 bits for each pixel."""
+    library = require_pillow()
+    values = np.asarray(image)
+    if image.mode == "F":
+        scaled = np.rint(_from_0_to_1(values) * 255)
+    elif image.mode == "I" and image.format not in ("PNG", "PPM"):
+        raise UnreadableImageError("32 bits a pixel, of which white is unknown; convert it to 16")
+    else:
+        scaled = np.clip(values, 0, 65535) >> 8  # as Pillow does it to colours
+    is_inverted = getattr(image, "tag_v2", {}).get(262) == 0  # TIFF: WhiteIsZero
+    pixels = scaled.astype(np.uint8)
+    made = library.fromarray(255 - pixels if is_inverted else pixels)
+    clear = image.info.get("transparency")
+    if isinstance(clear, int):
+        made.putalpha(library.fromarray(np.where(values == clear, 0, 255).astype(np.uint8)))
+    made.info.update({key: value for key, value in image.info.items() if key == "exif"})
+    return made
+
+
+def _from_0_to_1(values: np.ndarray) -> np.ndarray:
+    least, most = float(values.min()), float(values.max())
+    if not (least >= 0 and most <= 1):  # also where one is no number
+        raise UnreadableImageError(
+            f"its numbers go from {least:g} to {most:g}: with a point they must be 0 to 1; convert "
+            "it to 8 or 16 bits"
+        )
+    return values
+
+
+def _opaque(image: Any, background: Rgb | None) -> Any:
+    """An image on a background where it is transparent."""
+    is_keyed = "transparency" in image.info
+    if background is None:
+        return image.convert("RGBA") if is_keyed else image
+    palette = getattr(image, "palette", None)
+    if not (is_keyed or image.mode[-1] in "Aa" or (palette and palette.mode.endswith("A"))):
+        return image
+    library = require_pillow()
+    clear = image.info.get("transparency")
+    if isinstance(clear, tuple) and max(clear) > 255:  # of 16 bits, which became 8
+        image.info["transparency"] = tuple(value >> 8 for value in clear)
+    ground = library.new("RGBA", image.size, background)
+    return library.alpha_composite(ground, image.convert("RGBA"))
 
 
 def _sized(image: Any, fitting: Fitting) -> Any:
@@ -202,5 +289,5 @@ def _scaled(size: tuple[int, int], shorter: int) -> tuple[int, int]:
 
 def _line(error: BaseException) -> str:
     if type(error).__name__ == "UnidentifiedImageError":  # which tells the name of the file again
-        return "it is of no known kind, or its beginning is damaged"
+        return f"only {KINDS} files are read, and it does not begin as one of them"
     return " ".join(str(error).split()) or type(error).__name__

@@ -23,7 +23,7 @@ def read_prepared(
     """Read a picture, scale it, cut out the middle, and normalise it.
 
     Args:
-        path: A picture in any format that Pillow reads.
+        path: A picture; where it is transparent it is put on white.
         size: Height and width to return.
         crop: Fraction of the shorter side to return; the side is first scaled to
             ``size / crop``.

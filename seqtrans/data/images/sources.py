@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Literal, TypeAlias
 
+from seqtrans.data.images.listing import printable
 from seqtrans.data.reading import open_lines
 from seqtrans.errors import DataError
 from seqtrans.shapes import Int, Tensor
@@ -38,20 +39,25 @@ class ReadReport:
         kept: Images read.
         classes: How many classes have a name.
         skipped: Files or folders left out, by cause.
+        hidden: Files passed over because they are hidden or the system's.
+        warnings: What else the user should know of what was read and what was not, a line each.
     """
 
     size: tuple[int, int, int]
     kept: int
     classes: int
     skipped: Mapping[Fault, Sequence[Path]] = field(default_factory=dict)
+    hidden: int = 0
+    warnings: Sequence[str] = ()
 
     def __str__(self) -> str:
         """One line for people."""
         channels, height, width = self.size
         said = f"{self.kept:,} images of {self.classes:,} classes, {height} x {width} pixels, "
         said += f"{channels} channel{'s' if channels > 1 else ''}"
+        said += f"; {self.hidden:,} hidden files passed over" if self.hidden else ""
         left_out = [
-            f"{len(paths):,} {_SAID[fault]} (the first is {paths[0]})"
+            f"{len(paths):,} {_SAID[fault]} (the first is {printable(paths[0])})"
             for fault, paths in self.skipped.items()
             if paths
         ]

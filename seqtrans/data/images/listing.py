@@ -1,0 +1,139 @@
+"""Which files of a folder are images; the others are counted and named."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from seqtrans.errors import DataError
+
+SUFFIXES = frozenset(
+    {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".dib", ".gif"}
+    | {".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"}
+)
+OLD_SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
+"""What runs read that were begun by version 0.1 and before, and nothing in folders within."""
+_SYSTEM = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir"})
+"""What systems leave in folders of images, in small letters; also all that begins with a dot."""
+_EXAMPLES = 3
+
+
+@dataclass
+class Listing:
+    """What a folder holds.
+
+    Attributes:
+        images: Files to be read as images: first those of the folder, then those of each folder
+            within, all sorted by name.
+        others: Files and folders that are left out, by what they are: an ending, or words.
+        hidden: How many hidden files, and files of the system, were passed over.
+    """
+
+    images: list[Path] = field(default_factory=list[Path])
+    others: dict[str, list[Path]] = field(default_factory=dict[str, list[Path]])
+    hidden: int = 0
+
+    def __str__(self) -> str:
+        """Say what is left out: how many of which kind, and some names."""
+        return ", ".join(
+            f"{len(paths):,} {kind} ({shown([path.name for path in paths], _EXAMPLES)})"
+            for kind, paths in sorted(self.others.items())
+        )
+
+    def leave_out(self, kind: str, path: Path) -> None:
+        """Note a file or a folder that is not read."""
+        self.others.setdefault(kind, []).append(path)
+
+
+def list_images(folder: Path, *, old: bool = False) -> Listing:
+    """Find the images of a folder and of all folders within, whose links are followed once.
+
+    A file is one by the ending of its name, or by its first bytes.
+
+    Args:
+        folder: Where to look.
+        old: Find only what ``OLD_SUFFIXES`` says.
+
+    Raises:
+        DataError: A folder can't be read.
+    """
+    found = Listing()
+    waiting, seen = [folder], {os.path.realpath(folder)}
+    while waiting:
+        inside: list[Path] = []
+        for path in entries(waiting.pop(), found):
+            if not path.is_dir():
+                _sort_in(path, found, old=old)
+            elif old:
+                found.leave_out("folders within", path)
+            elif (real := os.path.realpath(path)) in seen:
+                found.leave_out("links to a folder that is read already", path)
+            else:
+                seen.add(real)
+                inside.append(path)
+        waiting += reversed(inside)
+    return found
+
+
+def entries(folder: Path, found: Listing | None = None) -> list[Path]:
+    """What a folder holds, sorted, without what is hidden, which is counted in ``found``.
+
+    Raises:
+        DataError: It is no folder that can be read.
+    """
+    try:
+        every = sorted(folder.iterdir())
+    except FileNotFoundError as error:
+        raise DataError(f"{folder}: no such folder") from error
+    except NotADirectoryError as error:
+        raise DataError(f"{folder}: is a file, not a folder of class folders") from error
+    except OSError as error:
+        raise DataError(f"{folder}: can't be read: {error.strerror or error}") from error
+    shown = [path for path in every if not _is_hidden(path.name)]
+    if found is not None:
+        found.hidden += len(every) - len(shown)
+    return shown
+
+
+def shown(names: Sequence[str], most: int) -> str:
+    """Some names and how many there are besides, in text that any file can hold."""
+    said = ", ".join(printable(name) for name in names[:most])
+    return said + (f" and {len(names) - most:,} more" if len(names) > most else "")
+
+
+def printable(name: object) -> str:
+    """A name of a file with what is no UTF-8 in it written as an escape."""
+    return str(name).encode("utf-8", "backslashreplace").decode()
+
+
+def kind_of(path: Path) -> str:
+    """What a file that is left out is, in words: by its ending, or why it can't be read."""
+    if path.is_file():
+        return printable(path.suffix.lower()) or "without an ending"
+    if path.is_dir():
+        return "folders"
+    return "broken links" if path.is_symlink() else "not regular files"
+
+
+def _sort_in(path: Path, found: Listing, *, old: bool) -> None:
+    suffixes = OLD_SUFFIXES if old else SUFFIXES
+    if path.is_file() and (path.suffix.lower() in suffixes or (not old and _begins_so(path))):
+        found.images.append(path)
+    else:
+        found.leave_out(kind_of(path), path)
+
+
+def _begins_so(path: Path) -> bool:
+    """Whether a file begins as PNG, JPEG, GIF or WebP; other beginnings also mean other things."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(12)
+    except OSError:
+        return False  # it is named among the others
+    return start.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a")) or (
+        start[:4] == b"RIFF" and start[8:] == b"WEBP"
+    )
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name.lower() in _SYSTEM

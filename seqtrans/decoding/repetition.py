@@ -1,0 +1,33 @@
+"""A guard against output that repeats itself: no n-gram occurs twice in a hypothesis."""
+
+import torch
+
+from seqtrans.decoding.candidates import NEVER
+from seqtrans.nn.gather import gather_hypotheses
+from seqtrans.shapes import Float, Int, Tensor
+
+
+def without_repeats(
+    log_probs: Float[Tensor, "B K V"], history: Int[Tensor, "B K T"], size: int
+) -> Float[Tensor, "B K V"]:
+    """Return log-probabilities that are ``-inf`` for what would complete a repeated n-gram.
+
+    Args:
+        log_probs: Log-probability of every next token; only read.
+        history: Tokens of every hypothesis so far, without BOS.
+        size: Tokens of an n-gram, at least 1.
+    """
+    if history.size(2) < size:
+        return log_probs
+    ngrams = history.unfold(2, size, 1)  # (B, K, N, size)
+    ending = history[:, :, history.size(2) - size + 1 :]
+    repeats = (ngrams[:, :, :, :-1] == ending[:, :, None]).all(3)
+    penalty = torch.zeros_like(repeats, dtype=log_probs.dtype).masked_fill(repeats, NEVER)
+    return log_probs.scatter_add(2, ngrams[:, :, :, -1], penalty)
+
+
+def extend(
+    history: Int[Tensor, "B K T"], parent: Int[Tensor, "B J"], token: Int[Tensor, "B J"]
+) -> Int[Tensor, "B J T+1"]:
+    """Return the tokens of J hypotheses that continue ``parent`` by ``token``."""
+    return torch.cat((gather_hypotheses(history, parent), token[:, :, None]), dim=2)

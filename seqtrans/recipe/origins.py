@@ -1,0 +1,150 @@
+"""What a run keeps when it goes on, and what its results and batches depend on."""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from seqtrans.config.document import flow, plain
+from seqtrans.data.cache import file_digest
+from seqtrans.data.images.image_set import ImageSet
+from seqtrans.data.parallel import CorpusFiles
+from seqtrans.errors import CheckpointError
+from seqtrans.recipe.image_sets import ImageSets
+from seqtrans.recipe.images import ClassificationRecipe
+from seqtrans.recipe.settings import TranslationRecipe
+from seqtrans.training import checkpoint
+from seqtrans.training.origins import Origins, differing
+from seqtrans.training.run_directory import RunDirectory
+
+_SHOWN = 3
+_DATA = "data.train"
+_HASHED_IMAGES = 1024  # at a time
+
+
+def translation_origins(recipe: TranslationRecipe) -> Origins:
+    """Return what a translation run depends on.
+
+    Raises:
+        DataError: A file of text can't be read.
+    """
+    data, validation = recipe.data, flatten(recipe.validation, "validation")
+    cut = flatten(data.segmentation, "data.segmentation")
+    sampling = {key: value for key, value in cut.items() if ".sampling" in key}
+    files = {"data.segmentation.model", "data.segmentation.target_model"}  # the run has copies
+    unjudged = ("validation.metrics", "validation.decoding.batch_tokens")
+    return Origins(
+        kept={
+            **_of_text(data.train, _DATA),
+            **{key: value for key, value in cut.items() if key not in sampling.keys() | files},
+            **_of_model(recipe.model),
+        },
+        measured={
+            **_of_text(data.validation, "data.validation"),
+            **{key: value for key, value in validation.items() if not key.startswith(unjudged)},
+        },
+        order={
+            "training.seed": flow(recipe.training.seed),
+            "data.batch_tokens": flow(data.batch_tokens),
+            **flatten(data.filter, "data.filter"),
+            **sampling,
+        },
+    )
+
+
+def classification_origins(recipe: ClassificationRecipe, sets: ImageSets) -> Origins:
+    """Return what a run of an image classifier depends on."""
+    return Origins(
+        kept={
+            _DATA: _of_images(sets.train),
+            **flatten(recipe.data.normalisation, "data.normalisation"),
+            **_of_model(recipe.model),
+        },
+        measured={
+            "data.validation": _of_images(sets.validation),
+            **flatten(recipe.data.resize, "data.resize"),
+        },
+        order={
+            "training.seed": flow(recipe.training.seed),
+            "data.batch_size": flow(recipe.data.batch_size),
+        },
+    )
+
+
+def refuse_changes(run: RunDirectory, origins: Origins, files: Mapping[str, object]) -> None:
+    """Refuse to go on with other data to learn from, or as another model.
+
+    Args:
+        run: What goes on; it may be new.
+        origins: Of what is to go on.
+        files: Names of files, by their keys in the recipe.
+
+    Raises:
+        CheckpointError: They differ from those of the newest checkpoint; a line for each.
+    """
+    before = _kept_by(run)
+    changed = differing(before, origins.kept)
+    if not changed:
+        return
+    again = f"begin another run with init_from: {run.path}"
+    lines = [
+        f"{key}: {files.get(key, origins.kept[key])} is not what {run.path} learnt from until now: "
+        f"put that back, or {again}"
+        if key.startswith(_DATA)
+        else f"{run.recipe}: {key} is {origins.kept[key]}, but the run was trained with "
+        f"{before[key]}: set it back, or {again}"
+        for key in changed
+    ]
+    raise CheckpointError("\n".join(lines[:_SHOWN]))
+
+
+def flatten(value: object, key: str = "") -> dict[str, str]:
+    """Return the values of dataclasses, mappings and lists as text, by dotted key."""
+    return dict(_flat(plain(value), key))
+
+
+def _flat(value: Any, key: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict) and value:
+        for name, inside in value.items():  # pyright: ignore[reportUnknownVariableType]
+            yield from _flat(inside, f"{key}.{name}".removeprefix("."))
+    elif isinstance(value, list) and value:
+        for number, inside in enumerate(value):  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+            yield from _flat(inside, f"{key}.{number}")
+    else:
+        yield key, flow(value)
+
+
+def _kept_by(run: RunDirectory) -> Mapping[str, str]:
+    for step in reversed(run.steps()):
+        try:
+            return checkpoint.read_state(run.at(step), check_files=False).get("kept", {})
+        except CheckpointError:
+            continue
+    return {}
+
+
+def _of_model(model: object) -> dict[str, str]:
+    """Settings of a model but for those of dropout, which may change while it learns."""
+    found = flatten(model, "model")
+    return {key: value for key, value in found.items() if "drop" not in key.rpartition(".")[2]}
+
+
+def _of_text(corpora: Sequence[CorpusFiles], key: str) -> dict[str, str]:
+    columns = {
+        f"{key}.{i}.columns": f"{one.source_column}, {one.target_column}"
+        for i, one in enumerate(corpora)
+    }
+    digests = {
+        f"{key}.{i}.{name}": file_digest(path)
+        for i, one in enumerate(corpora)
+        for name in ("source", "target", "tsv")
+        if (path := getattr(one, name)) is not None
+    }
+    return {key: f"{len(corpora)} corpora", **columns, **digests}
+
+
+def _of_images(images: ImageSet) -> str:
+    digest = hashlib.sha256(repr((images.classes, tuple(images.images.shape))).encode())
+    for part in images.images.split(_HASHED_IMAGES):
+        digest.update(part.contiguous().numpy().tobytes())
+    digest.update(images.labels.numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,21 @@
+"""What the numbers of a checkpoint depend on besides the model: a run that goes on may differ."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Origins:
+    """Settings and digests of data, by key of the recipe; what is absent is unknown."""
+
+    kept: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Of what a run keeps: what it learns from, and its model."""
+    measured: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Of what the results of a validation depend on: those of others can't be compared."""
+    order: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Of what the micro-batches of an epoch depend on: places among others mean something else."""
+
+
+def differing(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
+    """Return the keys that both have with unlike values, in order."""
+    return sorted(key for key in one.keys() & other.keys() if one[key] != other[key])

@@ -1,0 +1,203 @@
+# ruff: noqa: E501 - messages are told in full
+"""Going on with a run otherwise than it began: other settings, other data, another place."""
+
+import shutil
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+from test_train_cli import RECIPE, seqtrans, write_corpus
+
+from seqtrans.training.checkpoint import read_state
+
+SETTINGS = {
+    "data.batch_tokens": "60",
+    "training.max_steps": "6",
+    "training.validate_every_steps": "2",
+    "training.checkpoints": "{keep_best: 3, keep_last: 3}",
+}
+
+
+def train(folder, *arguments, recipe="toy.yaml", run="runs/toy", **settings):
+    changes = [part for k, v in settings.items() for part in ("--set", f"{k}={v}")]
+    return seqtrans(folder, "train", recipe, "--run", run, *arguments, *changes)
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    """A project with its data and a run that stands in the middle of an epoch."""
+    folder = tmp_path_factory.mktemp("original")
+    write_corpus(folder, "abcdefgh")
+    (folder / "toy.yaml").write_text(RECIPE)
+    done = train(folder, **SETTINGS)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture
+def project(original, tmp_path):
+    """A copy of it under another path, whose stored recipe names the first one's files."""
+    folder = tmp_path / "project"
+    shutil.copytree(original, folder)
+    return folder
+
+
+@pytest.fixture
+def place(original, project):
+    """The copy, where the stored recipe names the copy's own files."""
+    recipe = project / "runs/toy/recipe.yaml"
+    recipe.write_text(recipe.read_text().replace(str(original), str(project)))
+    return project
+
+
+def stored(folder, run="runs/toy"):
+    return yaml.safe_load((folder / run / "recipe.yaml").read_text())
+
+
+def weights(folder, run="runs/toy"):
+    checkpoints = folder / run / "checkpoints"
+    return load_file(checkpoints / (checkpoints / "last").read_text().strip() / "model.safetensors")
+
+
+def refused(done):
+    assert (done.returncode, done.stdout) == (2, "")
+    lines = [line for line in done.stderr.splitlines() if line.startswith("seqtrans: ")]
+    assert len(lines) == 1
+    return lines[0]
+
+
+def test_settings_change_a_run_that_goes_on_and_are_kept_and_said(place):
+    before = stored(place)
+    done = train(
+        place, "--resume", **{"training.max_steps": 8, "validation.metrics": "[chrf, bleu]"}
+    )
+    assert done.returncode == 0, done.stderr
+    assert "max_steps reached after step 8" in done.stderr
+    assert (
+        "changed from here on: training.max_steps 8, was 6; validation.metrics.1 bleu, was absent"
+        in (place / "runs/toy/log.txt").read_text()
+    )
+    before["training"]["max_steps"] = 8
+    before["validation"]["metrics"] = ["chrf", "bleu"]
+    assert stored(place) == before
+    again = train(place, "--resume", **SETTINGS | {"training.max_steps": 8})
+    assert again.returncode == 0
+    assert "something else of validation.metrics.1: --set KEY=VALUE changes it" in again.stderr
+
+
+def test_the_weights_are_those_of_a_run_that_had_the_settings_from_the_start(place):
+    straight = train(place, run="straight", **SETTINGS | {"training.max_steps": 9})
+    assert straight.returncode == 0
+    assert train(place, "--resume", **{"training.max_steps": 9}).returncode == 0
+    found, expected = weights(place), weights(place, "straight")
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"model.encoder.hidden_dim": 32}, "model.encoder.hidden_dim is 32, but the run was trained with 16: set it back, or begin another run with init_from: "),
+        ({"model.encoder.cell": "gru"}, "model.encoder.cell is gru, but the run was trained with lstm: "),
+        ({"data.segmentation.min_count": 2}, "data.segmentation.min_count is 2, but the run was trained with 1"),
+        ({"data.train.0.source": "train.tgt", "data.train.0.target": "train.src"}, None),
+        ({"data.train": "[{source: train.src, target: train.tgt}, {source: dev.src, target: dev.tgt}]"}, "is not what runs/toy learnt from until now"),
+        ({"training.optimizer": "{kind: sgd}"}, "was trained with optimizer 'adam', not 'sgd'"),
+    ],
+)  # fmt: skip
+def test_what_a_run_keeps_can_not_be_changed_and_nothing_is_stored(place, settings, message):
+    before = (place / "runs/toy/recipe.yaml").read_text()
+    done = train(place, "--resume", **settings)
+    if message is None:  # a line for each file
+        assert (done.returncode, done.stderr.count("put that back, or begin another run")) == (2, 2)
+    else:
+        assert message in refused(done)
+    assert (place / "runs/toy/recipe.yaml").read_text() == before
+
+
+@pytest.mark.parametrize("name", ["train.src", "train.tgt"])
+def test_other_training_data_are_noticed_and_named(place, name):
+    with (place / name).open("a") as file:
+        file.write("a b c\n")
+    partner = place / ("train.tgt" if name == "train.src" else "train.src")
+    partner.write_text(partner.read_text() + "")
+    done = train(place, "--resume", **{"training.max_steps": 9})
+    key = "source" if name == "train.src" else "target"
+    assert (
+        f"data.train.0.{key}: {place / name} is not what runs/toy learnt from until now: put that back, or begin another run with init_from: runs/toy"
+        in refused(done)
+    )
+
+
+def test_data_that_were_touched_but_not_changed_are_the_same(place):
+    text = (place / "train.src").read_text()
+    (place / "train.src").unlink()
+    (place / "train.src").write_text(text)
+    assert train(place, "--resume", **{"training.max_steps": 7}).returncode == 0
+
+
+def test_other_validation_data_are_gone_on_with_and_nothing_old_is_compared(place):
+    (place / "dev.src").write_text("a b c\n")
+    (place / "dev.tgt").write_text("c b a\n")
+    done = train(place, "--resume", **{"training.max_steps": 8})
+    assert done.returncode == 0, done.stderr
+    assert (
+        "data.validation.0.source, data.validation.0.target changed: results from before can't be compared"
+        in done.stderr
+    )
+    checkpoints = place / "runs/toy/checkpoints"
+    assert (checkpoints / "best").read_text() == "8\n"
+    assert read_state(checkpoints / "8")["state"]["stopping"]["best_step"] == 8
+
+
+def test_how_validation_decodes_counts_as_other_validation(place):
+    done = train(place, "--resume", **{"training.max_steps": 7, "validation.decoding.beam_size": 2})
+    assert "validation.decoding.beam_size changed: results from before" in done.stderr
+
+
+@pytest.mark.parametrize("setting", [("data.batch_tokens", 50), ("training.seed", 5)])
+def test_an_epoch_that_has_other_batches_begins_anew(place, setting):
+    done = train(place, "--resume", **{"training.max_steps": 7, setting[0]: setting[1]})
+    assert done.returncode == 0, done.stderr
+    assert f"{setting[0]} changed: epoch 1 begins anew" in done.stderr
+    assert read_state(place / "runs/toy/checkpoints/7")["state"]["updates_in_epoch"] == 1
+
+
+def test_a_project_that_was_moved_with_its_data_goes_on(original, project):
+    hidden = original.with_name("hidden")
+    original.rename(hidden)
+    try:
+        done = train(project, "--resume", **{"training.max_steps": 9})
+        named = train(project, "--resume", recipe="gone.yaml")
+    finally:
+        hidden.rename(original)
+    assert done.returncode == 0, done.stderr
+    assert named.returncode == 0, named.stderr
+    assert stored(project)["data"]["train"][0]["source"] == str(project / "train.src")
+    assert train(original, "--resume", run=original / "runs/toy").returncode == 0
+    assert train(original, run="straight", **SETTINGS | {"training.max_steps": 9}).returncode == 0
+    found, expected = weights(project), weights(original, "straight")
+    shutil.rmtree(original / "straight")
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_a_run_whose_data_are_gone_says_which_and_takes_another_place(place):
+    for name in ("train.src", "train.tgt", "dev.src", "dev.tgt"):
+        (place / name).rename(place / f"moved.{name}")
+    done = train(place, "--resume")
+    assert done.returncode == 2
+    assert (
+        f"data.train.0.source: there is no such file: {place / 'train.src'}; if it was moved, add --set data.train.0.source=PATH"
+        in done.stderr
+    )
+    assert done.stderr.count("seqtrans: ") == 4
+    moved = {
+        "data.train.0.source": "moved.train.src",
+        "data.train.0.target": "moved.train.tgt",
+        "data.validation.0.source": "moved.dev.src",
+        "data.validation.0.target": "moved.dev.tgt",
+    }
+    done = train(place, "--resume", **moved, **{"training.max_steps": 7})
+    assert done.returncode == 0, done.stderr
+    assert stored(place)["data"]["train"][0]["source"] == str(place / "moved.train.src")
+    assert "can't be compared" not in done.stderr
