@@ -3,8 +3,9 @@
 import json
 import sys
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
@@ -91,14 +92,31 @@ def score(  # noqa: PLR0913 - typer's signature
 def _with_tokens(lines: Iterable[tuple[str, str]], path: Path) -> Iterator["Pair"]:
     """Pairs whose target is the tokens in a line of JSON."""
     for number, (source, line) in enumerate(lines, start=1):
-        try:
-            found = json.loads(line)["tokens"]
-        except (ValueError, TypeError, KeyError) as error:
-            raise DataError(
-                f"{name_of(path)}:{number}: is no JSON object with 'tokens', as translate "
-                "--format jsonl writes; leave out --tokens if it is text"
-            ) from error
-        yield source, [str(token) for token in found]
+        yield source, _tokens(line, f"{name_of(path)}:{number}")
+
+
+def _tokens(line: str, place: str) -> list[str] | list[list[str]]:
+    """The tokens in a line of JSON; in parts where it was translated so."""
+    try:
+        found = json.loads(line)
+        tokens, parts = found["tokens"], found.get("parts")
+        if not isinstance(tokens, list) or not all(
+            isinstance(x, str) for x in cast("list[Any]", tokens)
+        ):
+            raise _no_tokens(place)
+        if parts and sum(parts) != len(cast("list[str]", tokens)):
+            raise _no_tokens(place)
+        waiting = iter(cast("list[str]", tokens))
+        return [list(islice(waiting, count)) for count in parts] if parts else [*waiting]
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise _no_tokens(place) from error
+
+
+def _no_tokens(place: str) -> DataError:
+    return DataError(
+        f"{place}: is no JSON object with 'tokens', as translate --format jsonl writes; leave out "
+        "--tokens if it is text"
+    )
 
 
 def _counted(scored: Iterable["ScoredPair"], summary: "Summary") -> Iterator["ScoredPair"]:
@@ -123,7 +141,18 @@ def _as_json(pair: "ScoredPair") -> str:
 
 def _said(summary: "Summary", max_tokens: int) -> str:
     said = f"{summary.pairs:,} pairs, {summary.tokens:,} target tokens"
-    said += f", log-probability {summary.log_prob:.2f}, perplexity {summary.perplexity:.3f}\n"
-    if summary.skipped:
-        said += f"{summary.skipped:,} of them not scored: longer than {max_tokens:,} tokens\n"
-    return said
+    if summary.tokens:
+        said += f", log-probability {summary.log_prob:.2f}, perplexity {summary.perplexity:.3f}"
+    for count, how in (
+        (summary.skipped, f"not scored: longer than {max_tokens:,} tokens"),
+        (summary.blank, "blank on both sides, as translate makes them without the model"),
+        (summary.in_parts, "longer than max_source_tokens, scored in parts as they are translated"),
+        (
+            summary.unsplit,
+            "longer than max_source_tokens, and scored as a whole, for which they were not "
+            "translated: they have not a sentence for every part",
+        ),
+    ):
+        if count:
+            said += f"\n{count:,} of them {how}"
+    return f"{said}\n"

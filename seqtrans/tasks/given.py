@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, cast
 
-Pair = tuple[str, str | Sequence[str]]
-"""Source text, and the target as text or as pieces."""
+Target = str | Sequence[str] | Sequence[Sequence[str]]
+Pair = tuple[str, Target]
+"""Source text, and the target as text, as pieces, or as the pieces of every part of a long line."""
 
 
 def given_lines(lines: Iterable[str], method: str) -> Iterator[str]:
@@ -51,7 +52,10 @@ def _pair(numbered: tuple[int, object]) -> Pair:
     source, target = cast("Sequence[object]", pair)
     source = _text(source, "the source of pair", number)
     if isinstance(target, Iterable) and not isinstance(target, str | bytes | bytearray):
-        pieces = cast("Iterable[object]", target)
+        pieces = list(cast("Iterable[object]", target))
+        if pieces and all(isinstance(part, list | tuple) for part in pieces):
+            parts = cast("list[Sequence[object]]", pieces)
+            return source, [[_piece(piece, number) for piece in part] for part in parts]
         return source, [_piece(piece, number) for piece in pieces]
     return source, _text(target, "the target of pair", number)
 

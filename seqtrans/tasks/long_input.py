@@ -5,6 +5,9 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 
+from seqtrans.protocols import Segmenter
+
+Ids = list[int]
 Count = Callable[[Sequence[str]], list[int]]
 """Number of tokens of every text."""
 
@@ -19,6 +22,38 @@ _WORD_END = re.compile(r"\s+")
 _JOINER = "\u200d"
 
 
+def source_parts(
+    lines: Sequence[str],
+    segmenter: Segmenter,
+    limit: int,
+    on_long: Callable[[int], None] | None = None,
+) -> list[list[Ids]]:
+    """Ids of the parts of every line that are translated: none if it is blank, one unless long.
+
+    Args:
+        lines: Source text.
+        segmenter: Of the source language.
+        limit: Most tokens of a part.
+        on_long: Is told how many tokens a longer line has.
+    """
+    parts: list[list[Ids]] = []
+    for line, ids in zip(lines, segmenter.encode(lines), strict=True):
+        if len(ids) <= limit:
+            parts.append([ids] if ids and not line.isspace() else [])
+            continue
+        if on_long:
+            on_long(len(ids))
+        texts = split_long(line, limit, lambda texts: [len(x) for x in segmenter.encode(texts)])
+        # A single character can't be cut, though it may stand for many.
+        parts.append([ids[:limit] for ids in segmenter.encode(texts) if ids])
+    return parts
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of ``text``, as ``split_long`` makes parts of them."""
+    return [sentence.strip() for sentence in _cut(text, _SENTENCE_END)]
+
+
 def split_long(text: str, limit: int, count: Count) -> list[str]:
     """Parts of ``text``, each of at most ``limit`` tokens; ``join_parts`` joins what they become.
 
@@ -27,8 +62,7 @@ def split_long(text: str, limit: int, count: Count) -> list[str]:
     """
     if count([text])[0] <= limit:
         return [text]
-    sentences = _cut(text, _SENTENCE_END)
-    return [part for sentence in sentences for part in _fit(sentence.strip(), limit, count)]
+    return [part for sentence in sentences(text) for part in _fit(sentence, limit, count)]
 
 
 def join_parts(parts: Iterable[str]) -> str:

@@ -9,7 +9,10 @@ Format = Literal["text", "jsonl"]
 
 
 def render(translation: Translation, output_format: Format) -> str:
-    """One line, without its end: the text alone, or JSON with score, tokens and alternatives."""
+    """One line, without its end: the text alone, or JSON with score, tokens and alternatives.
+
+    Of a line that was translated in parts, ``parts`` says how many of the tokens are of each.
+    """
     if output_format == "text":
         return translation.text
     fields = _fields(translation)
@@ -18,8 +21,9 @@ def render(translation: Translation, output_format: Format) -> str:
 
 
 def _fields(candidate: Candidate) -> dict[str, object]:
-    return {
+    fields: dict[str, object] = {
         "translation": candidate.text,
         "score": candidate.score,
         "tokens": list(candidate.tokens),
     }
+    return fields | ({"parts": list(candidate.parts)} if candidate.parts else {})

@@ -14,12 +14,13 @@ from seqtrans.data.batch import collate_pairs
 from seqtrans.data.batching import plan_by_length
 from seqtrans.data.segmentation import Segmenters
 from seqtrans.decoding.beam import DecodingConfig
-from seqtrans.errors import DataError
+from seqtrans.errors import CheckpointError, DataError
 from seqtrans.evaluation.metrics import perplexity
 from seqtrans.ranges import number
 from seqtrans.shapes import Bool, Float, Int, Tensor
-from seqtrans.tasks.given import Pair, given_pairs
+from seqtrans.tasks.given import Pair, Target, given_pairs
 from seqtrans.tasks.halving import Halving, halves_of
+from seqtrans.tasks.long_input import sentences, source_parts
 from seqtrans.tasks.placement import DeviceName, place
 from seqtrans.training.precision import Precision
 
@@ -47,21 +48,32 @@ class ScoredPair:
     Attributes:
         log_prob: Natural logarithm of the probability of the target and EOS, given the source.
         score: ``log_prob / length ** length_penalty``, EOS counted, as translations are ranked.
-        tokens: Target pieces and, last, EOS; empty if the pair was too long to be scored.
+        tokens: Target pieces and, at the end of every part, EOS; empty if the pair was too long to
+            be scored, and its ``log_prob`` NaN; or if both sides are blank, with ``log_prob`` 0.
         token_log_probs: Of each of ``tokens``; their sum is ``log_prob``.
+        parts: Parts that the pair was scored in.
+        is_unsplit: Whether it would be translated in parts, but could not be scored so.
     """
 
     log_prob: float
     score: float
     tokens: tuple[str, ...]
     token_log_probs: tuple[float, ...]
+    parts: int = 1
+    is_unsplit: bool = False
 
 
 class Scorer:
     """A trained model that judges translations by forced decoding.
 
     Text is segmented as for training. Search may have reached the same text by other pieces and
-    reports their score; give pieces instead of text to score exactly those.
+    reports their score; give pieces instead of text to score exactly those, of a line that was
+    translated in parts the pieces of every part.
+
+    What translating a line makes of it is scored as it was made. A blank line is translated by a
+    blank one without the model: their ``log_prob`` is 0. A source of more than
+    ``max_source_tokens`` is cut as for translation if the target is given in as many parts, or is
+    text of as many sentences; otherwise the pair is scored as a whole.
 
     Args:
         model: An ``EncoderDecoder``; moved and converted in place.
@@ -91,7 +103,9 @@ class Scorer:
         self.config = config
         self._halving = Halving("pairs", "lower max_source_tokens")
         self.max_tokens = 8 * config.max_source_tokens
-        self._ids = {piece: i for i, piece in enumerate(segmenters.target.pieces)}
+        pieces, specials = segmenters.target.pieces, {*segmenters.target.specials}
+        order = (*specials, *(i for i in range(len(pieces)) if i not in specials))
+        self._ids = {pieces[i]: i for i in order}  # text may spell a special piece, too
 
     def stream(self, pairs: Iterable[Pair]) -> Iterator[ScoredPair]:
         """Scores of ``pairs``, in their order; a bounded number is read ahead.
@@ -110,24 +124,57 @@ class Scorer:
         return list(self._scores(given_pairs(pairs, "score")))
 
     def _scores(self, pairs: Iterator[Pair]) -> Iterator[ScoredPair]:
+        before = 0
         while window := list(islice(pairs, _WINDOW)):
-            yield from self._score(window)
+            yield from self._score(window, before)
+            before += len(window)
 
     @torch.inference_mode()
-    def _score(self, pairs: Sequence[Pair]) -> list[ScoredPair]:
-        sources = self.segmenters.source.encode([source for source, _ in pairs])
-        targets = self._target_ids([target for _, target in pairs])
-        longest = [max(len(s), len(t)) for s, t in zip(sources, targets, strict=True)]
+    def _score(self, pairs: Sequence[Pair], before: int) -> list[ScoredPair]:
+        """Scores of pairs, of which there were ``before``."""
+        cuts = self._cut(pairs, before)
+        every = [part for cut in cuts for part in cut.parts]
+        longest = [max(map(len, part)) for part in every]
         fitting = [i for i, length in enumerate(longest) if length <= self.max_tokens]
-        scored = [ScoredPair(math.nan, math.nan, (), ())] * len(pairs)
+        log_probs: list[list[float]] = [[math.nan] for _ in every]
         lengths = np.array([longest[i] for i in fitting], np.int64)
         for group in plan_by_length(lengths, batch_tokens=number(self.config.batch_tokens)):
             rows = [fitting[i] for i in group.tolist()]
-            pairs = [(sources[i], targets[i]) for i in rows]
-            log_probs = chain.from_iterable(self._halving(pairs, self._log_probs, halves_of))
-            for row, of_row in zip(rows, log_probs, strict=True):
-                scored[row] = self._scored(targets[row], of_row)
-        return scored
+            found = self._halving([every[i] for i in rows], self._log_probs, halves_of)
+            for row, of_row in zip(rows, chain.from_iterable(found), strict=True):
+                log_probs[row] = of_row
+        of_parts = iter(log_probs)
+        return [self._scored(cut, [next(of_parts) for _ in cut.parts]) for cut in cuts]
+
+    def _cut(self, pairs: Sequence[Pair], before: int) -> list["_Cut"]:
+        """The parts of every pair, as its source is translated."""
+        segmenter, limit = self.segmenters.source, self.config.max_source_tokens
+        lines = [source for source, _ in pairs]
+        cuts: list[_Cut] = []
+        for nth, (sources, (line, target)) in enumerate(
+            zip(source_parts(lines, segmenter, limit), pairs, strict=True), start=before + 1
+        ):
+            targets = self._target_ids(target, len(sources), nth)
+            if len(sources) == len(targets) > 1:
+                cuts.append(_Cut(list(zip(sources, targets, strict=True))))
+                continue
+            ids = list(chain.from_iterable(targets))
+            if len(sources) > 1:
+                cuts.append(_Cut([(segmenter.encode([line])[0], ids)], is_unsplit=True))
+            else:
+                cuts.append(_Cut([(sources[0] if sources else [], ids)] if sources or ids else []))
+        return cuts
+
+    def _target_ids(self, target: Target, parts: int, pair: int) -> list[list[int]]:
+        """Ids of a target: of its sentences if there are as many as ``parts``, and those given."""
+        if isinstance(target, str):
+            texts = sentences(target)
+            fits = parts > 1 and len(texts) == parts
+            return self.segmenters.target.encode(texts if fits else [target])
+        if not target or isinstance(target[0], str):
+            return [[self._id(str(piece), pair) for piece in target]]
+        ids = [[self._id(piece, pair) for piece in part] for part in target]
+        return ids if len(ids) == parts else [list(chain.from_iterable(ids))]
 
     def _log_probs(self, pairs: Sequence[tuple[list[int], list[int]]]) -> list[list[float]]:
         """Log-probability of every target token and EOS of every pair."""
@@ -138,25 +185,38 @@ class Scorer:
         wide = torch.promote_types(logits.dtype, torch.float32)
         wanted = logits.gather(2, batch.target_output[:, :, None])[:, :, 0].to(wide)
         log_probs = (wanted - logits.to(wide).logsumexp(2)).tolist()
-        return [row[: len(ids) + 1] for row, (_, ids) in zip(log_probs, pairs, strict=True)]
+        found = [row[: len(ids) + 1] for row, (_, ids) in zip(log_probs, pairs, strict=True)]
+        if any(math.isnan(value) for row in found for value in row):
+            raise CheckpointError(
+                "can't score: the model's log-probabilities are not numbers (NaN); take another "
+                "checkpoint, or --precision fp32"
+            )
+        return found
 
-    def _scored(self, target: Sequence[int], log_probs: Sequence[float]) -> ScoredPair:
-        segmenter, total = self.segmenters.target, math.fsum(log_probs)
-        tokens = (*(segmenter.pieces[i] for i in target), segmenter.pieces[segmenter.specials.eos])
-        score = total / len(tokens) ** self.config.length_penalty
-        return ScoredPair(total, score, tokens, tuple(log_probs))
+    def _scored(self, cut: "_Cut", log_probs: Sequence[Sequence[float]]) -> ScoredPair:
+        segmenter, every = self.segmenters.target, list(chain.from_iterable(log_probs))
+        total = math.fsum(every)
+        if math.isnan(total):
+            return ScoredPair(total, total, (), ())
+        pieces, eos = segmenter.pieces, segmenter.specials.eos
+        tokens = tuple(pieces[i] for _, target in cut.parts for i in (*target, eos))
+        score = total / len(tokens) ** self.config.length_penalty if tokens else 0.0
+        return ScoredPair(total, score, tokens, tuple(every), len(cut.parts), cut.is_unsplit)
 
-    def _target_ids(self, targets: Sequence[str | Sequence[str]]) -> list[list[int]]:
-        encoded = iter(self.segmenters.target.encode([t for t in targets if isinstance(t, str)]))
-        return [
-            next(encoded) if isinstance(target, str) else [self._id(piece) for piece in target]
-            for target in targets
-        ]
-
-    def _id(self, piece: str) -> int:
+    def _id(self, piece: str, pair: int) -> int:
         if piece not in self._ids:
-            raise DataError(f"{piece!r} is not a piece of this model's target vocabulary")
+            raise DataError(
+                f"pair {pair}: {piece!r} is not a piece of this model's target vocabulary"
+            )
         return self._ids[piece]
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """A pair in parts of source and target ids; none where both are blank."""
+
+    parts: Sequence[tuple[list[int], list[int]]]
+    is_unsplit: bool = False  # though the source is too long to be translated at once
 
 
 @dataclass
@@ -165,6 +225,9 @@ class Summary:
 
     pairs: int = 0
     skipped: int = 0  # too long
+    blank: int = 0  # on both sides
+    in_parts: int = 0
+    unsplit: int = 0
     tokens: int = 0  # EOS counted
     log_prob: float = 0.0
 
@@ -174,6 +237,9 @@ class Summary:
         if math.isnan(pair.log_prob):
             self.skipped += 1
             return
+        self.blank += not pair.tokens
+        self.in_parts += pair.parts > 1
+        self.unsplit += pair.is_unsplit
         self.tokens += len(pair.tokens)
         self.log_prob += pair.log_prob
 

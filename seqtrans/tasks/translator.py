@@ -14,7 +14,7 @@ from seqtrans.protocols import Hypothesis, Seq2SeqModel
 from seqtrans.ranges import number
 from seqtrans.tasks.given import given_lines
 from seqtrans.tasks.halving import Halving
-from seqtrans.tasks.long_input import join_parts, split_long
+from seqtrans.tasks.long_input import join_parts, source_parts
 from seqtrans.tasks.placement import DeviceName, place
 from seqtrans.tasks.reading_ahead import fixed_windows, windows
 from seqtrans.tasks.searching import plan_sources, search_sources
@@ -32,11 +32,13 @@ class Candidate:
         text: Without line ends.
         score: Log-probability / length ** length_penalty, EOS counted; 0 for an empty line.
         tokens: Target pieces, without EOS.
+        parts: How many of the tokens are of each part; empty unless the line was long.
     """
 
     text: str
     score: float
     tokens: tuple[str, ...]
+    parts: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -204,17 +206,8 @@ class LineParts:
 
     def _segment(self, lines: Sequence[str]) -> list[list[list[int]]]:
         """Source ids of the parts of every line: none if it is blank, one unless it is long."""
-        segmenter, limit = self.segmenters.source, self.config.max_source_tokens
-        parts: list[list[list[int]]] = []
-        for line, ids in zip(lines, segmenter.encode(lines), strict=True):
-            if len(ids) <= limit:
-                parts.append([ids] if ids and not line.isspace() else [])
-                continue
-            self._warn_of_long(len(ids))
-            texts = split_long(line, limit, lambda texts: [len(x) for x in segmenter.encode(texts)])
-            # A single character can't be cut, though it may stand for many.
-            parts.append([ids[:limit] for ids in segmenter.encode(texts) if ids])
-        return parts
+        limit = self.config.max_source_tokens
+        return source_parts(lines, self.segmenters.source, limit, self._warn_of_long)
 
     def _join(self, parts: Sequence[list[Hypothesis]]) -> Translation:
         """The translation of a line from those of its parts; the nth best of each go together.
@@ -232,7 +225,7 @@ class LineParts:
         for other in sorted(lower, key=lambda found: -found.score):
             by_text.setdefault(other.text, other)
         others = list(by_text.values())[1 : self.config.n_best]
-        return Translation(best.text, best.score, best.tokens, tuple(others))
+        return Translation(**vars(best), alternatives=tuple(others))
 
     def _candidate(self, parts: Sequence[Hypothesis]) -> Candidate:
         segmenter, penalty = self.segmenters.target, self.config.length_penalty
@@ -241,7 +234,8 @@ class LineParts:
         log_probs = (p.score * n**penalty for p, n in zip(parts, lengths, strict=True))
         score = sum(log_probs) / sum(lengths) ** penalty if len(parts) > 1 else parts[0].score
         tokens = tuple(segmenter.pieces[i] for part in parts for i in part.tokens)
-        return Candidate(join_parts(map(_one_line, texts)), score, tokens)
+        counts = tuple(len(part.tokens) for part in parts) if len(parts) > 1 else ()
+        return Candidate(join_parts(map(_one_line, texts)), score, tokens, counts)
 
     def _warn_of_long(self, tokens: int) -> None:
         if not self._has_warned:

@@ -106,7 +106,11 @@ def test_json_lines_hold_all_there_is(home):
     texts = translate(home, "input").splitlines()
     found = json_lines(translate(home, "input", "--format", "jsonl", "--n-best", "2"))
     assert [f["translation"] for f in found] == texts
-    assert {tuple(f) for f in found} == {("translation", "score", "tokens", "alternatives")}
+    keys = ("translation", "score", "tokens")
+    assert [tuple(f) for f in found if "parts" not in f] == [(*keys, "alternatives")] * 6
+    (long,) = (f for f in found if "parts" in f)
+    assert tuple(long) == (*keys, "parts", "alternatives")
+    assert sum(long["parts"]) == len(long["tokens"])
     assert [len(f["alternatives"]) for f in found] == [1, 0, 0, 1, 1, 1, 1]
     assert found[0]["score"] >= found[0]["alternatives"][0]["score"]
     assert found[0]["translation"] == "".join(found[0]["tokens"]).replace("▁", " ").strip()
@@ -251,6 +255,38 @@ def test_scores_are_what_translate_reports(home):
             same += 1
             assert scored["score"] == pytest.approx(translation["score"], abs=1e-5)
     assert same, "no translation was segmented as it was found"
+
+
+def test_every_line_that_translate_wrote_is_scored_alike(home):
+    (home / "odd").write_text("ab\n\n  \n<s> </s> <unk> <pad>\n" + "dcba. " * 20 + "\n漢字 d \n")
+    found = json_lines(translate(home, "odd", "--format", "jsonl", "--n-best", "2"))
+    (home / "found").write_text("".join(f"{json.dumps(line)}\n" for line in found))
+    text, said = score(home, "odd", "found", "--tokens", "--format", "jsonl")
+    assert "NaN" not in text + said
+    for translation, scored in zip(found, json_lines(text), strict=True):
+        assert scored["score"] == pytest.approx(translation["score"], abs=1e-4)
+        assert [t for t in scored["tokens"] if t != "</s>"] == translation["tokens"]
+    assert "2 of them blank on both sides" in said
+    assert "1 of them longer than max_source_tokens, scored in parts as they are" in said
+    (home / "blank").write_text("\n\n")
+    assert score(home, "blank", "blank") == (
+        "0.000000\t0.000000\t0\n" * 2,
+        "2 pairs, 0 target tokens\n"
+        "2 of them blank on both sides, as translate makes them without the model\n",
+    )
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["x", "3", "{}", "[1]", '{"tokens": "ab"}', '{"tokens": [1]}', '{"tokens": null}']
+    + [f'{{"tokens": ["a", "b"], "parts": {parts}}}' for parts in ("[1]", "3", '["a"]', "[3, -1]")],
+)
+def test_what_holds_no_tokens_is_one_line(home, line):
+    (home / "one").write_text("a\n")
+    (home / "wrong").write_text(f"{line}\n")
+    code, said = run(home, "score", "run", "one", "wrong", "--tokens", "-o", "scores")
+    assert (code, said.count("\n")) == (2, 1)
+    assert said.startswith("seqtrans: wrong:1: is no JSON object with 'tokens', as translate")
 
 
 def numbers(text):

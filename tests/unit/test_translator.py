@@ -372,7 +372,7 @@ def test_a_pair_that_is_too_long_is_counted_and_not_scored():
     summary = Summary()
     for pair in scorer.stream([("a", "b"), ("a" * 321, "b"), ("", "")]):
         summary.add(pair)
-    assert (summary.pairs, summary.skipped, summary.tokens) == (3, 1, 3)
+    assert (summary.pairs, summary.skipped, summary.tokens, summary.blank) == (3, 1, 2, 1)
     assert 1 < summary.perplexity < 10_000
     assert str(Summary().perplexity) == "nan"
 
