@@ -116,7 +116,7 @@ IN_TRAINING = (
     Mutant(
         "files are written in place",
         "seqtrans/files.py",
-        'path.with_name(f".{path.name}.partial")',
+        'path.with_name(f".{_stem(path)}.{_host()}.{uuid4().hex[:12]}{PARTIAL}")',
         "path",
         KILLED,
     ),
