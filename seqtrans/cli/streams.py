@@ -73,6 +73,9 @@ def open_output(path: Path | None) -> Generator[BinaryIO]:
 
 def print_data(text: str) -> None:
     """Write what programs read, JSON or YAML, to the standard output: UTF-8 in every locale."""
+    if not hasattr(sys.stdout, "buffer"):  # a StringIO of a program that calls ``main``
+        sys.stdout.write(text)
+        return
     sys.stdout.flush()
     sys.stdout.buffer.write(_encoded(text))
     sys.stdout.buffer.flush()

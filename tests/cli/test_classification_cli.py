@@ -233,7 +233,8 @@ def test_what_can_not_be_done_is_one_line(home, arguments, message):
 def test_options_for_translations_and_for_runs_do_not_mix(home, arguments):
     done = seqtrans(home, "evaluate", *arguments)
     assert (done.returncode, done.stdout) == (2, "")
-    assert "Error: " in done.stderr
+    assert done.stderr.startswith("seqtrans: ")
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_run_that_is_not_there_is_named(home):

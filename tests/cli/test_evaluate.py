@@ -137,7 +137,7 @@ def test_translations_come_through_a_pipe(files):
     [
         (["-r", "r.de", "no.de"], "no.de: no such file"),
         (["-r", "r.de", "short.de"], "translations are compared line by line, but r.de has 20 lines, short.de has 1 lines"),
-        (["-r", "r.de", "latin.de"], "latin.de:1: not UTF-8: byte 2 of the line, byte 2 of the text, is 0xe4; convert it, for instance with iconv -f latin1 -t utf-8"),
+        (["-r", "r.de", "latin.de"], "latin.de:1: not UTF-8: byte 2 of the line, byte 2 of the text, is 0xe4; convert it from its encoding, for instance with iconv -f latin1 -t utf-8"),
         (["-r", "empty.de", "empty2.de"], "there is nothing to score: empty.de, empty2.de have no lines"),
         (["-r", "r.de", "good.de", "good.de"], "good.de is given twice"),
         (["x"], "give --reference, or nothing but a run of a classifier; there is no x"),
