@@ -2,7 +2,7 @@
 
 import dataclasses
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar, cast
 
@@ -23,6 +23,7 @@ from seqtrans.recipe.image_sets import ImageSets
 from seqtrans.recipe.images import ClassificationRecipe
 from seqtrans.recipe.settings import TranslationRecipe
 from seqtrans.tasks.measuring import IMAGES, TOKENS, largest_search, largest_training
+from seqtrans.training.checks import reserved_memory
 from seqtrans.training.run_directory import RunDirectory
 
 T = TypeVar("T")
@@ -50,7 +51,15 @@ def settle_translation(
     typical, longest = int(np.median(lengths)), int(lengths.max())
     if validation.decoding.batch_tokens == "auto":
         every = int((lengths + 1).sum())
-        size = _search(validation.decoding, segmenters, model, (longest, typical), every)
+        size = _search(
+            validation.decoding,
+            segmenters,
+            model,
+            (longest, typical),
+            every,
+            lambda tokens: _losses_fit(recipe, segmenters, corpora, model, tokens),
+            reserved_memory(model, recipe.training),
+        )
         tokens = _agreed("validation.decoding.batch_tokens", size, shard)
         decoding = replace(validation.decoding, batch_tokens=tokens)
         recipe = replace(recipe, validation=replace(validation, decoding=decoding))
@@ -131,6 +140,8 @@ def _search(
     model: nn.Module,
     lengths: Sequence[int],
     most: int | None,
+    others_fit: Callable[[int], bool] = lambda _: True,
+    reserved: int = 0,
 ) -> int:
     search = build_search(decoding, segmenters.target.specials)
     lengths = [min(length, decoding.max_source_tokens) for length in lengths]
@@ -138,9 +149,27 @@ def _search(
     model.eval()
     try:
         with torch.inference_mode():
-            return largest_search(search, model, segmenters.source.specials, lengths, most)
+            specials = segmenters.source.specials
+            return largest_search(search, model, specials, lengths, most, others_fit, reserved)
     finally:
         model.train(was_training)
+
+
+def _losses_fit(
+    recipe: TranslationRecipe,
+    segmenters: Segmenters,
+    corpora: Corpora,
+    model: nn.Module,
+    tokens: int,
+) -> bool:
+    """Whether the loss of so many tokens at once fits, too: greedy search may take less."""
+    decoding = replace(recipe.validation.decoding, batch_tokens=tokens)
+    sized = replace(
+        recipe,
+        data=replace(recipe.data, batch_tokens=tokens),
+        validation=replace(recipe.validation, decoding=decoding),
+    )
+    return build_task(sized, segmenters, corpora).longest_fits(model)
 
 
 def _agreed(name: str, size: int, shard: Shard) -> int:

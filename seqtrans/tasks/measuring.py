@@ -13,6 +13,7 @@ from torch import nn
 
 from seqtrans.data.batch import collate_sources
 from seqtrans.protocols import BatchT, Searcher, Seq2SeqModel, Specials, StateT, Task
+from seqtrans.shapes import Tensor
 from seqtrans.training.checks import batch_fits, reserved_memory
 from seqtrans.training.config import TrainingConfig
 from seqtrans.training.largest import largest_that_fits
@@ -57,6 +58,8 @@ def largest_search(
     specials: Specials,
     lengths: Sequence[int],
     most: int | None = None,
+    others_fit: Callable[[int], bool] = lambda _: True,
+    reserved: int = 0,
 ) -> int:
     """The most source tokens that can be searched at once.
 
@@ -66,6 +69,8 @@ def largest_search(
         specials: Special ids of the source vocabulary.
         lengths: Of sources, without EOS: batches are tried of sources as long as each.
         most: A bound, where there are no more sources than that.
+        others_fit: Whether what else is computed of so many tokens fits into memory.
+        reserved: Bytes that will be needed besides.
     """
     if not isinstance(model, Seq2SeqModel):
         raise TypeError(f"{type(model).__name__} can't be decoded: it is no Seq2SeqModel")
@@ -73,10 +78,22 @@ def largest_search(
     ids = [i for i in range(max(specials) + 2) if i not in specials]
 
     def fits(size: int) -> bool:
-        return all(_search_fits(search, model, specials, ids, n, size, device) for n in lengths)
+        ballast = _allocated(reserved, device)
+        searched = (_search_fits(search, model, specials, ids, n, size, device) for n in lengths)
+        return ballast is not None and all(searched) and others_fit(size)
 
     bound = min(_most(TOKENS, device), most or 1 << 30)
-    return largest_that_fits(fits, TOKENS, max(TOKENS, bound), device)
+    return largest_that_fits(fits, TOKENS, max(TOKENS, bound), device, reserved)
+
+
+def _allocated(size: int, device: torch.device) -> Tensor | None:
+    """So many bytes; None where memory can't hold them."""
+    try:
+        return torch.empty(size, dtype=torch.uint8, device=device)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+    return None
 
 
 def _search_fits(

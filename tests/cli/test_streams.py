@@ -162,7 +162,7 @@ def test_images_of_any_name_are_classified(home):
     Image.new("L", (8, 8)).save(home / "images" / "no\udcff" / "0.png")
     done = shell(home, "train images.yaml --run other")
     assert done.returncode == 2
-    assert done.stderr.endswith(b"its name, that of a class, is not UTF-8: rename it\n")
+    assert done.stderr.endswith(b"the name of this class folder is not UTF-8; rename it\n")
 
 
 def read_strictly(path):
