@@ -11,10 +11,11 @@ import torch
 from safetensors.torch import load_file
 from test_train_cli import seqtrans
 
+from seqtrans.errors import CheckpointError
 from seqtrans.models.images.keras_model import KerasConfig, build_keras_model
 from seqtrans.models.images.shape import ImageShape
 from seqtrans.recipe import load_classifier
-from seqtrans.training.checkpoint import read_inference_weights
+from seqtrans.training.checkpoint import read_inference_weights, read_training
 
 DIGITS = Path(__file__).parents[2] / "data" / "digits"
 RECIPE = f"""
@@ -156,9 +157,10 @@ def test_a_damaged_file_is_noticed(home, tmp_path):
     shutil.copytree(home / "runs/digits", tmp_path / "run")
     with (tmp_path / "run/checkpoints/60/model.weights.h5").open("ab") as file:
         file.write(b"?")
+    with pytest.raises(CheckpointError, match=r"model\.weights\.h5 has "):  # as --resume does
+        read_training(tmp_path / "run/checkpoints/60")
     done = seqtrans(tmp_path, "evaluate", "run", "--checkpoint", "60")
-    assert done.returncode == 2
-    assert "model.weights.h5 has " in done.stderr
+    assert done.returncode == 0  # which reads model.safetensors
 
 
 @pytest.mark.parametrize("origin", ["runs/digits", "runs/digits/checkpoints/60/model.weights.h5", "runs/digits/checkpoints/averaged/model.safetensors"])  # fmt: skip

@@ -12,10 +12,14 @@ from contextlib import chdir, redirect_stderr, redirect_stdout
 from subprocess import PIPE
 
 import pytest
+import torch
 import yaml
 
 import seqtrans
 from seqtrans.cli import main
+from seqtrans.data.batch import collate_pairs
+from seqtrans.data.reading import open_lines
+from seqtrans.recipe import load_run
 
 WORDS = ["alder", "birch", "cedar", "dogwood", "elm", "fir", "gum", "hazel"]
 METRICS = ("bleu", "chrf", "ter")
@@ -161,23 +165,32 @@ def evaluated(home, path, files, checkpoint):
     return {score["metric"]: score["value"] for score in json.loads(found)}
 
 
-def loss_of(home, path, files, checkpoint):
-    """Per target token, EOS counted, of what score gives."""
-    pairs = []
-    for source, target in files:
-        options = ("--format", "jsonl", "--checkpoint", checkpoint)
-        run(home, "score", path, source, target, *options, "-o", "scores")
-        pairs += map(json.loads, (home / "scores").read_text().splitlines())
-    return -sum(p["log_prob"] for p in pairs) / sum(len(p["tokens"]) for p in pairs)
+@torch.inference_mode()
+def loss_of(path, pairs, checkpoint):
+    """Per target token, EOS counted, of pairs that are scored one by one, whole."""
+    loaded = load_run(path, checkpoint)
+    segmenters, log_probs = loaded.segmenters, []
+    for pair in pairs:
+        ids = tuple(side.encode([line])[0] for side, line in zip(segmenters, pair, strict=True))
+        batch = collate_pairs([ids], *(side.specials for side in segmenters))
+        logits = loaded.model.logits(batch.source, batch.source_mask, batch.target_input)
+        found = logits.log_softmax(-1).gather(2, batch.target_output[:, :, None])
+        log_probs += found.flatten().tolist()
+    return -sum(log_probs) / len(log_probs)
 
 
 def check(home, path, files):
     """The law, for every checkpoint that was measured."""
     found, in_log = states(path), logged(path)
+    pairs = [
+        pair
+        for names in files
+        for pair in zip(*(open_lines(home / name) for name in names), strict=True)
+    ]
     for name, state in found.items():
         measured = state["metrics"]
         assert {k: measured[k] for k in METRICS} == evaluated(home, path, files, name), name
-        assert measured["loss"] == pytest.approx(loss_of(home, path, files, name), rel=1e-5)
+        assert measured["loss"] == pytest.approx(loss_of(path, pairs, name), rel=1e-5)
         assert measured["perplexity"] == pytest.approx(math.exp(measured["loss"]))
         assert name == "averaged" or in_log[name] == measured
     assert in_log.keys() >= found.keys() - {"averaged"}
@@ -217,8 +230,12 @@ def test_a_run_that_starts_from_another_scores_as_it_translates(home, words):
     recipe = yaml.safe_load(WORDS_RECIPE)
     recipe["init_from"] = {"run": str(words), "checkpoint": "averaged"}
     recipe["training"] |= {"max_steps": 2, "checkpoints": {}}
+    recipe["data"]["validation"] = [{"source": "train.src", "target": "train.tgt"}]
     (home / "tuned.yaml").write_text(yaml.safe_dump(recipe))
-    check(home, trained(home, "tuned"), FILES["words"])
+    path = trained(home, "tuned")
+    (state,) = check(home, path, [("train.src", "train.tgt")]).values()
+    _, said = run(home, "score", path, "train.src", "train.tgt", "-o", "scores")
+    assert f"perplexity {state['metrics']['perplexity']:.3f}" in said
 
 
 def test_bulk_jobs_and_python_search_as_validation_too(home, words):

@@ -59,10 +59,10 @@ def test_a_run_learns_to_tell_shapes_apart(model, capsys):
     assert min(row["recall"] for row in report["classes"]) > 0.9
 
 
-def validated(run):
-    """Accuracy by step, of every validation that the log tells."""
+def validated(run, metric="accuracy"):
+    """A metric by step, of every validation that the log tells."""
     lines = map(json.loads, run.metrics.read_text().splitlines())
-    return {line["step"]: line["valid/accuracy"] for line in lines if "valid/accuracy" in line}
+    return {line["step"]: line[f"valid/{metric}"] for line in lines if "valid/accuracy" in line}
 
 
 def test_a_run_stops_when_accuracy_gets_no_better(here, capsys):
@@ -80,5 +80,6 @@ def test_a_run_stops_when_accuracy_gets_no_better(here, capsys):
     best = max(found, key=lambda step: (found[step], -step))
     assert found[best] > 0.95
     assert list(found) == list(range(5, best + 3 * 5 + 1, 5))
-    assert run.pointed("best").name == str(best)
+    losses = {step: validated(run, "loss")[step] for step in found if found[step] == found[best]}
+    assert run.pointed("best").name == str(min(losses, key=losses.__getitem__))
     assert run.pointed("last").name == str(best + 15)

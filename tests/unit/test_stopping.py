@@ -81,6 +81,13 @@ def test_patience_waits_as_the_plain_order_of_metric_and_loss_says(results, min_
     assert state.best == (None if best is None else sign * best[0])
 
 
+def test_a_loss_that_falls_where_the_metric_is_perfect_is_waited_for_no_longer():
+    config, state = StoppingConfig(metric="accuracy"), StoppingState()
+    for step, loss in enumerate([0.3, 0.2, 0.1], start=1):
+        state = state.observe(1.0, step, config, loss)
+    assert (state.best_step, state.waited) == (1, 2)
+
+
 @given(RESULTS, st.booleans())
 def test_the_best_checkpoint_is_the_one_that_no_other_beats(results, maximised):
     sign = 1.0 if maximised else -1.0

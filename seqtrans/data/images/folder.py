@@ -2,8 +2,9 @@
 
 import os
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -108,13 +109,28 @@ def read_folder(
     faults = _Faults(files.skip)
     found = _look(files, old=background is None)
     names, listed = _list(found, class_names(files.classes or known), faults)
-    decoded = _decoded(listed, files, background, faults)
+    with closing(_decoded(listed, files, background, faults)) as decoded:
+        images, labels = _collect(files, decoded, len(listed), faults)
+    channels, height, width = images.shape[1:]
+    image_set = ImageSet(images[: len(labels)], torch.tensor(labels), names)
+    size = channels, height, width
+    report = ReadReport(size, len(labels), len(names), faults.noted, found.hidden, found.warnings())
+    return image_set, report
+
+
+def _collect(
+    files: FolderFiles,
+    decoded: Iterator[tuple[_Listed, np.ndarray]],
+    most: int,
+    faults: _Faults,
+) -> tuple[torch.Tensor, list[int]]:
+    """Room for ``most`` images, of which there are as many as labels, and the labels."""
     first = next(decoded, None)
     if first is None:
         raise DataError(f"{files.path}: has no image file that can be used ({KINDS} are read)")
     size = first[1].shape
-    check_room(files.path, len(listed), size)
-    images = torch.empty((len(listed), *size), dtype=torch.uint8)
+    check_room(files.path, most, size)
+    images = torch.empty((most, *size), dtype=torch.uint8)
     labels: list[int] = []
     for (path, label), pixels in chain([first], decoded):
         if pixels.shape != size:
@@ -122,9 +138,7 @@ def read_folder(
             continue
         images[len(labels)] = torch.from_numpy(pixels)
         labels.append(label)
-    image_set = ImageSet(images[: len(labels)], torch.tensor(labels), names)
-    report = ReadReport(size, len(labels), len(names), faults.noted, found.hidden, found.warnings())
-    return image_set, report
+    return images, labels
 
 
 class _Found(NamedTuple):
@@ -239,7 +253,7 @@ def _plainly(name: str) -> str:
 
 def _decoded(
     listed: Sequence[_Listed], fitting: Fitting, background: Rgb | None, faults: _Faults
-) -> Iterator[tuple[_Listed, np.ndarray]]:
+) -> Generator[tuple[_Listed, np.ndarray]]:
     """Files in their order and their pixels, without those that are corrupt; in threads."""
 
     def attempt(item: _Listed) -> np.ndarray | UnreadableImageError:
