@@ -53,7 +53,7 @@ def certainties(
     resampled: bool,
     paired: PairedTestName | None,
 ) -> list[Certainty]:
-    """Estimate intervals, and test how every system differs from the first.
+    """Estimate intervals, and test how every system differs from the first; each where wanted.
 
     Args:
         systems: What a metric counts in every line of each.
@@ -62,8 +62,10 @@ def certainties(
         paired: How to test; None: not at all.
 
     Raises:
-        DataError: ``SACREBLEU_SEED`` is no seed.
+        DataError: ``SACREBLEU_SEED`` is no seed, where one is needed.
     """
+    if not (resampled or paired):
+        return [Certainty() for _ in systems]
     name, seed = _seed()
     every = [np.array(counts, dtype=np.float64) for counts in systems]
     found = [Certainty() for _ in every]
