@@ -8,18 +8,18 @@ leaves out of the count.
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seqtrans.errors import DataError
+from seqtrans.evaluation.corpus import PairedTestName
 
 BOOTSTRAP_SAMPLES = 1000
 SWAPS = 10_000
 SEED = "12345"
 
-PairedTestName = Literal["bootstrap", "randomisation"]
 Numbers = NDArray[np.float64]
 Counts = Numbers
 """A row for every line; the score of a text comes from the sum of its rows."""
