@@ -149,8 +149,8 @@ def _said(summary: "Summary", max_tokens: int) -> str:
         (summary.in_parts, "longer than max_source_tokens, scored in parts as they are translated"),
         (
             summary.unsplit,
-            "longer than max_source_tokens, and scored as a whole, for which they were not "
-            "translated: they have not a sentence for every part",
+            "longer than max_source_tokens, but scored as a whole, unlike how they are translated: "
+            "their targets have more or fewer sentences than the source has parts",
         ),
     ):
         if count:

@@ -14,7 +14,6 @@ from seqtrans.data.bpe_dropout import BpeDropoutSampler
 from seqtrans.data.normalization import prepared_for, with_rule
 from seqtrans.data.subword_config import (
     BpeDropout,
-    Rule,
     Sampling,
     SubwordConfig,
     UnigramSampling,
@@ -123,13 +122,12 @@ class SubwordSegmenter:
                 raise ValueError(f"is a {kind} model, which can't be sampled; set sampling to null")
 
 
-def train_subwords(lines: Iterable[str], config: SubwordConfig, rule: Rule | None = None) -> bytes:
+def train_subwords(lines: Iterable[str], config: SubwordConfig) -> bytes:
     """Content of the model file that sentencepiece makes of ``lines``; the same every time.
 
     Args:
         lines: The training text.
-        config: What to make of it.
-        rule: How to normalize text; as that of the source if None.
+        config: What to make of it; text is normalized as that of the source.
 
     Raises:
         DataError: There is no text.
@@ -139,14 +137,14 @@ def train_subwords(lines: Iterable[str], config: SubwordConfig, rule: Rule | Non
     first = next((line for line in lines if line.strip()), None)
     if first is None:
         raise DataError("the training text is blank: there is nothing to make subwords of")
-    rule = rule or config.source_rule
+    rule = config.source_rule
     text: Iterator[str] = chain([first], lines)
     if rule == "identity":
         text = map(prepared_for(rule), text)
     failures: list[BaseException] = []
     relayed = _relayed(text, failures)
     try:
-        model = _seeded(lambda: _trained(relayed, config, rule), seed=1)
+        model = _seeded(lambda: _trained(relayed, config), seed=1)
     except (RuntimeError, SystemError) as error:
         raise failures[0] if failures else _explained(str(error), config) from error
     if failures:
@@ -154,7 +152,7 @@ def train_subwords(lines: Iterable[str], config: SubwordConfig, rule: Rule | Non
     return with_rule(model, rule) if rule == "identity" else model
 
 
-def _trained(lines: Iterator[bytes], config: SubwordConfig, rule: Rule) -> bytes:
+def _trained(lines: Iterator[bytes], config: SubwordConfig) -> bytes:
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=lines,
@@ -164,7 +162,7 @@ def _trained(lines: Iterator[bytes], config: SubwordConfig, rule: Rule) -> bytes
         byte_fallback=config.byte_fallback,
         user_defined_symbols=list(config.user_defined_symbols),
         character_coverage=config.character_coverage,
-        normalization_rule_name=rule,
+        normalization_rule_name=config.source_rule,
         input_sentence_size=config.input_sentence_size,
         shuffle_input_sentence=True,
         num_threads=_THREADS,

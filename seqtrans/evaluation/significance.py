@@ -8,18 +8,18 @@ leaves out of the count.
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seqtrans.errors import DataError
+from seqtrans.evaluation.corpus import PairedTestName
 
 BOOTSTRAP_SAMPLES = 1000
 SWAPS = 10_000
 SEED = "12345"
 
-PairedTestName = Literal["bootstrap", "randomisation"]
 Numbers = NDArray[np.float64]
 Counts = Numbers
 """A row for every line; the score of a text comes from the sum of its rows."""
@@ -53,7 +53,7 @@ def certainties(
     resampled: bool,
     paired: PairedTestName | None,
 ) -> list[Certainty]:
-    """Estimate intervals, and test how every system differs from the first.
+    """Estimate intervals, and test how every system differs from the first; each where wanted.
 
     Args:
         systems: What a metric counts in every line of each.
@@ -62,8 +62,10 @@ def certainties(
         paired: How to test; None: not at all.
 
     Raises:
-        DataError: ``SACREBLEU_SEED`` is no seed.
+        DataError: ``SACREBLEU_SEED`` is no seed, where one is needed.
     """
+    if not (resampled or paired):
+        return [Certainty() for _ in systems]
     name, seed = _seed()
     every = [np.array(counts, dtype=np.float64) for counts in systems]
     found = [Certainty() for _ in every]

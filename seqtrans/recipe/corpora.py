@@ -113,6 +113,11 @@ def check_metrics(measure: Measure, references: Sequence[str]) -> None:
     """
     if measure.metrics:
         talk.info("validation measures %s", "; ".join(signatures(measure)))
+    if measure.tokenize != Measure().tokenize and "bleu" not in measure.metrics:
+        talk.warning(
+            "validation.tokenize %s does nothing: it is for bleu, which validation.metrics lacks",
+            measure.tokenize,
+        )
     for said in unsuited(measure, references, "the target text of data.validation", IN_RECIPE):
         talk.warning("%s", said)
 

@@ -4,7 +4,7 @@ import logging
 import os
 import shutil
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,7 @@ from seqtrans.tasks.translation import TranslationTask
 from seqtrans.training.checks import check_room, check_used, try_largest_batch
 from seqtrans.training.config import TrainingConfig
 from seqtrans.training.distributed import ALONE, ProcessShard
+from seqtrans.training.loggers import silent
 from seqtrans.training.memory import enough_memory
 from seqtrans.training.origins import Origins
 from seqtrans.training.parallel import made_whole, shard_weights, shares_out
@@ -67,7 +68,7 @@ def prepare(
 ) -> Prepared:
     """Make or load everything that a recipe describes, saying what was found.
 
-    Of several processes the first makes what a run keeps of its data.
+    Of several processes the first makes what a run keeps of its data, and warns of what all see.
 
     Args:
         recipe: What is to be done.
@@ -79,9 +80,10 @@ def prepare(
     Raises:
         SeqtransError: Anything that the user can mend.
     """
-    if isinstance(recipe, TranslationRecipe):
-        return _prepare_translation(recipe, run, shard, training)
-    return _prepare_classification(recipe, run, shard, training)
+    with nullcontext() if shard.rank == 0 else silent():
+        if isinstance(recipe, TranslationRecipe):
+            return _prepare_translation(recipe, run, shard, training)
+        return _prepare_classification(recipe, run, shard, training)
 
 
 def _prepare_translation(
@@ -183,7 +185,7 @@ def check(
             part of the model.
     """
     task, model = prepared.task, prepared.model
-    if isinstance(task, TranslationTask | ClassificationTask):
+    if shard.rank == 0 and isinstance(task, TranslationTask | ClassificationTask):
         warn_of_rates(recipe.training, task.updates_in_epoch, talk.warning)
     check_room(run, model, recipe.training)
     sizes = Sizes(run.sizes)

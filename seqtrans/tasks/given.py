@@ -30,10 +30,11 @@ def given_pairs(pairs: Iterable[Pair], method: str) -> Iterator[Pair]:
 
 
 def _numbered(items: object, method: str, what: str) -> Iterator[tuple[int, object]]:
-    if isinstance(items, str | bytes | bytearray):
-        raise TypeError(f"{method} takes a list of {what}: {method}([{items[:20]!r}])")
+    if isinstance(items, str) and what == "lines":
+        raise TypeError(f"{method} takes a list of lines: {method}([{items[:20]!r}])")
     dimensions = getattr(items, "ndim", 1)  # a table of pandas would give the names of its columns
-    if not isinstance(items, Iterable) or dimensions != 1:
+    is_text = isinstance(items, str | bytes | bytearray)
+    if is_text or not isinstance(items, Iterable) or dimensions != 1:
         kind = type(items).__name__
         having = f" of {dimensions} dimensions" if dimensions != 1 else ""
         raise TypeError(f"{method} takes a list of {what}, not {kind}{having}")

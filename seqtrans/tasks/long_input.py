@@ -131,24 +131,27 @@ def _cut(text: str, boundary: re.Pattern[str]) -> list[str]:
 
 def _pack(pieces: Sequence[str], limit: int, count: Count) -> list[str]:
     """Neighbours joined while they fit together; without white space at the ends."""
-    stripped = [piece.strip() for piece in pieces]
     groups: list[list[str]] = []
-    texts: list[str] = []
     room = 0
-    for piece, own, size in zip(pieces, stripped, count(stripped), strict=True):
+    for piece, size in zip(pieces, count([piece.strip() for piece in pieces]), strict=True):
         if groups and size <= room:
-            groups[-1].append(own)
-            texts[-1] += piece
+            groups[-1].append(piece)
             room -= size
         else:
-            groups.append([own])
-            texts.append(piece)
+            groups.append([piece])
             room = limit - size
-    joined = [text.strip() for text in texts]
-    # Joining may cost a token for the space, or change how the pieces are segmented.
-    sizes = count(joined)
+    return [part for group in groups for part in _joined(group, limit, count)]
+
+
+def _joined(group: Sequence[str], limit: int, count: Count) -> list[str]:
+    """A group as one part; as halves if that is too long.
+
+    Joining may cost a token for every space, or change how the pieces are segmented.
+    """
+    text = "".join(group).strip()
+    if len(group) == 1 or count([text])[0] <= limit:
+        return [text]
+    middle = len(group) // 2
     return [
-        part
-        for text, group, size in zip(joined, groups, sizes, strict=True)
-        for part in ([text] if size <= limit else group)
+        part for half in (group[:middle], group[middle:]) for part in _joined(half, limit, count)
     ]

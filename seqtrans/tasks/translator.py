@@ -212,8 +212,9 @@ class LineParts:
     def _join(self, parts: Sequence[list[Hypothesis]]) -> Translation:
         """The translation of a line from those of its parts; the nth best of each go together.
 
-        Of those that are the same text the best counts. A whole may score above the first, though
-        each of its parts does not: it is left out, as the first is the best of every part.
+        Of those that are the same text but for spaces the best counts. A whole may score above the
+        first, though each of its parts does not: it is left out, as the first is the best of every
+        part.
         """
         if not parts:
             return Translation("", 0.0, ())
@@ -221,10 +222,10 @@ class LineParts:
         ranked = [self._candidate([p[min(n, len(p) - 1)] for p in parts]) for n in range(count)]
         best = ranked[0]
         lower = [other for other in ranked if other.score <= best.score and other is not best]
-        by_text = {best.text: best}
+        by_words = {tuple(best.text.split()): best}
         for other in sorted(lower, key=lambda found: -found.score):
-            by_text.setdefault(other.text, other)
-        others = list(by_text.values())[1 : self.config.n_best]
+            by_words.setdefault(tuple(other.text.split()), other)
+        others = list(by_words.values())[1 : self.config.n_best]
         return Translation(**vars(best), alternatives=tuple(others))
 
     def _candidate(self, parts: Sequence[Hypothesis]) -> Candidate:

@@ -151,6 +151,18 @@ def speaking(log: Path | None = None) -> Generator[None]:
             handler.close()
 
 
+@contextmanager
+def silent() -> Generator[None]:
+    """Within, seqtrans says nothing but errors: another process says the same."""
+    root = logging.getLogger("seqtrans")
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+
+
 class _Stderr(logging.StreamHandler[Any]):
     """Writes to what ``sys.stderr`` is at the time: a progress bar takes its place.
 

@@ -88,6 +88,17 @@ def test_a_run_of_two_goes_on_alone_and_ends_as_one_that_was_always_alone(folder
     torch.testing.assert_close(found, expected, rtol=0.0, atol=2e-5)  # of fp32, added otherwise
 
 
+def test_what_all_processes_see_is_warned_of_once(folder):
+    warned = "training.schedule={kind: constant, warmup_steps: 90}"
+    if (folder / "dev.src").exists():
+        (folder / "dev.src").write_text("\u4e16\u754c a h l\n" * 10)
+    wanted = settings("training.max_steps=1", warned)
+    said = train(folder, "--run", "run", "--devices", 2, *wanted)
+    assert said.count("warmup_steps 90 is all of this training") == 1
+    lines = [line for line in said.splitlines() if "Gloo" not in line]
+    assert len(lines) == len(set(lines))
+
+
 def test_more_processes_than_micro_batches_are_refused_before_there_is_a_run(images):
     process = start(images, "--run", "run", "--devices", 2)
     said = process.communicate(timeout=60)[1]

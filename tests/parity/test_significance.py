@@ -133,6 +133,8 @@ def test_what_can_not_be_resampled_is_refused(monkeypatch):
     monkeypatch.setenv("SACREBLEU_SEED", "twelve")
     with pytest.raises(DataError, match="SACREBLEU_SEED is 'twelve': set it to a whole number"):
         compared(one, [["x y"]], "randomisation")
+    plain = score_systems(one, {"r": ["x y"]}, Measure(metrics=("chrf",)))  # draws nothing
+    assert "seed" not in plain[0].signature
 
 
 def test_a_seed_of_one_s_own_is_that_of_the_signature(monkeypatch):

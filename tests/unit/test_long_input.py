@@ -64,6 +64,14 @@ def test_clauses_that_stay_together_keep_what_is_between_them():
     assert split_long(text, 16, lengths) == ["un deux\u00a0; trois,", "quatre cinq"]
 
 
+@pytest.mark.parametrize("text", ["elm fir oak " * 40, "elm, fir, oak, " * 40, "a b, c " * 60])
+def test_parts_are_long_where_spaces_take_tokens_as_among_characters(text):
+    parts = split_long(text, 40, lengths)
+    assert max(map(len, parts)) <= 40
+    assert min(map(len, parts[:-1])) >= 15
+    assert join_parts(parts) == text.strip()
+
+
 def test_a_mark_is_not_torn_off_its_letter():
     for part in split_long("e\u0301" * 40 + "की" * 40 + "👩\u200d🚀" * 20, 7, lengths):
         assert not unicodedata.category(part[0]).startswith("M")

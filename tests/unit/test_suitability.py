@@ -9,6 +9,7 @@ import sentencepiece
 from seqtrans.errors import DataError
 from seqtrans.evaluation.corpus import Measure, load_tokenizer, score_systems, signatures
 from seqtrans.evaluation.suitability import IN_RECIPE, looks_tokenized, unsuited
+from seqtrans.recipe.corpora import check_metrics
 
 UNSPACED = {
     "Chinese": (["猫喜欢狗，马也是！", "男人看见女人。"], "zh"),
@@ -72,6 +73,17 @@ def test_metrics_of_words_are_named_whatever_the_tokenizer():
     assert "TER takes what stands between spaces for words: set validation.metrics" in warning
     (warning,) = said(UNSPACED["Thai"][0], metrics=("chrf++", "ter"))
     assert "chrF++ and TER take what" in warning
+
+
+@pytest.mark.parametrize(
+    ("metrics", "tokenize", "said"),
+    [(("chrf",), "zh", 1), (("chrf",), "13a", 0), ((), "zh", 1), (("bleu",), "zh", 0)],
+)
+def test_a_tokenizer_that_nothing_uses_is_named(caplog, metrics, tokenize, said):
+    check_metrics(Measure(metrics=metrics, tokenize=tokenize), ["\u732b\u770b\u72d7"])
+    found = [m for m in caplog.messages if "does nothing" in m]
+    assert len(found) == said
+    assert all(f"validation.tokenize {tokenize} does nothing" in m for m in found)
 
 
 def test_ter_of_long_lines_is_announced():
