@@ -221,14 +221,13 @@ def test_a_run_whose_data_are_gone_says_which_and_takes_another_place(place):
     assert "can't be compared" not in done.stderr
 
 
-def test_a_run_whose_data_lie_where_the_name_is_not_utf8_is_used_and_goes_on(original, tmp_path):
+def test_data_that_a_recipe_can_not_name_are_refused_before_training(original, tmp_path):
     place = tmp_path / "data\udcff"
     shutil.copytree(original, place, ignore=shutil.ignore_patterns("runs"))
-    assert train(place, **SETTINGS).returncode == 0
-    assert stored(place)["data"]["train"][0]["source"] == str(place / "train.src")
-    done = train(place, "--resume", **{"training.max_steps": 7})
-    assert done.returncode == 0, done.stderr
-    assert seqtrans(place, "translate", "runs/toy", "dev.src").returncode == 0
+    done = train(place, **SETTINGS)
+    assert done.returncode == 2
+    assert f"{tmp_path}/data\\udcff/train.src: the name is not UTF-8, as a recipe" in done.stderr
+    assert not (place / "runs").exists()
 
 
 def test_what_is_not_a_run_says_where_one_is(place):
