@@ -5,7 +5,10 @@ import re
 _HIGH = re.compile(rb"[\x80-\xff]+")
 _FEW = 0.02  # share of lines that are damaged where the others are not
 _LINES = 20  # of fewer it is no share
+_MIXED = 0.05  # share of lines in UTF-8 among all that are not ASCII; fewer may be by chance
+_SHORT = 2.5  # bytes above 0x7f in a row, on average; words in Russian or Chinese have more
 _LETTERS_ALONE = 0.5  # share of bytes above 0x7f that have none beside them, in western languages
+_EUROPEAN = {"windows-1252": "western Europe", "windows-1250": "central Europe"}
 _OTHERS = {  # by their names for iconv and Python
     "gb18030": "Chinese",
     "shift_jis": "Japanese",
@@ -26,12 +29,18 @@ def advice(text: bytes, lines_before: int = 0, *, utf8_before: bool = False) -> 
     lines = text.split(b"\n")
     bad = [line for line in lines if not _is_utf8(line)]
     good = sum(not line.isascii() for line in lines) - len(bad)
-    if utf8_before or good > len(bad):
+    total = len(lines) + lines_before
+    is_utf8 = utf8_before or good > max(1, _MIXED * len(bad))
+    if is_utf8 and len(bad) > max(1, _FEW * total):
+        return (
+            "some lines are UTF-8 and others are not, and one conversion of all would damage the "
+            "first: convert those others alone, or remove them"
+        )
+    if is_utf8 or good > len(bad):
         return (
             "the text around it is UTF-8, so this line is damaged: mend or remove it, or drop the "
             "bytes that are wrong with iconv -c -f utf-8 -t utf-8"
         )
-    total = len(lines) + lines_before
     if total >= _LINES and len(bad) <= _FEW * total:
         return (
             "mend or remove this line if it is damaged; if it is in another encoding, convert the "
@@ -55,7 +64,9 @@ def _examples(bad: bytes) -> str:
     if alone >= _LETTERS_ALONE * sum(map(len, runs)):
         has_quotes = any(0x80 <= byte < 0xA0 for run in runs for byte in run)
         return f"with iconv -f {'windows-1252' if has_quotes else 'latin1'} -t utf-8"
-    may_be = [f"{name} ({use})" for name, use in _OTHERS.items() if _decodes(bad, name)]
+    is_european = sum(map(len, runs)) < _SHORT * len(runs)
+    names = {**(_EUROPEAN if is_european else {}), **_OTHERS}
+    may_be = [f"{name} ({use})" for name, use in names.items() if _decodes(bad, name)]
     if not may_be:
         return "with iconv -f ENCODING -t utf-8"
     return f"with iconv -f ENCODING -t utf-8, where ENCODING may be {' or '.join(may_be)}"

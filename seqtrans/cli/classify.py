@@ -58,7 +58,9 @@ def _likeliest(found: "ReadyClassifier", path: Path, top: int) -> list[tuple[str
 
 
 def _as_table(path: Path, likeliest: list[tuple[str, float]]) -> Iterator[str]:
-    yield str(path)
+    from seqtrans.data.images.listing import printable
+
+    yield printable(path)
     for name, probability in likeliest:
         yield f"  {probability:7.2%}  {name}"
 

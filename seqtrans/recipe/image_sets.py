@@ -9,7 +9,7 @@ from seqtrans.data.images.files import ImageFiles, read_images
 from seqtrans.data.images.image_set import ImageSet, split
 from seqtrans.data.images.looking import doubts
 from seqtrans.data.images.normalisation import Normalisation, measure
-from seqtrans.data.images.pillow import Rgb
+from seqtrans.data.images.pillow import WHITE, Rgb
 from seqtrans.data.images.resizing import ResizeConfig
 from seqtrans.data.images.sources import ReadReport
 from seqtrans.errors import CheckpointError, DataError, RecipeError
@@ -68,9 +68,10 @@ def load_image_sets(data: ImageDataConfig, stored: ImageFacts | None) -> ImageSe
         RecipeError: ``data`` contradicts the images.
     """
     background = stored.background if stored else data.rgb
-    if background not in (None, data.rgb):
+    if data.rgb != (background or WHITE):
+        began = list(background) if background else "none, as it is older than this key"
         raise RecipeError(
-            f"data.background is {data.background}, but this run began with {list(background)}: "
+            f"data.background is {data.background}, but this run began with {began}: "
             "set it back, or begin another run"
         )
     train, report = read_images(data.train, stored.classes if stored else None, background)

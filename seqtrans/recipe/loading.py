@@ -34,9 +34,27 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         f"{document.place(key)}: {dotted(key)}: there is no such file: {file}"
         for key, file in missing_files(recipe).items()
     ]
+    problems += [
+        f"{document.place(key)}: {dotted(key)}: {file}: {reason}"
+        for key, file in _paths(recipe, ())
+        if (reason := _unkept(file))
+    ]
     if problems:
         raise RecipeError("\n".join(problems))
     return recipe
+
+
+def _unkept(file: Path) -> str:
+    """Why the stored recipe of a run, which is UTF-8, can't name a file; nothing if it can."""
+    try:
+        str(file).encode()
+    except UnicodeEncodeError:
+        try:
+            os.fsencode(file).decode()
+        except UnicodeError:
+            return "the name is not UTF-8, as a recipe must be: rename it"
+        return "a run can't keep this name in a locale that is not UTF-8: set PYTHONUTF8=1"
+    return ""
 
 
 def described(document: config.Document, folder: Path, outside: Path | None = None) -> Recipe:
@@ -63,11 +81,15 @@ def paths_of(recipe: Recipe) -> dict[config.PathKey, Path]:
 
 
 def missing_files(recipe: Recipe) -> dict[config.PathKey, Path]:
-    """Return those of ``paths_of`` that are not there."""
+    """Return those of ``paths_of`` that are not there.
+
+    Raises:
+        UnicodeEncodeError: The locale can't name one.
+    """
     return {
         key: file
         for key, file in paths_of(recipe).items()
-        if not os.path.exists(file)  # noqa: PTH110 - too long is no error
+        if not os.path.exists(os.fsencode(file))  # noqa: PTH110 - too long is no error
     }
 
 

@@ -17,6 +17,7 @@ from seqtrans.training.origins import Origins, differing
 from seqtrans.training.run_directory import RunDirectory
 
 _DATA = "data.train"
+_CHOICE = ("data.limit", "data.validation.fraction")  # of which images are learnt from
 _HASHED_IMAGES = 1024  # at a time
 
 
@@ -52,9 +53,11 @@ def translation_origins(recipe: TranslationRecipe) -> Origins:
 
 def classification_origins(recipe: ClassificationRecipe, sets: ImageSets) -> Origins:
     """Return what a run of an image classifier depends on."""
+    fraction = getattr(recipe.data.validation, "fraction", None)
     return Origins(
         kept={
             _DATA: _of_images(sets.train),
+            **dict(zip(_CHOICE, map(flow, (recipe.data.limit, fraction)), strict=True)),
             **flatten(recipe.data.normalisation, "data.normalisation"),
             **_of_model(recipe.model),
         },
@@ -81,7 +84,7 @@ def refuse_changes(run: RunDirectory, origins: Origins, files: Mapping[str, obje
         CheckpointError: They differ from those of the newest checkpoint.
     """
     before = _kept_by(run)
-    changed = differing(before, origins.kept)
+    changed = _told(differing(before, origins.kept))
     if not changed:
         return
     again = f"or begin another run with init_from: {run.path}"
@@ -92,9 +95,17 @@ def refuse_changes(run: RunDirectory, origins: Origins, files: Mapping[str, obje
         )
     more = f" (and {len(changed) - 1} other settings)" if changed[1:] else ""
     raise CheckpointError(
-        f"{run.recipe}: {changed[0]} is {origins.kept[changed[0]]}, but the run was trained with "
+        f"{changed[0]} is {origins.kept[changed[0]]}, but the run was trained with "
         f"{before[changed[0]]}{more}: set it back, {again}"
     )
+
+
+def _told(changed: list[str]) -> list[str]:
+    """What to say of keys that differ: where images do, which of them were chosen otherwise."""
+    choice = [key for key in changed if key in _CHOICE]
+    if _DATA in changed and choice:
+        return choice
+    return [key for key in changed if key not in choice]
 
 
 def flatten(value: object, key: str = "") -> dict[str, str]:

@@ -2,9 +2,10 @@
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from seqtrans import config
 from seqtrans.errors import RecipeError
@@ -62,7 +63,7 @@ def resume_recipe(run: RunDirectory, given: Path, settings: Sequence[str]) -> Re
     has_begun = bool(run.steps())
     outside = given.absolute().parent
     said = _said(given, settings)
-    changed = config.override(kept, settings)
+    changed = config.override(kept, [*_other_kinds(kept.value, settings), *settings])
     document = config.override(changed, _found(described(changed, run.path, outside), said))
     recipe = settled_as(described(document, run.path, outside), before)
     if has_begun and recipe.init_from != before.init_from:
@@ -76,6 +77,21 @@ def resume_recipe(run: RunDirectory, given: Path, settings: Sequence[str]) -> Re
         changes=_changes(before, recipe),
         others=_others(said, recipe),
     )
+
+
+def _other_kinds(kept: Any, settings: Sequence[str]) -> Iterator[str]:
+    """Settings that take all keys of its old kind from what is of another ``kind`` by ``settings``.
+
+    A stored recipe has every key, also those that nobody wrote and the new kind may not know.
+    """
+    for setting in settings:
+        key, _, kind = setting.partition("=")
+        holder, _, last = key.rpartition(".")
+        found = kept
+        for part in holder.split("."):
+            found = found.get(part) if isinstance(found, dict) else None  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
+        if last == "kind" and isinstance(found, dict) and found.get("kind") != kind.strip():  # pyright: ignore[reportUnknownMemberType]
+            yield f"{holder}={{kind: {kind}}}"
 
 
 def _said(given: Path, settings: Sequence[str]) -> Recipe | None:
@@ -103,8 +119,8 @@ def _refuse_missing(recipe: Recipe, document: config.Document, run: RunDirectory
     idle += [("init_from",)] if run.steps() else []
     idle += [("data", "segmentation")] if any(run.vocabulary.glob("*.yaml")) else []
     problems = [
-        f"{document.place(key)}: {dotted(key)}: there is no such file: {file}; if it was moved, "
-        f"add --set {dotted(key)}=PATH"
+        f"{document.place(key)}: {dotted(key)}: there is no such file: {file}"
+        + ("" if document.is_override(key) else f"; if it was moved, add --set {dotted(key)}=PATH")
         for key, file in missing_files(recipe).items()
         if not any(key[: len(start)] == start for start in idle)
     ]

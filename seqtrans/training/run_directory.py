@@ -244,8 +244,9 @@ def newest_good(run: RunDirectory) -> tuple[int, dict[str, Any]] | None:
     """The newest checkpoint whose files are all as they were written, with one warning.
 
     Raises:
-        CheckpointError: There are checkpoints, but none is good; or one newer than any good one
-            is of another version of seqtrans, whose work must not be undone.
+        CheckpointError: There are checkpoints, but none is good, or only the mean of some that
+            are gone; or one newer than any good one is of another version of seqtrans, whose work
+            must not be undone.
     """
     complaint: CheckpointError | None = None
     for step in reversed(run.steps()):
@@ -261,6 +262,12 @@ def newest_good(run: RunDirectory) -> tuple[int, dict[str, Any]] | None:
         return step, state
     if complaint:
         raise complaint
+    averaged = run.checkpoints / AVERAGED
+    if averaged.is_dir():  # as where only that one was shipped
+        raise CheckpointError(
+            f"{averaged} is the only checkpoint: training can't go on without the optimizer's "
+            "state; the model can be used, and a new run can start from it by init_from"
+        )
     return None
 
 

@@ -100,6 +100,10 @@ def test_a_run_from_before_sees_what_it_saw(home, tmp_path):
     paths = home / "clear-set/val/upright/01.png", tmp_path / "black.png"
     seen, black = classes_of(home, tmp_path / "run", *paths)
     assert seen == black
+    settings = ("--set", "data.background=navy", "--set", "training.max_epochs=9")
+    done = seqtrans(home, "train", "flat.yaml", "--run", tmp_path / "run", "--resume", *settings)
+    assert done.returncode == 2
+    assert "background is navy, but this run began with none" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,26 @@ def test_settings_change_a_run_that_goes_on_and_are_kept_and_said(place):
     assert "something else of validation.metrics.1: --set KEY=VALUE changes it" in again.stderr
 
 
+def test_another_kind_has_its_own_defaults_and_not_the_keys_of_the_old_one(place):
+    settings = {"training.schedule.kind": "inverse_square_root", "training.max_steps": 7}
+    done = train(place, "--resume", **settings, **{"training.schedule.warmup_steps": 3})
+    assert done.returncode == 0, done.stderr
+    assert stored(place)["training"]["schedule"] == {
+        "kind": "inverse_square_root",
+        "warmup_steps": 3,
+    }
+    done = train(place, "--resume", **{"training.schedule.kind": "plateau"})
+    assert done.returncode == 0, done.stderr
+    assert stored(place)["training"]["schedule"]["kind"] == "plateau"
+    done = train(place, "--resume", **{"training.schedule.kind": "platau"})
+    assert "--set training.schedule: training.schedule.kind must be " in refused(done)
+
+
+def test_a_file_that_is_set_and_missing_is_said_without_the_advice_to_set_it(place):
+    done = train(place, "--resume", **{"data.train.0.source": "gone.src"})
+    assert refused(done).endswith(f"there is no such file: {place / 'gone.src'}")
+
+
 def test_the_weights_are_those_of_a_run_that_had_the_settings_from_the_start(place):
     straight = train(place, run="straight", **SETTINGS | {"training.max_steps": 9})
     assert straight.returncode == 0
@@ -98,7 +118,7 @@ def test_the_weights_are_those_of_a_run_that_had_the_settings_from_the_start(pla
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"model.encoder.hidden_dim": 32}, "model.encoder.hidden_dim is 32, but the run was trained with 16: set it back, or begin another run with init_from: "),
+        ({"model.encoder.hidden_dim": 32}, "seqtrans: model.encoder.hidden_dim is 32, but the run was trained with 16: set it back, or begin another run with init_from: "),
         ({"model.encoder.cell": "gru"}, "model.encoder.cell is gru, but the run was trained with lstm: "),
         ({"data.segmentation.min_count": 2}, "data.segmentation.min_count is 2, but the run was trained with 1"),
         ({"data.train.0.source": "train.tgt", "data.train.0.target": "train.src"}, "train.tgt and "),
@@ -201,6 +221,15 @@ def test_a_run_whose_data_are_gone_says_which_and_takes_another_place(place):
     assert "can't be compared" not in done.stderr
 
 
+def test_data_that_a_recipe_can_not_name_are_refused_before_training(original, tmp_path):
+    place = tmp_path / "data\udcff"
+    shutil.copytree(original, place, ignore=shutil.ignore_patterns("runs"))
+    done = train(place, **SETTINGS)
+    assert done.returncode == 2
+    assert f"{tmp_path}/data\\udcff/train.src: the name is not UTF-8, as a recipe" in done.stderr
+    assert not (place / "runs").exists()
+
+
 def test_what_is_not_a_run_says_where_one_is(place):
     def said(*arguments):
         done = seqtrans(place, *arguments)
@@ -264,9 +293,10 @@ def test_other_images_are_noticed_and_a_moved_file_is_not(tmp_path):
     done = seqtrans(tmp_path, "train", "digits.yaml")
     assert done.returncode == 0, done.stderr
     for key, value, message in (
-        ("data.validation.fraction", 0.5, "not what runs/digits learnt from until now"),
-        ("model.activation", "tanh", "model.activation is tanh, but the run was trained with "),
-    ):
+        ("data.validation.fraction", 0.5, ": data.validation.fraction is 0.5, but the run was trained with 0.25: set it back"),
+        ("data.limit", 8, ": data.limit is 8, but the run was trained with null: set it back"),
+        ("model.activation", "tanh", ": model.activation is tanh, but the run was trained with "),
+    ):  # fmt: skip
         done = seqtrans(tmp_path, "train", "digits.yaml", "--resume", "--set", f"{key}={value}")
         assert message in refused(done)
     (tmp_path / "train.npz").rename(tmp_path / "moved.npz")

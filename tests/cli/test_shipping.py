@@ -104,6 +104,24 @@ def test_training_can_not_go_on_and_says_what_is_missing_in_one_line(home, strip
     assert told.endswith("a new run can start from it by init_from")
 
 
+def test_a_mean_that_was_shipped_alone_is_not_trained_over(home):
+    for name in ("mean", "alone"):
+        shutil.rmtree(home / name, ignore_errors=True)
+    shutil.copytree(home / "run", home / "mean")
+    assert run(home, "average", "mean")[0] == 0
+    arguments = ("mean", "--format", "run", "-o", "alone", "--checkpoint", "averaged")
+    assert run(home, "export", *arguments)[0] == 0
+    code, said = run(home, "train", "toy.yaml", "--run", "alone", "--resume")
+    assert code == 2
+    (told,) = (line for line in said.splitlines() if line.startswith("seqtrans: "))
+    assert told.startswith("seqtrans: alone/checkpoints/averaged is the only checkpoint: ")
+    assert run(home, "translate", "alone", "input")[0] == 0
+    recipe = (home / "toy.yaml").read_text()
+    (home / "again.yaml").write_text(f"{recipe}\ninit_from: alone\n")
+    code, said = run(home, "train", "again.yaml", "--run", home / f"again-{len(recipe)}")
+    assert code == 0, said
+
+
 def test_what_is_shipped_is_whole_small_and_named(home, shipped):
     origin = load_run(home / "run", "4")
     copy = RunDirectory(shipped)

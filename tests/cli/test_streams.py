@@ -262,3 +262,19 @@ def test_compressed_text_of_any_name_is_translated_and_an_archive_is_not(home):
     assert done.returncode == 2
     assert b"is a tar archive within .gz" in done.stderr
     assert not Path(home / "tar").exists()
+
+
+def test_a_name_that_the_locale_lacks_is_said_before_training_and_before_going_on(home):
+    place = home / "größe"
+    place.mkdir()
+    for file in home.glob("*"):
+        if file.is_file():
+            (place / file.name).write_bytes(file.read_bytes())
+    command = "train toy*.yaml --run kept --set training.max_steps=1"
+    done = shell(place, command, **PLAIN)
+    assert done.returncode == 2
+    assert b"a run can't keep this name in a locale that is not UTF-8: set PYTHON" in done.stderr
+    assert shell(place, command).returncode == 0
+    done = shell(place, f"{command} --resume", **PLAIN)
+    assert done.returncode == 2
+    assert b"no file can be named so in the locale's ascii: set PYTHONUTF8=1\n" in done.stderr

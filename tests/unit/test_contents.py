@@ -146,6 +146,27 @@ def test_of_other_text_the_encoding_is_among_those_named_and_latin1_is_not(encod
     assert "1252" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("encoding", "line"),
+    [("windows-1252", "Grüße"), ("windows-1252", "année créée"), ("windows-1250", "Żółta gęś śpi")],
+)
+def test_letters_beside_each_other_are_not_only_asian(encoding, line):
+    with pytest.raises(DataError, match=f"may be .*{encoding}|iconv -f latin1 "):
+        list(stream_lines(io.BytesIO(f"{line}\n".encode(encoding)), "text"))
+
+
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("every", [2, 10])
+def test_text_of_two_encodings_is_not_converted_as_a_whole(first, every):
+    lines = [f"die Kätze sieht für Nummer {i}" for i in range(400)]
+    mixed = [
+        line.encode("utf-8" if i % every == first else "latin1") for i, line in enumerate(lines)
+    ]
+    with pytest.raises(DataError, match=r"not UTF-8: .* some lines are UTF-8") as error:
+        list(stream_lines(io.BytesIO(b"\n".join(mixed)), "text"))
+    assert "iconv" not in str(error.value)
+
+
 @pytest.mark.parametrize("line", ["die Kätze sieht Nummer 7", "the cat sees number 7"])
 @pytest.mark.parametrize("size", [1 << 20, 100])
 def test_one_bad_byte_is_mended_where_it_is(line, size):

@@ -8,7 +8,7 @@ from PIL import Image
 
 from seqtrans.data.images.files import read_images
 from seqtrans.data.images.folder import FolderFiles
-from seqtrans.data.images.listing import list_images
+from seqtrans.data.images.listing import list_images, printable
 from seqtrans.errors import DataError
 
 
@@ -144,3 +144,11 @@ def test_images_keep_their_order_in_folders_within(tmp_path):
     image_set, _ = read_images(FolderFiles(path=tmp_path))
     assert image_set.images[:, 0, 0, 0].tolist() == [1, 2, 3, 4]
     assert np.array_equal(image_set.labels, [0, 0, 0, 1])
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("a\nb.png", "a\\nb.png"), ("caf\udce9", "caf\\xe9"), ("größe 1", "größe 1")],
+)
+def test_a_name_is_said_in_one_line(name, said):
+    assert printable(name) == said

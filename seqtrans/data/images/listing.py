@@ -102,11 +102,12 @@ def shown(names: Sequence[str], most: int) -> str:
 
 
 def printable(name: object) -> str:
-    """A name of a file with what is no UTF-8 in it written as an escape."""
+    """A name of a file in one line: what is no UTF-8 in it, or can't be seen, as escapes."""
     try:
-        return os.fsencode(str(name)).decode("utf-8", "backslashreplace")
+        text = os.fsencode(str(name)).decode("utf-8", "backslashreplace")
     except UnicodeEncodeError:  # a name of no file, in a locale that can't write it
-        return str(name).encode("utf-8", "backslashreplace").decode()
+        text = str(name).encode("utf-8", "backslashreplace").decode()
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def kind_of(path: Path) -> str:
