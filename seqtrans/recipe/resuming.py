@@ -39,8 +39,9 @@ class Resumption:
         Raises:
             TrainingError: The run directory can't be written.
         """
-        if self.changes:
-            store_settled(run, self.stored)
+        if self.changes:  # what was auto may have been measured since
+            now = described(config.read(run.recipe), run.path)
+            store_settled(run, settled_as(self.stored, now))
             talk.info("changed from here on: %s", "; ".join(self.changes))
 
 

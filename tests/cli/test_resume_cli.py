@@ -87,6 +87,16 @@ def test_settings_change_a_run_that_goes_on_and_are_kept_and_said(place):
     assert "something else of validation.metrics.1: --set KEY=VALUE changes it" in again.stderr
 
 
+def test_sizes_that_were_measured_before_the_first_step_are_kept_beside_settings(place):
+    shutil.rmtree(place / "runs/toy/checkpoints")  # as of a run that was killed before it measured
+    recipe = place / "runs/toy/recipe.yaml"
+    recipe.write_text(recipe.read_text().replace("batch_tokens: 60", "batch_tokens: auto"))
+    done = train(place, "--resume", **{"training.max_steps": 2})
+    assert done.returncode == 0, done.stderr
+    assert isinstance(stored(place)["data"]["batch_tokens"], int)
+    assert stored(place)["training"]["max_steps"] == 2
+
+
 def test_another_kind_has_its_own_defaults_and_not_the_keys_of_the_old_one(place):
     settings = {"training.schedule.kind": "inverse_square_root", "training.max_steps": 7}
     done = train(place, "--resume", **settings, **{"training.schedule.warmup_steps": 3})
