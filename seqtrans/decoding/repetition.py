@@ -1,4 +1,4 @@
-"""A guard against output that repeats itself: no n-gram occurs twice in a hypothesis."""
+"""Guards against output that repeats itself: no n-gram twice, or nothing twice in a row."""
 
 import torch
 
@@ -24,6 +24,30 @@ def without_repeats(
     repeats = (ngrams[:, :, :, :-1] == ending[:, :, None]).all(3)
     penalty = torch.zeros_like(repeats, dtype=log_probs.dtype).masked_fill(repeats, NEVER)
     return log_probs.scatter_add(2, ngrams[:, :, :, -1], penalty)
+
+
+def without_loops(
+    log_probs: Float[Tensor, "B K V"], history: Int[Tensor, "B K T"]
+) -> Float[Tensor, "B K V"]:
+    """Return log-probabilities that are ``-inf`` for what would say the last tokens once more.
+
+    Args:
+        log_probs: Log-probability of every next token; only read.
+        history: Tokens of every hypothesis so far, without BOS.
+    """
+    length = history.size(2)
+    if length == 0:
+        return log_probs
+    repeats = [
+        (
+            history[:, :, length - size + 1 :]
+            == history[:, :, length - 2 * size + 1 : length - size]
+        ).all(2)
+        for size in range(1, (length + 1) // 2 + 1)
+    ]
+    token = history.flip(2)[:, :, : len(repeats)]  # which would make that many tokens a repeat
+    penalty = torch.zeros_like(token, dtype=log_probs.dtype)
+    return log_probs.scatter_add(2, token, penalty.masked_fill(torch.stack(repeats, 2), NEVER))
 
 
 def extend(

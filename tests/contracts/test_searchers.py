@@ -31,7 +31,7 @@ SEARCHERS = {
     "greedy": replace(SEARCH, beam_size=1),
     "beam": replace(SEARCH, beam_size=4, n_best=3, length_penalty=0.6),
     "wide": replace(SEARCH, beam_size=12, n_best=12, length_penalty=0.0),
-    "guarded": replace(SEARCH, beam_size=4, n_best=2, no_repeat_ngram=2),
+    "guarded": replace(SEARCH, beam_size=4, n_best=2, no_repeat_ngram=2, no_loops=True),
 }
 
 
