@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from seqtrans import config
-from seqtrans.errors import CheckpointError, RecipeError, suggestion
+from seqtrans.errors import CheckpointError, RecipeError, quoted, suggestion
 from seqtrans.recipe.images import ClassificationRecipe
 from seqtrans.recipe.settings import TranslationRecipe
 from seqtrans.training.run_directory import RunDirectory
@@ -31,7 +31,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     document = config.override(config.read(path), overrides)
     recipe = described(document, path.absolute().parent)
     problems = [
-        f"{document.place(key)}: {dotted(key)}: there is no such file: {file}"
+        f"{document.place(key)}: {dotted(key)}: there is no such file: {quoted(file)}"
         for key, file in missing_files(recipe).items()
     ]
     problems += [

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from seqtrans import config
-from seqtrans.errors import RecipeError
+from seqtrans.errors import RecipeError, quoted
 from seqtrans.recipe.loading import Recipe, described, dotted, missing_files, paths_of
 from seqtrans.recipe.origins import flatten
 from seqtrans.recipe.settling import settled_as, store_settled
@@ -120,7 +120,7 @@ def _refuse_missing(recipe: Recipe, document: config.Document, run: RunDirectory
     idle += [("init_from",)] if run.steps() else []
     idle += [("data", "segmentation")] if any(run.vocabulary.glob("*.yaml")) else []
     problems = [
-        f"{document.place(key)}: {dotted(key)}: there is no such file: {file}"
+        f"{document.place(key)}: {dotted(key)}: there is no such file: {quoted(file)}"
         + ("" if document.is_override(key) else f"; if it was moved, add --set {dotted(key)}=PATH")
         for key, file in missing_files(recipe).items()
         if not any(key[: len(start)] == start for start in idle)

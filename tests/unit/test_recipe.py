@@ -3,6 +3,7 @@
 
 import copy
 import itertools
+import json
 import re
 from dataclasses import fields, replace
 from pathlib import Path
@@ -78,9 +79,9 @@ def test_the_stored_recipe_means_the_same_anywhere(recipe, tmp_path):
 def test_a_key_of_how_validation_searches_leaves_the_others(recipe, key):
     """It stays greedy unless told otherwise, whoever says what, and translate is not concerned."""
     usual = replace(DecodingConfig(), beam_size=1)
-    value = {"beam_size": 7, "n_best": 1}.get(key, 3)
+    value = {"beam_size": 7, "n_best": 1, "no_loops": True}.get(key, 3)
     for name, base in (("validation.decoding", usual), ("decoding", DecodingConfig())):
-        loaded = load_recipe(recipe, [f"{name}.{key}={value}"])
+        loaded = load_recipe(recipe, [f"{name}.{key}={json.dumps(value)}"])
         found = {"validation.decoding": loaded.validation.decoding, "decoding": loaded.decoding}
         assert vars(found[name]) == vars(base) | {key: value}
         other = "decoding" if name != "decoding" else "validation.decoding"
@@ -108,6 +109,8 @@ def test_missing_files_are_named_all_at_once(recipe):
 
 def test_a_name_that_no_file_can_have_is_one_of_no_file(recipe):
     assert "there is no such file" in complaint(recipe, f"data.train.0.source={'x' * 5000}")
+    unseen = complaint(recipe, 'data.train.0.source="no.en\\n"')
+    assert unseen.endswith(rf"there is no such file: '{recipe.parent}/no.en\n'")
 
 
 @pytest.mark.parametrize(
