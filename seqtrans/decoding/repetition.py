@@ -1,4 +1,4 @@
-"""Guards against output that repeats itself: no n-gram twice, or nothing twice in a row."""
+"""Guards against output that repeats itself: no n-gram twice, or no loops."""
 
 import torch
 
@@ -31,21 +31,24 @@ def without_loops(
 ) -> Float[Tensor, "B K V"]:
     """Return log-probabilities that are ``-inf`` for what would say the last tokens once more.
 
+    One token may follow itself, as letters of a word do, but not twice.
+
     Args:
         log_probs: Log-probability of every next token; only read.
         history: Tokens of every hypothesis so far, without BOS.
     """
     length = history.size(2)
-    if length == 0:
+    if length < 2:
         return log_probs
-    repeats = [
+    repeats = [history[:, :, -1] == history[:, :, -2]]
+    repeats += [
         (
             history[:, :, length - size + 1 :]
             == history[:, :, length - 2 * size + 1 : length - size]
         ).all(2)
-        for size in range(1, (length + 1) // 2 + 1)
+        for size in range(2, (length + 1) // 2 + 1)
     ]
-    token = history.flip(2)[:, :, : len(repeats)]  # which would make that many tokens a repeat
+    token = history.flip(2)[:, :, : len(repeats)]  # which would make that many tokens a loop
     penalty = torch.zeros_like(token, dtype=log_probs.dtype)
     return log_probs.scatter_add(2, token, penalty.masked_fill(torch.stack(repeats, 2), NEVER))
 
