@@ -20,7 +20,7 @@ from seqtrans.ranges import number
 from seqtrans.shapes import Bool, Float, Int, Tensor
 from seqtrans.tasks.given import Pair, Target, given_pairs
 from seqtrans.tasks.halving import Halving, halves_of
-from seqtrans.tasks.long_input import sentences, source_parts
+from seqtrans.tasks.long_input import Ids, sentences, source_parts
 from seqtrans.tasks.placement import DeviceName, place
 from seqtrans.training.precision import Precision
 
@@ -150,11 +150,10 @@ class Scorer:
         """The parts of every pair, as its source is translated."""
         segmenter, limit = self.segmenters.source, self.config.max_source_tokens
         lines = [source for source, _ in pairs]
+        every = source_parts(lines, segmenter, limit)
+        every_target = self._target_ids([target for _, target in pairs], every, before)
         cuts: list[_Cut] = []
-        for nth, (sources, (line, target)) in enumerate(
-            zip(source_parts(lines, segmenter, limit), pairs, strict=True), start=before + 1
-        ):
-            targets = self._target_ids(target, len(sources), nth)
+        for line, sources, targets in zip(lines, every, every_target, strict=True):
             if len(sources) == len(targets) > 1:
                 cuts.append(_Cut(list(zip(sources, targets, strict=True))))
                 continue
@@ -165,12 +164,32 @@ class Scorer:
                 cuts.append(_Cut([(sources[0] if sources else [], ids)] if sources or ids else []))
         return cuts
 
-    def _target_ids(self, target: Target, parts: int, pair: int) -> list[list[int]]:
-        """Ids of a target: of its sentences if there are as many as ``parts``, and those given."""
-        if isinstance(target, str):
-            texts = sentences(target)
-            fits = parts > 1 and len(texts) == parts
-            return self.segmenters.target.encode(texts if fits else [target])
+    def _target_ids(
+        self, targets: Sequence[Target], sources: Sequence[Sequence[Ids]], before: int
+    ) -> list[list[Ids]]:
+        """Ids of every target: those given; of text, by sentences if the source has as many parts.
+
+        Args:
+            targets: Of a window.
+            sources: The parts of their sources.
+            before: How many pairs there were before the window.
+        """
+        texts = [
+            _texts_of(target, len(parts)) if isinstance(target, str) else []
+            for target, parts in zip(targets, sources, strict=True)
+        ]
+        encoded = iter(self.segmenters.target.encode([text for of in texts for text in of]))
+        return [
+            [next(encoded) for _ in texts[i]]
+            if isinstance(target, str)
+            else self._given_ids(target, len(sources[i]), before + i + 1)
+            for i, target in enumerate(targets)
+        ]
+
+    def _given_ids(
+        self, target: Sequence[str] | Sequence[Sequence[str]], parts: int, pair: int
+    ) -> list[Ids]:
+        """Ids of given pieces, by parts if there are as many as ``parts``."""
         if not target or isinstance(target[0], str):
             return [[self._id(str(piece), pair) for piece in target]]
         ids = [[self._id(piece, pair) for piece in part] for part in target]
@@ -209,6 +228,13 @@ class Scorer:
                 f"pair {pair}: {piece!r} is not a piece of this model's target vocabulary"
             )
         return self._ids[piece]
+
+
+def _texts_of(target: str, parts: int) -> list[str]:
+    """The sentences of a target if there are as many as ``parts`` of its source; or all of it."""
+    if parts > 1 and len(texts := sentences(target)) == parts:
+        return texts
+    return [target]
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,7 @@ class Translator:
         as soon as it is there. Errors are as ``translate`` raises them, behind the lines before.
         """
         given = given_lines(lines, "stream")
-        return self._translated(windows(given, self._window_characters))
+        return self._translated(windows(given, window_characters(self.config)))
 
     def stream_blocks(self, lines: Iterable[str], block_lines: int) -> Iterator[Translation]:
         """Translations of ``lines``, in their order, where waiting for lines does no harm.
@@ -112,14 +112,11 @@ class Translator:
         Each block of ``block_lines`` lines is translated as it would be alone, to the last digit.
         """
         given = given_lines(lines, "stream_blocks")
-        return self._translated(fixed_windows(given, self._window_characters, block_lines))
+        characters = window_characters(self.config)
+        return self._translated(fixed_windows(given, characters, block_lines))
 
     def _translated(self, windows: Iterator[list[str]]) -> Iterator[Translation]:
         return (found for window in windows for found in self.translate_window(window))
-
-    @property
-    def _window_characters(self) -> int:
-        return window_characters(self.config)
 
     def translate_window(self, lines: Sequence[str]) -> list[Translation]:
         """Translations of ``lines``, in their order; all are held at once.
@@ -193,7 +190,9 @@ class LineParts:
     def cut(self, lines: Sequence[str]) -> Window:
         """The parts of ``lines``; of equal lines only one has any."""
         distinct = list(dict.fromkeys(lines))
-        return Window(lines, dict(zip(distinct, self._segment(distinct), strict=True)))
+        segmenter, limit = self.segmenters.source, self.config.max_source_tokens
+        parts = source_parts(distinct, segmenter, limit, self._warn_of_long)
+        return Window(lines, dict(zip(distinct, parts, strict=True)))
 
     def join(self, window: Window, found: Iterable[list[Hypothesis]]) -> list[Translation]:
         """Translations of the lines of a window, from the hypotheses of its ``sources``."""
@@ -203,11 +202,6 @@ class LineParts:
             for line, of_line in window.parts.items()
         }
         return [translations[line] for line in window.lines]
-
-    def _segment(self, lines: Sequence[str]) -> list[list[list[int]]]:
-        """Source ids of the parts of every line: none if it is blank, one unless it is long."""
-        limit = self.config.max_source_tokens
-        return source_parts(lines, self.segmenters.source, limit, self._warn_of_long)
 
     def _join(self, parts: Sequence[list[Hypothesis]]) -> Translation:
         """The translation of a line from those of its parts; the nth best of each go together.
