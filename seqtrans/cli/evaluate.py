@@ -101,8 +101,6 @@ def evaluate(  # noqa: PLR0913 - typer's signature
     if tokenize and "bleu" not in chosen:
         raise DataError("--tokenize is how BLEU cuts text into words: measure it by -m bleu, too")
     measure = Measure(metrics=chosen, lowercase=lowercase, tokenize=tokenize or "13a")
-    if paired and len(hypothesis) < 2:
-        raise DataError("a paired test compares systems: give two files of translations or more")
     if [*reference, *hypothesis].count(Path("-")) > 1:
         raise DataError("the standard input is given twice: it can be read once")
     references, systems = _texts(reference), _texts(hypothesis)

@@ -47,7 +47,7 @@ class Segmenters(NamedTuple):
     @property
     def is_joint(self) -> bool:
         """Whether an id means the same token in both languages."""
-        return self.source is self.target or self.source.pieces is self.target.pieces
+        return self.source.pieces is self.target.pieces
 
 
 @dataclass(frozen=True, kw_only=True)

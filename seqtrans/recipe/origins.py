@@ -65,11 +65,16 @@ def classification_origins(recipe: ClassificationRecipe, sets: ImageSets) -> Ori
             "data.validation": _of_images(sets.validation),
             **flatten(recipe.data.resize, "data.resize"),
         },
-        order={
-            "training.seed": flow(recipe.training.seed),
-            "data.batch_size": flow(recipe.data.batch_size),
-        },
+        order=classification_order(recipe),
     )
+
+
+def classification_order(recipe: ClassificationRecipe) -> dict[str, str]:
+    """Return what the micro-batches of an epoch of a run of an image classifier depend on."""
+    return {
+        "training.seed": flow(recipe.training.seed),
+        "data.batch_size": flow(recipe.data.batch_size),
+    }
 
 
 def refuse_changes(run: RunDirectory, origins: Origins, files: Mapping[str, object]) -> None:

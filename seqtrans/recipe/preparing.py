@@ -5,7 +5,7 @@ import os
 import shutil
 from collections.abc import Generator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -22,6 +22,7 @@ from seqtrans.recipe.image_sets import load_image_sets, store_facts, stored_fact
 from seqtrans.recipe.images import ClassificationRecipe
 from seqtrans.recipe.loading import Recipe, dotted, paths_of
 from seqtrans.recipe.origins import (
+    classification_order,
     classification_origins,
     refuse_changes,
     translation_origins,
@@ -136,7 +137,8 @@ def _prepare_classification(
     settled = settle_classification(recipe, sets, model, shard)
     _keep(settled, recipe, run, shard)
     task = build_classification(settled, sets, model, shard.world)
-    return Prepared(task, model, classification_origins(settled, sets))
+    # Settling decides on a size alone: the images need not be hashed again.
+    return Prepared(task, model, replace(origins, order=classification_order(settled)))
 
 
 def _files(recipe: Recipe) -> dict[str, str]:

@@ -49,7 +49,7 @@ class Halving:
             part, cut = waiting.popleft()
             parts = halves(part) if cut < self.times else ()
             if len(parts) < 2:
-                found = _attempt(compute, part)
+                found = attempt(compute, part)
                 if found:
                     results += found
                     continue
@@ -81,10 +81,10 @@ def halves_of(rows: Sequence[T]) -> tuple[Sequence[T], ...]:
     return (rows[:middle], rows[middle:]) if middle < len(rows) else (rows,)
 
 
-def _attempt(compute: Callable[[T], R], part: T) -> tuple[R] | None:
-    """The result; None where memory ran out, once the error and what it held are gone."""
+def attempt(compute: Callable[[T], R], what: T) -> tuple[R] | None:
+    """Return the result; None where memory ran out, once the error and what it held are gone."""
     try:
-        return (compute(part),)
+        return (compute(what),)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise

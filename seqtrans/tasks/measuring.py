@@ -13,11 +13,11 @@ from torch import nn
 
 from seqtrans.data.batch import collate_sources
 from seqtrans.protocols import BatchT, Searcher, Seq2SeqModel, Specials, StateT, Task
-from seqtrans.shapes import Tensor
+from seqtrans.tasks.halving import attempt
 from seqtrans.training.checks import batch_fits, reserved_memory
 from seqtrans.training.config import TrainingConfig
 from seqtrans.training.largest import largest_that_fits
-from seqtrans.training.memory import is_out_of_memory, release
+from seqtrans.training.memory import release
 
 TOKENS, IMAGES = 256, 32
 """The least that ``auto`` chooses."""
@@ -78,22 +78,14 @@ def largest_search(
     ids = [i for i in range(max(specials) + 2) if i not in specials]
 
     def fits(size: int) -> bool:
-        ballast = _allocated(reserved, device)
+        ballast = attempt(
+            lambda size: torch.empty(size, dtype=torch.uint8, device=device), reserved
+        )
         searched = (_search_fits(search, model, specials, ids, n, size, device) for n in lengths)
         return ballast is not None and all(searched) and others_fit(size)
 
     bound = min(_most(TOKENS, device), most or 1 << 30)
     return largest_that_fits(fits, TOKENS, max(TOKENS, bound), device, reserved)
-
-
-def _allocated(size: int, device: torch.device) -> Tensor | None:
-    """So many bytes; None where memory can't hold them."""
-    try:
-        return torch.empty(size, dtype=torch.uint8, device=device)
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-    return None
 
 
 def _search_fits(
@@ -107,12 +99,7 @@ def _search_fits(
 ) -> bool:
     sentence = list(islice(cycle(ids), length))
     source, mask = collate_sources([sentence] * max(1, size // (length + 1)), specials)
-    try:
-        search(model, source.to(device), mask.to(device))
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-    else:
+    if attempt(lambda rows: search(model, rows.to(device), mask.to(device)), source) is not None:
         return True
     release()
     return False

@@ -110,7 +110,7 @@ class Saving:
             raise CheckpointError(
                 f"{path} was trained with optimizer '{optimizer}', "
                 f"not '{self.config.optimizer.kind}': set training.optimizer.kind to that, or "
-                f"begin another run with init_from"
+                "begin another run with init_from"
             )
         fill(self.model, checkpoint.read_tensors(path, checkpoint.MODEL), str(path))
         moments = checkpoint.read_tensors(path, checkpoint.OPTIMIZER)

@@ -149,11 +149,11 @@ class CheckpointStore:
             best = self.run.pointed("best")
         except checkpoint.CheckpointError:
             return list(doomed)
-        if not self.checkpoints.keep_best and best in map(self.run.at, doomed):
+        if self.checkpoints.keep_best:
+            return [step for step in doomed if self.run.at(step) != best]
+        if best in map(self.run.at, doomed):
             (self.run.checkpoints / "best").unlink()
-        return [
-            step for step in doomed if not self.checkpoints.keep_best or self.run.at(step) != best
-        ]
+        return list(doomed)
 
     def _point_at_best(self, records: Sequence[Record]) -> None:
         best = best_first([*records, *self._averaged()], self.stopping)

@@ -111,8 +111,8 @@ def read_folder(
     names, listed = _list(found, class_names(files.classes or known), faults)
     with closing(_decoded(listed, files, background, faults)) as decoded:
         images, labels = _collect(files, decoded, len(listed), faults)
-    channels, height, width = images.shape[1:]
     image_set = ImageSet(images[: len(labels)], torch.tensor(labels), names)
+    channels, height, width = images.shape[1:]
     size = channels, height, width
     report = ReadReport(size, len(labels), len(names), faults.noted, found.hidden, found.warnings())
     return image_set, report

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from seqtrans.errors import DataError
+from seqtrans.errors import DataError, escaped
 
 SUFFIXES = frozenset(
     {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".dib", ".gif"}
@@ -107,7 +107,7 @@ def printable(name: object) -> str:
         text = os.fsencode(str(name)).decode("utf-8", "backslashreplace")
     except UnicodeEncodeError:  # a name of no file, in a locale that can't write it
         text = str(name).encode("utf-8", "backslashreplace").decode()
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return escaped(text)
 
 
 def kind_of(path: Path) -> str:
