@@ -74,8 +74,8 @@ IN_TRAINING = (
     Mutant(
         "auto does not try what it searches",
         "seqtrans/tasks/measuring.py",
-        "search(model, source.to(device), mask.to(device))",
-        "pass",
+        "search(model, rows.to(device), mask.to(device))",
+        "[]",
         AUTO,
     ),
     Mutant(
