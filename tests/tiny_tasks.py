@@ -10,7 +10,7 @@ from seqtrans.data.images.image_set import ImageSet
 from seqtrans.data.images.normalisation import measure
 from seqtrans.data.segmentation import train_segmenters
 from seqtrans.data.subword import SubwordConfig, UnigramSampling
-from seqtrans.decoding.beam import DecodingConfig
+from seqtrans.decoding.config import DecodingConfig
 from seqtrans.tasks.classification import ClassificationTask
 from seqtrans.tasks.translation import TranslationTask, Validation
 

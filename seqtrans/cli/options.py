@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 if TYPE_CHECKING:
-    from seqtrans.decoding.beam import DecodingConfig
+    from seqtrans.decoding.config import DecodingConfig
     from seqtrans.recipe import Run as LoadedRun
 
 Run = Annotated[Path, typer.Argument(help="Run directory that training made.")]

@@ -7,7 +7,7 @@ from typing import Literal
 
 from seqtrans import config
 from seqtrans.data.segmentation import Segmenters, load_segmenters
-from seqtrans.decoding.beam import DecodingConfig
+from seqtrans.decoding.config import DecodingConfig
 from seqtrans.errors import CheckpointError, RecipeError
 from seqtrans.models.encoder_decoder import EncoderDecoder
 from seqtrans.recipe.building import build_model

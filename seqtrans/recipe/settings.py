@@ -9,7 +9,7 @@ from annotated_types import MinLen
 from seqtrans.data.parallel import CorpusFiles, FilterConfig
 from seqtrans.data.segmentation import SegmentationConfig
 from seqtrans.data.subword_config import SubwordConfig
-from seqtrans.decoding.beam import DecodingConfig
+from seqtrans.decoding.config import DecodingConfig
 from seqtrans.evaluation.corpus import METRICS, Measure, MetricName, Tokenizer
 from seqtrans.models.encoder_decoder import ModelConfig
 from seqtrans.models.transformer import TransformerConfig

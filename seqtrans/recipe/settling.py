@@ -12,7 +12,8 @@ from torch import nn
 
 from seqtrans import config
 from seqtrans.data.segmentation import Segmenters
-from seqtrans.decoding.beam import DecodingConfig, build_search
+from seqtrans.decoding.beam import build_search
+from seqtrans.decoding.config import DecodingConfig
 from seqtrans.errors import TrainingError
 from seqtrans.files import write_atomically
 from seqtrans.protocols import Shard
@@ -143,7 +144,8 @@ def _search(
     others_fit: Callable[[int], bool] = lambda _: True,
     reserved: int = 0,
 ) -> int:
-    search = build_search(decoding, segmenters.target.specials)
+    target = segmenters.target
+    search = build_search(decoding, target.specials, target.pieces)
     lengths = [min(length, decoding.max_source_tokens) for length in lengths]
     was_training = model.training
     model.eval()

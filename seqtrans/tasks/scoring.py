@@ -13,7 +13,7 @@ from torch import nn
 from seqtrans.data.batch import collate_pairs
 from seqtrans.data.batching import plan_by_length
 from seqtrans.data.segmentation import Segmenters
-from seqtrans.decoding.beam import DecodingConfig
+from seqtrans.decoding.config import DecodingConfig
 from seqtrans.errors import CheckpointError, DataError
 from seqtrans.evaluation.metrics import perplexity
 from seqtrans.ranges import number

@@ -8,7 +8,8 @@ from torch import nn
 
 from seqtrans.data.batch import Ids
 from seqtrans.data.segmentation import Segmenters
-from seqtrans.decoding.beam import BeamSearch, DecodingConfig, build_search
+from seqtrans.decoding.beam import BeamSearch, build_search
+from seqtrans.decoding.config import DecodingConfig
 from seqtrans.errors import CheckpointError
 from seqtrans.protocols import Hypothesis, Seq2SeqModel
 from seqtrans.ranges import number
@@ -81,7 +82,9 @@ class Translator:
         self.model = model
         self.segmenters = segmenters
         self.config = config
-        self.search: BeamSearch = build_search(config, segmenters.target.specials)
+        self.search: BeamSearch = build_search(
+            config, segmenters.target.specials, segmenters.target.pieces
+        )
         self._halving = Halving("sentences", "lower max_source_tokens, max_length or beam_size")
         self._parts = LineParts(segmenters, config)
 

@@ -8,7 +8,8 @@ import torch
 from test_tasks import model_of, small_model
 from tiny_tasks import classification, sentences, translation_task
 
-from seqtrans.decoding.beam import DecodingConfig, build_search
+from seqtrans.decoding.beam import build_search
+from seqtrans.decoding.config import DecodingConfig
 from seqtrans.errors import SeqtransError
 from seqtrans.tasks.halving import Halving, halves_of
 from seqtrans.tasks.measuring import largest_search, largest_training

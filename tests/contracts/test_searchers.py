@@ -7,7 +7,9 @@ import torch
 
 from seqtrans.data.batch import collate_pairs, collate_sources
 from seqtrans.decoding import beam
-from seqtrans.decoding.beam import BeamSearch, DecodingConfig, build_search
+from seqtrans.decoding.beam import BeamSearch, build_search
+from seqtrans.decoding.config import DecodingConfig
+from seqtrans.decoding.repetition import WordGuard
 from seqtrans.models.encoder_decoder import EncoderDecoder, ModelConfig
 from seqtrans.models.recurrent import RecurrentEncoderConfig
 from seqtrans.models.recurrent_decoder import RecurrentDecoderConfig
@@ -27,11 +29,13 @@ DECODERS = {
     "recurrent": RecurrentDecoderConfig(num_layers=1, hidden_dim=16, embedding_dim=16),
 }
 SEARCH = build_search(DecodingConfig(max_length_offset=6), SPECIALS)
+PIECES = ["\u2581" * (i % 3 == 0) + "abcd"[i % 4] for i in range(VOCAB)]
 SEARCHERS = {
     "greedy": replace(SEARCH, beam_size=1),
     "beam": replace(SEARCH, beam_size=4, n_best=3, length_penalty=0.6),
     "wide": replace(SEARCH, beam_size=12, n_best=12, length_penalty=0.0),
     "guarded": replace(SEARCH, beam_size=4, n_best=2, no_repeat_ngram=2, no_loops=True),
+    "word guarded": replace(SEARCH, beam_size=4, word_guard=WordGuard(PIECES, 2, loops=True)),
 }
 
 

@@ -14,7 +14,8 @@ from toy import VOCAB, ToyBatch, ToyTask, toy_trainer
 
 import seqtrans
 from seqtrans.data.batch import collate_sources
-from seqtrans.decoding.beam import DecodingConfig, build_search
+from seqtrans.decoding.beam import build_search
+from seqtrans.decoding.config import DecodingConfig
 from seqtrans.models.encoder_decoder import EncoderDecoder, ModelConfig
 from seqtrans.models.images.mlp import Mlp, MlpConfig
 from seqtrans.models.images.shape import ImageShape

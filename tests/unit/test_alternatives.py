@@ -9,7 +9,8 @@ from test_translator import random_model
 from seqtrans.data.segmentation import Segmenters
 from seqtrans.data.tokens import TokenSegmenter
 from seqtrans.data.vocabulary import Vocabulary
-from seqtrans.decoding.beam import DecodingConfig, build_search
+from seqtrans.decoding.beam import build_search
+from seqtrans.decoding.config import DecodingConfig
 from seqtrans.tasks.translator import Translator
 
 CONFIG = DecodingConfig(beam_size=6, n_best=5, max_length=6, max_source_tokens=9)

@@ -16,7 +16,7 @@ from torch import nn
 from seqtrans.data.segmentation import Segmenters
 from seqtrans.data.tokens import TokenSegmenter
 from seqtrans.data.vocabulary import Vocabulary
-from seqtrans.decoding.beam import DecodingConfig
+from seqtrans.decoding.config import DecodingConfig
 from seqtrans.models.encoder_decoder import EncoderDecoder, ModelConfig
 from seqtrans.models.recurrent import RecurrentEncoderConfig
 from seqtrans.models.recurrent_decoder import RecurrentDecoderConfig

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from test_translator import LETTERS, characters, random_model, translator
 
-from seqtrans.decoding.beam import DecodingConfig
+from seqtrans.decoding.config import DecodingConfig
 from seqtrans.errors import SeqtransError
 from seqtrans.tasks.placement import place
 from seqtrans.tasks.scoring import Scorer

@@ -14,7 +14,7 @@ from seqtrans import config
 from seqtrans.data.encoded import corpus_of
 from seqtrans.data.segmentation import train_segmenters
 from seqtrans.data.tokens import WordsConfig
-from seqtrans.decoding.beam import DecodingConfig
+from seqtrans.decoding.config import DecodingConfig
 from seqtrans.errors import RecipeError
 from seqtrans.evaluation.metrics import perplexity
 from seqtrans.models.encoder_decoder import ModelConfig

@@ -15,7 +15,7 @@ from torch import nn
 from seqtrans.data.segmentation import Segmenters
 from seqtrans.data.tokens import TokenSegmenter, split_characters
 from seqtrans.data.vocabulary import build_vocabulary
-from seqtrans.decoding.beam import DecodingConfig
+from seqtrans.decoding.config import DecodingConfig
 from seqtrans.errors import CheckpointError, DataError, SeqtransError
 from seqtrans.models.encoder_decoder import EncoderDecoder, ModelConfig
 from seqtrans.models.transformer import TransformerDecoderConfig, TransformerEncoderConfig
