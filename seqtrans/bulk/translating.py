@@ -6,7 +6,7 @@ from pathlib import Path
 from seqtrans.bulk.job import load_job
 from seqtrans.bulk.work import seal_of
 from seqtrans.errors import CheckpointError
-from seqtrans.recipe import load_run
+from seqtrans.recipe.run import load_run
 from seqtrans.tasks.placement import DeviceName, use_threads
 from seqtrans.tasks.rendering import render
 from seqtrans.tasks.translator import Translator

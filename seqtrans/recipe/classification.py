@@ -16,10 +16,9 @@ from seqtrans.models.images.timm_model import TimmConfig
 from seqtrans.ranges import number
 from seqtrans.recipe.image_sets import ImageFacts, ImageSets, stored_facts
 from seqtrans.recipe.images import ClassificationRecipe
-from seqtrans.recipe.loading import stored_recipe_of
-from seqtrans.recipe.run import find_checkpoint
 from seqtrans.tasks.classification import ClassificationTask, suited
 from seqtrans.training.checkpoint import read_inference_weights
+from seqtrans.training.finding import find_checkpoint, stored_recipe_of
 from seqtrans.training.run_directory import RunDirectory, open_run
 from seqtrans.training.weights import fill
 
@@ -73,7 +72,7 @@ def load_classifier(path: Path, checkpoint: str = "best") -> Classifier:
         RecipeError: The run's recipe was altered into something invalid.
     """
     run = open_run(path)
-    recipe = stored_recipe_of(ClassificationRecipe, run)
+    recipe = stored_recipe_of(ClassificationRecipe, "classification", run)
     facts = known_facts(run)
     chosen = find_checkpoint(run, checkpoint)
     weights = read_inference_weights(chosen)

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from seqtrans import config
-from seqtrans.errors import CheckpointError, RecipeError, quoted, suggestion
+from seqtrans.errors import RecipeError, quoted, suggestion
 from seqtrans.recipe.images import ClassificationRecipe
 from seqtrans.recipe.settings import TranslationRecipe
 from seqtrans.training.run_directory import RunDirectory
 
 T = TypeVar("T")
 Recipe = TranslationRecipe | ClassificationRecipe
-RecipeT = TypeVar("RecipeT", TranslationRecipe, ClassificationRecipe)
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -105,19 +104,6 @@ def stored_recipe(run: RunDirectory) -> Recipe:
         RecipeError: It was altered into something invalid.
     """
     return _validate(config.read(run.recipe))
-
-
-def stored_recipe_of(cls: type[RecipeT], run: RunDirectory) -> RecipeT:
-    """The recipe of a run of one task.
-
-    Raises:
-        CheckpointError: The run is one of another task.
-        RecipeError: It was altered into something invalid.
-    """
-    recipe = stored_recipe(run)
-    if not isinstance(recipe, cls):
-        raise CheckpointError(f"{run.path} is a run of task '{recipe.task}', not '{_task(cls)}'")
-    return recipe
 
 
 def _validate(document: config.Document) -> Recipe:

@@ -8,13 +8,13 @@ from typing import Literal
 from seqtrans import config
 from seqtrans.data.segmentation import Segmenters, load_segmenters
 from seqtrans.decoding.config import DecodingConfig
-from seqtrans.errors import CheckpointError, RecipeError
+from seqtrans.errors import RecipeError
 from seqtrans.models.encoder_decoder import EncoderDecoder
 from seqtrans.recipe.building import build_model
-from seqtrans.recipe.loading import stored_recipe_of
 from seqtrans.recipe.settings import TranslationRecipe
 from seqtrans.training.checkpoint import read_inference_weights
-from seqtrans.training.run_directory import AVERAGED, RunDirectory, open_run
+from seqtrans.training.finding import find_checkpoint, stored_recipe_of
+from seqtrans.training.run_directory import open_run
 from seqtrans.training.weights import fill
 
 Settings = Literal["decoding", "validation"]
@@ -89,36 +89,10 @@ def load_run(path: Path, checkpoint: str = "best") -> Run:
         RecipeError: The run's recipe was altered into something invalid.
     """
     directory = open_run(path)
-    recipe = stored_recipe_of(TranslationRecipe, directory)
+    recipe = stored_recipe_of(TranslationRecipe, "translation", directory)
     chosen = find_checkpoint(directory, checkpoint)
     weights = read_inference_weights(chosen)
     segmenters = load_segmenters(directory.vocabulary)
     model = build_model(recipe.model, segmenters)
     fill(model, weights, str(chosen))
     return Run(recipe, segmenters, model.eval(), chosen)
-
-
-def find_checkpoint(run: RunDirectory, name: str) -> Path:
-    """Folder of the checkpoint called ``name``; see ``load_run``.
-
-    Raises:
-        CheckpointError: There is no such checkpoint.
-    """
-    if name in ("best", "last"):
-        is_chosen = (run.checkpoints / name).exists()
-        try:
-            return run.pointed(name if is_chosen else "last")
-        except CheckpointError as error:
-            there = ", ".join(_kept(run))
-            told = f"; its checkpoints are {there}" if there else ""
-            raise CheckpointError(f"{error}{told}") from error
-    path = run.checkpoints / name
-    if name != path.name or not path.is_dir():
-        known = ", ".join(["best", "last", *_kept(run)])
-        raise CheckpointError(f"{run.path} has no checkpoint '{name}'; it has {known}")
-    return path
-
-
-def _kept(run: RunDirectory) -> list[str]:
-    averaged = [AVERAGED] if (run.checkpoints / AVERAGED).is_dir() else []
-    return [*averaged, *map(str, run.steps())]

@@ -11,8 +11,9 @@ from seqtrans.files import sync_folder, write_atomically
 from seqtrans.recipe.classification import builder_files, load_classifier
 from seqtrans.recipe.images import ClassificationRecipe
 from seqtrans.recipe.loading import stored_recipe
-from seqtrans.recipe.run import find_checkpoint, load_run
+from seqtrans.recipe.run import load_run
 from seqtrans.training import checkpoint
+from seqtrans.training.finding import find_checkpoint
 from seqtrans.training.run_directory import RunDirectory, open_run
 
 talk = logging.getLogger(__name__)

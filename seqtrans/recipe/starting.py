@@ -14,9 +14,9 @@ from seqtrans.models.images.keras_model import KerasModel
 from seqtrans.models.images.pretrained import weights_for
 from seqtrans.protocols import Segmenter
 from seqtrans.recipe.image_sets import ImageFacts, stored_facts
-from seqtrans.recipe.run import find_checkpoint
 from seqtrans.recipe.settings import InitFrom
 from seqtrans.training.checkpoint import read_inference_weights
+from seqtrans.training.finding import find_checkpoint
 from seqtrans.training.run_directory import RunDirectory, open_run
 from seqtrans.training.weights import RowMap, carry_over, fill, named_weights
 

@@ -8,6 +8,7 @@ from torch import nn
 
 from seqtrans.errors import SeqtransError
 from seqtrans.forks import prepare_for_forks
+from seqtrans.shapes import Tensor
 from seqtrans.training.precision import Precision, substitution, uses_bf16
 
 talk = logging.getLogger(__name__)
@@ -51,3 +52,11 @@ def use_threads(count: int | None) -> None:
     """Compute with ``count`` processor cores; with all there are if None."""
     if count is not None:
         torch.set_num_threads(count)
+
+
+def copy_to(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on ``device``; a GPU's queued work is not waited for."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        # From pageable memory the copy would first wait for everything queued on the stream.
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)

@@ -17,6 +17,7 @@ from seqtrans.protocols import Batch, BatchT, Task
 from seqtrans.training.config import TrainingConfig
 from seqtrans.training.determinism import reproducible
 from seqtrans.training.distributed import ALONE, ProcessShard
+from seqtrans.training.largest import peak_memory
 from seqtrans.training.memory import is_out_of_memory, prepare_memory, release
 from seqtrans.training.optimizer import moments_per_weight
 from seqtrans.training.parts import in_parts
@@ -24,7 +25,6 @@ from seqtrans.training.precision import autocast, uses_bf16
 from seqtrans.training.run_directory import RunDirectory
 from seqtrans.training.sizes import Sizes
 from seqtrans.training.weights import named_weights, other_formats
-from seqtrans.training.window import peak_memory
 
 talk = logging.getLogger(__name__)
 

@@ -1,19 +1,22 @@
 """The largest size that fits into memory, found by trying."""
 
 import os
+import re
 import resource
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
 from seqtrans.training.memory import release
-from seqtrans.training.window import recent_peak, restart_peak
 
 _LEFT_FREE = 0.8  # of what is available on a CPU, the share that is used
 _GROWTH = 1.2  # memory may grow so much faster than the size
 _NO_LIMIT = 1 << 60  # what version 1 of control groups says for none is about 2 ** 63
+_earlier_peaks = [0]  # the most before the kernel was told to forget it
 _PAGE = resource.getpagesize()
 
 
@@ -47,6 +50,37 @@ def largest_that_fits(
             found = size
             break
     return max(smallest, found - found // 8)
+
+
+def peak_memory() -> int:
+    """The most bytes so far: of the CUDA device where one is used, else resident in this process.
+
+    On Linux ``ru_maxrss`` is also that of the process that started this one, so a notebook's
+    gigabytes would pass for the training's.
+    """
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated()
+    return max(_earlier_peaks[-1], recent_peak())
+
+
+def restart_peak() -> None:
+    """Let ``recent_peak`` begin anew; ``peak_memory`` stays that of the whole process.
+
+    Where the system can't do that, nothing happens.
+    """
+    _earlier_peaks.append(max(_earlier_peaks.pop(), recent_peak()))
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def recent_peak() -> int:
+    """The most bytes resident in this process, since ``restart_peak`` where that could be done."""
+    with suppress(OSError):
+        found = re.search(rb"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_bytes())
+        if found:
+            return int(found[1]) * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def available_memory() -> int:

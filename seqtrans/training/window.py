@@ -1,24 +1,19 @@
 """What happened since the last line of the log."""
 
 import math
-import re
-import resource
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from contextlib import suppress
-from pathlib import Path
 
 import torch
 
 from seqtrans.protocols import Batch, LossSums, Shard
 from seqtrans.shapes import Tensor
+from seqtrans.training.largest import peak_memory
 
 TIMINGS = frozenset(
     {"targets_per_second", "data_wait_share", "memory_mb", "seconds", "seconds_left"}
 )  # numbers that differ from run to run
-_earlier_peaks = [0]  # the most before the kernel was told to forget it
 
 
 class Window:
@@ -71,37 +66,6 @@ class Window:
             "data_wait_share": waited / (elapsed * shard.world),
             "memory_mb": peak_memory() / 1e6,
         }
-
-
-def peak_memory() -> int:
-    """The most bytes so far: of the CUDA device where one is used, else resident in this process.
-
-    On Linux ``ru_maxrss`` is also that of the process that started this one, so a notebook's
-    gigabytes would pass for the training's.
-    """
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
-        return torch.cuda.max_memory_allocated()
-    return max(_earlier_peaks[-1], recent_peak())
-
-
-def restart_peak() -> None:
-    """Let ``recent_peak`` begin anew; ``peak_memory`` stays that of the whole process.
-
-    Where the system can't do that, nothing happens.
-    """
-    _earlier_peaks.append(max(_earlier_peaks.pop(), recent_peak()))
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-
-
-def recent_peak() -> int:
-    """The most bytes resident in this process, since ``restart_peak`` where that could be done."""
-    with suppress(OSError):
-        found = re.search(rb"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_bytes())
-        if found:
-            return int(found[1]) * 1024
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _total(values: Sequence[Tensor]) -> float:

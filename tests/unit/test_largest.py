@@ -21,9 +21,8 @@ from seqtrans.recipe.settling import settled_as
 from seqtrans.tasks import measuring
 from seqtrans.training import largest
 from seqtrans.training.distributed import ALONE
-from seqtrans.training.largest import largest_that_fits
+from seqtrans.training.largest import largest_that_fits, peak_memory
 from seqtrans.training.run_directory import create
-from seqtrans.training.window import peak_memory
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 

@@ -96,7 +96,7 @@ held = b"x" * 800_000_000
 os.execv(sys.executable, [sys.executable, "-c", sys.argv[1]])
 """
 TOLD = """
-from seqtrans.training.window import peak_memory
+from seqtrans.training.largest import peak_memory
 before = peak_memory()
 held = b"x" * 50_000_000
 del held

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from jaxtyping import Integer
 
-from seqtrans.data.batch import copy_to
 from seqtrans.data.images.augment import AugmentConfig, augment
 from seqtrans.data.images.draws import Draws
 from seqtrans.data.images.image_set import ImageSet, select
@@ -17,6 +16,7 @@ from seqtrans.data.images.normalisation import Normalisation, normalise
 from seqtrans.data.images.resizing import ResizeConfig, resize
 from seqtrans.data.images.transforms import mix
 from seqtrans.shapes import Float, Int, Tensor
+from seqtrans.tasks.placement import copy_to
 
 _AT_ONCE = 2**16
 """Pixels augmented by one call, those of several batches where images are small: the calls
