@@ -14,7 +14,7 @@ import contract
 
 ARGUMENTS = contract.parse_arguments()  # sets the number of threads, so before torch
 
-import torch  # noqa: E402
+import torch
 
 
 def allow_dataclass_defaults() -> None:
@@ -53,12 +53,12 @@ def say_mask_type() -> None:
 allow_dataclass_defaults()
 say_mask_type()
 
-import fairseq_cli.train  # noqa: E402
-from fairseq import options, tasks, utils  # noqa: E402
-from fairseq.data import LanguagePairDataset  # noqa: E402
-from fairseq.dataclass.utils import convert_namespace_to_omegaconf  # noqa: E402
-from fairseq.trainer import Trainer  # noqa: E402
-from fairseq_cli import preprocess  # noqa: E402
+import fairseq_cli.train
+from fairseq import options, tasks, utils
+from fairseq.data import LanguagePairDataset
+from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+from fairseq.trainer import Trainer
+from fairseq_cli import preprocess
 
 
 def main(arguments: argparse.Namespace) -> None:

@@ -8,9 +8,9 @@ import image_contract as contract
 ARGUMENTS = contract.parse_arguments()  # sets the number of threads, so before torch
 os.environ["KERAS_BACKEND"] = "torch"
 
-import keras  # noqa: E402
-import torch  # noqa: E402
-from keras import layers  # noqa: E402
+import keras
+import torch
+from keras import layers
 
 
 class Laps(keras.callbacks.Callback):

@@ -10,12 +10,12 @@ import image_contract as contract
 
 ARGUMENTS = contract.parse_arguments()  # sets the number of threads, so before torch
 
-import lightning  # noqa: E402
-import torch  # noqa: E402
-import torch.nn.functional as F  # noqa: E402
-from image_torch_models import build  # noqa: E402
-from torch import Tensor, nn  # noqa: E402
-from torch.utils.data import (  # noqa: E402
+import lightning
+import torch
+import torch.nn.functional as F
+from image_torch_models import build
+from torch import Tensor, nn
+from torch.utils.data import (
     BatchSampler,
     DataLoader,
     RandomSampler,

@@ -10,10 +10,10 @@ import image_contract as contract
 
 ARGUMENTS = contract.parse_arguments()  # sets the number of threads, so before torch
 
-import torch  # noqa: E402
-import torch.nn.functional as F  # noqa: E402
-from image_torch_models import build  # noqa: E402
-from torch import Tensor, nn  # noqa: E402
+import torch
+import torch.nn.functional as F
+from image_torch_models import build
+from torch import Tensor, nn
 
 
 def main(arguments: argparse.Namespace) -> None:

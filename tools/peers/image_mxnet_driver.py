@@ -9,8 +9,8 @@ import image_contract as contract
 
 ARGUMENTS = contract.parse_arguments()  # sets the number of threads, so before MXNet
 
-import mxnet as mx  # noqa: E402
-import numpy as np  # noqa: E402
+import mxnet as mx
+import numpy as np
 
 
 def main(arguments: argparse.Namespace) -> None:

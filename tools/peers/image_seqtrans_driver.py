@@ -10,29 +10,29 @@ import image_contract as contract
 
 ARGUMENTS = contract.parse_arguments()  # sets the number of threads, so before torch
 
-import torch  # noqa: E402
-from torch import nn  # noqa: E402
+import torch
+from torch import nn
 
-from seqtrans.data.images.epochs import ImageBatch  # noqa: E402
-from seqtrans.data.images.normalisation import Normalisation  # noqa: E402
-from seqtrans.data.images.npz import NpzFiles  # noqa: E402
-from seqtrans.models.images.config import build_image_model  # noqa: E402
-from seqtrans.models.images.lenet import LeNetConfig  # noqa: E402
-from seqtrans.models.images.mlp import MlpConfig  # noqa: E402
-from seqtrans.protocols import Shard  # noqa: E402
-from seqtrans.recipe.classification import build_classification  # noqa: E402
-from seqtrans.recipe.image_sets import ImageSets, load_image_sets  # noqa: E402
-from seqtrans.recipe.images import (  # noqa: E402
+from seqtrans.data.images.epochs import ImageBatch
+from seqtrans.data.images.normalisation import Normalisation
+from seqtrans.data.images.npz import NpzFiles
+from seqtrans.models.images.config import build_image_model
+from seqtrans.models.images.lenet import LeNetConfig
+from seqtrans.models.images.mlp import MlpConfig
+from seqtrans.protocols import Shard
+from seqtrans.recipe.classification import build_classification
+from seqtrans.recipe.image_sets import ImageSets, load_image_sets
+from seqtrans.recipe.images import (
     ClassificationRecipe,
     ImageDataConfig,
     ImageStoppingConfig,
     ImageTrainingConfig,
 )
-from seqtrans.tasks.classification import ClassificationTask  # noqa: E402
-from seqtrans.training.loggers import ConsoleLogger, JsonLinesLogger, speaking  # noqa: E402
-from seqtrans.training.optimizer import AdamConfig  # noqa: E402
-from seqtrans.training.schedule import ConstantConfig  # noqa: E402
-from seqtrans.training.trainer import Trainer  # noqa: E402
+from seqtrans.tasks.classification import ClassificationTask
+from seqtrans.training.loggers import ConsoleLogger, JsonLinesLogger, speaking
+from seqtrans.training.optimizer import AdamConfig
+from seqtrans.training.schedule import ConstantConfig
+from seqtrans.training.trainer import Trainer
 
 LOG_EVERY = 223  # as in the recipes
 

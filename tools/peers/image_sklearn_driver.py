@@ -7,9 +7,9 @@ import image_contract as contract
 
 ARGUMENTS = contract.parse_arguments()  # sets the number of threads, so before NumPy computes
 
-import sklearn  # noqa: E402
-from sklearn.neural_network import MLPClassifier  # noqa: E402
-from threadpoolctl import threadpool_limits  # noqa: E402
+import sklearn
+from sklearn.neural_network import MLPClassifier
+from threadpoolctl import threadpool_limits
 
 
 class TimedClassifier(MLPClassifier):

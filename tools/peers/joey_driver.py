@@ -12,15 +12,15 @@ import contract
 
 ARGUMENTS = contract.parse_arguments()  # sets the number of threads, so before torch
 
-import torch  # noqa: E402
-from joeynmt.batch import Batch  # noqa: E402
-from joeynmt.config import BaseConfig, parse_global_args  # noqa: E402
-from joeynmt.datasets import BaseDataset  # noqa: E402
-from joeynmt.model import Model  # noqa: E402
-from joeynmt.prediction import prepare  # noqa: E402
-from joeynmt.search import search  # noqa: E402
-from joeynmt.training import TrainManager  # noqa: E402
-from torch.utils.data import DataLoader  # noqa: E402
+import torch
+from joeynmt.batch import Batch
+from joeynmt.config import BaseConfig, parse_global_args
+from joeynmt.datasets import BaseDataset
+from joeynmt.model import Model
+from joeynmt.prediction import prepare
+from joeynmt.search import search
+from joeynmt.training import TrainManager
+from torch.utils.data import DataLoader
 
 
 def main(arguments: argparse.Namespace) -> None:

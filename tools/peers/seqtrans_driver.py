@@ -10,33 +10,33 @@ import contract
 
 ARGUMENTS = contract.parse_arguments()  # sets the number of threads, so before torch
 
-import torch  # noqa: E402
-from safetensors.torch import load_model, save_model  # noqa: E402
+import torch
+from safetensors.torch import load_model, save_model
 
-from seqtrans.data.batch import TranslationBatch  # noqa: E402
-from seqtrans.data.parallel import CorpusFiles, FilterConfig  # noqa: E402
-from seqtrans.data.segmentation import Segmenters, train_segmenters  # noqa: E402
-from seqtrans.data.subword_config import ExistingSubwordConfig  # noqa: E402
-from seqtrans.decoding.beam import DecodingConfig  # noqa: E402
-from seqtrans.models.encoder_decoder import EncoderDecoder, ModelConfig  # noqa: E402
-from seqtrans.models.recurrent import RecurrentEncoderConfig  # noqa: E402
-from seqtrans.models.recurrent_decoder import RecurrentDecoderConfig  # noqa: E402
-from seqtrans.models.transformer import (  # noqa: E402
+from seqtrans.data.batch import TranslationBatch
+from seqtrans.data.parallel import CorpusFiles, FilterConfig
+from seqtrans.data.segmentation import Segmenters, train_segmenters
+from seqtrans.data.subword_config import ExistingSubwordConfig
+from seqtrans.decoding.config import DecodingConfig
+from seqtrans.models.encoder_decoder import EncoderDecoder, ModelConfig
+from seqtrans.models.recurrent import RecurrentEncoderConfig
+from seqtrans.models.recurrent_decoder import RecurrentDecoderConfig
+from seqtrans.models.transformer import (
     TransformerDecoderConfig,
     TransformerEncoderConfig,
 )
-from seqtrans.recipe.building import build_model, build_task  # noqa: E402
-from seqtrans.recipe.corpora import load_corpora  # noqa: E402
-from seqtrans.recipe.settings import (  # noqa: E402
+from seqtrans.recipe.building import build_model, build_task
+from seqtrans.recipe.corpora import load_corpora
+from seqtrans.recipe.settings import (
     DataConfig,
     TranslationRecipe,
     ValidationConfig,
 )
-from seqtrans.tasks.translator import Translator  # noqa: E402
-from seqtrans.training.config import TrainingConfig  # noqa: E402
-from seqtrans.training.optimizer import AdamConfig  # noqa: E402
-from seqtrans.training.schedule import InverseSquareRootConfig  # noqa: E402
-from seqtrans.training.trainer import Trainer  # noqa: E402
+from seqtrans.tasks.translator import Translator
+from seqtrans.training.config import TrainingConfig
+from seqtrans.training.optimizer import AdamConfig
+from seqtrans.training.schedule import InverseSquareRootConfig
+from seqtrans.training.trainer import Trainer
 
 NEVER = 1_000_000_000
 UNLIKELY = -1e4  # logit of an EOS that is not to be produced before it must be
