@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from seqtrans.data.images.image_set import ImageSet
+from seqtrans.images.data.dataset import ImageSet
 
 CLASSES = ("square", "cross", "circle")
 SIDE = 12

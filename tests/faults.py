@@ -12,7 +12,7 @@ from unittest import mock
 
 from safetensors.torch import save
 
-from seqtrans.training import checkpoint
+from seqtrans.training.checkpoints import format as checkpoint
 
 Moment = Literal["before", "amid", "after"]
 CALLS = (

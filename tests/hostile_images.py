@@ -17,14 +17,14 @@ from safetensors.torch import save_file
 from sandbox import Victim
 from spoiling import spoil_bytes, spoil_text
 
-from seqtrans.data.images.cifar import CifarFiles
-from seqtrans.data.images.files import read_images
-from seqtrans.data.images.folder import FolderFiles
-from seqtrans.data.images.idx import IdxFiles
-from seqtrans.data.images.npz import NpzFiles
-from seqtrans.models.images.efficientnet_lite import EfficientNetLite, EfficientNetLiteConfig
-from seqtrans.models.images.pretrained import load_pretrained, weights_for
-from seqtrans.models.images.shape import ImageShape
+from seqtrans.images.data.readers.cifar import CifarFiles
+from seqtrans.images.data.readers.folder import FolderFiles
+from seqtrans.images.data.readers.idx import IdxFiles
+from seqtrans.images.data.readers.npz import NpzFiles
+from seqtrans.images.data.readers.read import read_images
+from seqtrans.images.models.efficientnet_lite import EfficientNetLite, EfficientNetLiteConfig
+from seqtrans.images.models.image_shape import ImageShape
+from seqtrans.images.pretrained.load import load_pretrained, weights_for
 
 Chance = random.Random
 COUNT = 6

@@ -3,16 +3,16 @@
 import numpy as np
 import torch
 
-from seqtrans.data.encoded import encode_corpus, open_corpus
-from seqtrans.data.images.augment import AugmentConfig
-from seqtrans.data.images.epochs import ImageEpochs
-from seqtrans.data.images.image_set import ImageSet
-from seqtrans.data.images.normalisation import measure
-from seqtrans.data.segmentation import train_segmenters
-from seqtrans.data.subword import SubwordConfig, UnigramSampling
-from seqtrans.decoding.config import DecodingConfig
-from seqtrans.tasks.classification import ClassificationTask
-from seqtrans.tasks.translation import TranslationTask, Validation
+from seqtrans.images.data.augment import AugmentConfig
+from seqtrans.images.data.batches import ImageEpochs
+from seqtrans.images.data.dataset import ImageSet
+from seqtrans.images.data.normalize import measure
+from seqtrans.images.task import ClassificationTask
+from seqtrans.translation.data.encoded_corpus import encode_corpus, open_corpus
+from seqtrans.translation.search.config import DecodingConfig
+from seqtrans.translation.task import TranslationTask, Validation
+from seqtrans.translation.tokenization.segmenters import train_segmenters
+from seqtrans.translation.tokenization.sentencepiece_segmenter import SubwordConfig, UnigramSampling
 
 WORDS = "the lamp in kitchen is on off door of garage opens closes when it rains today"
 

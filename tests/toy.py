@@ -11,20 +11,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqtrans.protocols import LossSums
+from seqtrans.training.checkpoints.run_directory import RunDirectory, create, open_run
 from seqtrans.training.config import TrainingConfig
-from seqtrans.training.distributed import ALONE
+from seqtrans.training.distributed.process_group import ALONE
 from seqtrans.training.early_stopping import StoppingConfig
-from seqtrans.training.loggers import JsonLinesLogger
-from seqtrans.training.optimizer import SgdConfig
-from seqtrans.training.run_directory import RunDirectory, create, open_run
-from seqtrans.training.schedule import ConstantConfig
+from seqtrans.training.optim.optimizer import SgdConfig
+from seqtrans.training.optim.schedule import ConstantConfig
+from seqtrans.training.reporting.loggers import JsonLinesLogger
 from seqtrans.training.trainer import Trainer
 
 VOCAB = 9
 # Processes that need not import torch again: they are forks of one that has, and has done
 # nothing else.
 processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload(["seqtrans.recipe.preparing", "torch._dynamo"])
+processes.set_forkserver_preload(["seqtrans.recipe.prepare", "torch._dynamo"])
 
 
 @dataclass(frozen=True)

@@ -17,22 +17,22 @@ from sandbox import Victim
 from spoiling import bomb, spoil_bytes, spoil_plain, spoil_text
 
 from seqtrans import config
-from seqtrans.data.cache import cached_corpus
-from seqtrans.data.parallel import CorpusFiles, read_pairs
-from seqtrans.data.segmentation import load_segmenters, train_segmenters
-from seqtrans.data.subword_config import BpeDropout, SubwordConfig, UnigramSampling
-from seqtrans.data.synthetic import synthetic_pairs
-from seqtrans.data.tokens import CharactersConfig, WordsConfig
 from seqtrans.recipe import load_recipe
-from seqtrans.recipe.preparing import prepare
-from seqtrans.recipe.run import load_run
-from seqtrans.tasks.translator import Translator
-from seqtrans.training.curves import read_curves
-from seqtrans.training.distributed import ALONE
-from seqtrans.training.loggers import JsonLinesLogger
-from seqtrans.training.run_directory import create, open_run
-from seqtrans.training.sizes import Sizes
+from seqtrans.recipe.prepare import prepare
+from seqtrans.training.checkpoints.run_directory import create, open_run
+from seqtrans.training.distributed.process_group import ALONE
+from seqtrans.training.oom.size_limits import Sizes
+from seqtrans.training.reporting.loggers import JsonLinesLogger
+from seqtrans.training.reporting.plots import read_curves
 from seqtrans.training.trainer import Trainer
+from seqtrans.translation.data.cache import cached_corpus
+from seqtrans.translation.data.parallel_corpus import CorpusFiles, read_pairs
+from seqtrans.translation.data.synthetic import synthetic_pairs
+from seqtrans.translation.inference.translator import Translator
+from seqtrans.translation.recipe.load_run import load_run
+from seqtrans.translation.tokenization.config import BpeDropout, SubwordConfig, UnigramSampling
+from seqtrans.translation.tokenization.segmenters import load_segmenters, train_segmenters
+from seqtrans.translation.tokenization.words_and_characters import CharactersConfig, WordsConfig
 
 RECIPE = """
 data:

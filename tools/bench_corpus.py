@@ -19,14 +19,18 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from seqtrans.data.batch import collate_pairs
-from seqtrans.data.batching import largest_batch, plan_epoch
-from seqtrans.data.cache import cached_corpus
-from seqtrans.data.parallel import CorpusFiles, FilterConfig, read_pairs
-from seqtrans.data.segmentation import SegmentationConfig, load_segmenters, train_segmenters
-from seqtrans.data.subword_config import SubwordConfig
-from seqtrans.data.synthetic import synthetic_pairs
-from seqtrans.data.tokens import WordsConfig
+from seqtrans.translation.data.batch import collate_pairs
+from seqtrans.translation.data.batch_plan import largest_batch, plan_epoch
+from seqtrans.translation.data.cache import cached_corpus
+from seqtrans.translation.data.parallel_corpus import CorpusFiles, FilterConfig, read_pairs
+from seqtrans.translation.data.synthetic import synthetic_pairs
+from seqtrans.translation.tokenization.config import SubwordConfig
+from seqtrans.translation.tokenization.segmenters import (
+    SegmentationConfig,
+    load_segmenters,
+    train_segmenters,
+)
+from seqtrans.translation.tokenization.words_and_characters import WordsConfig
 
 MIB = 1 << 20
 NUM_SYMBOLS = 8000

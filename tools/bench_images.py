@@ -34,7 +34,7 @@ import numpy as np
 from image_contract import BATCH, SHAPES
 from rounds import HERE, OURS, Entrant, Results, processor
 
-from seqtrans.data.images.idx import IdxFiles, read_idx
+from seqtrans.images.data.readers.idx import IdxFiles, read_idx
 
 LOOP = "loop"
 PEERS = ("keras", "lightning", "sklearn", "mxnet")

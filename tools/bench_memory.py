@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from seqtrans.data.synthetic import synthetic_pairs
+from seqtrans.translation.data.synthetic import synthetic_pairs
 
 MANY = 10_000_000
 HALF = "{kind: transformer, num_layers: 1, model_dim: 16, num_heads: 2, ffn_dim: 32}"

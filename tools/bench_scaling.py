@@ -130,9 +130,9 @@ def laps(asked: argparse.Namespace) -> list[Lap]:
     """In one of the processes: the updates after the first few."""
     from seqtrans import config
     from seqtrans.recipe import load_recipe
-    from seqtrans.recipe.preparing import prepare
-    from seqtrans.training.distributed import join, leave
-    from seqtrans.training.run_directory import create, open_run
+    from seqtrans.recipe.prepare import prepare
+    from seqtrans.training.checkpoints.run_directory import create, open_run
+    from seqtrans.training.distributed.process_group import join, leave
     from seqtrans.training.trainer import Trainer
 
     shard = join()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from seqtrans.cores import usable_cores
+from seqtrans.runtime.cpu_count import usable_cores
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPE = Path("recipes/translation/smart-home-en-de.yaml")

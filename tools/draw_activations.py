@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from seqtrans.nn.activations import DESCRIPTIONS, ActivationName, activation
-from seqtrans.shapes import Float, Tensor
+from seqtrans.tensor_types import Float, Tensor
 
 FOLDER = Path(__file__).resolve().parent.parent / "recipes" / "images"
 TEXT, PICTURE = FOLDER / "ACTIVATIONS.md", FOLDER / "activations.png"

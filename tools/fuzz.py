@@ -22,13 +22,13 @@ with atheris.instrument_imports(  # pyright: ignore[reportAttributeAccessIssue]
     include=["seqtrans", "yaml"]
 ):
     from seqtrans import config
-    from seqtrans.data.images.pickled import read_dictionary
-    from seqtrans.data.reading import split_lines
-    from seqtrans.data.subword_model import read_subword_model
-    from seqtrans.data.vocabulary import Vocabulary
     from seqtrans.errors import SeqtransError
+    from seqtrans.images.data.readers.cifar_pickle import read_dictionary
     from seqtrans.recipe import TranslationRecipe
-    from seqtrans.training.stored import check_values, state_from
+    from seqtrans.runtime.files.text_files import split_lines
+    from seqtrans.training.checkpoints.state_schema import check_values, state_from
+    from seqtrans.translation.tokenization.sampling.model_file import read_subword_model
+    from seqtrans.translation.tokenization.vocabulary import Vocabulary
 
 
 def recipe(content: bytes) -> object:

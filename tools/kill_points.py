@@ -29,10 +29,10 @@ import time
 from pathlib import Path
 
 from seqtrans.cli import main as seqtrans
-from seqtrans.data.synthetic import synthetic_pairs
-from seqtrans.training.checkpoint import read_state
-from seqtrans.training.run_directory import open_run
-from seqtrans.training.window import TIMINGS
+from seqtrans.training.checkpoints.format import read_state
+from seqtrans.training.checkpoints.run_directory import open_run
+from seqtrans.training.reporting.metric_window import TIMINGS
+from seqtrans.translation.data.synthetic import synthetic_pairs
 
 CALLS = (
     *("openat", "write", "pwrite64", "writev", "fsync", "fdatasync", "ftruncate", "fallocate"),

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from sklearn.datasets import load_digits
 
-from seqtrans.data.images.image_set import ImageSet, split
+from seqtrans.images.data.dataset import ImageSet, split
 
 ROOT = Path(__file__).resolve().parent.parent
 TESTED = 360

@@ -2,7 +2,7 @@
 
 from mutations_of_training import IN_TRAINING, Mutant
 
-BEAM = "seqtrans/decoding/beam.py"
+BEAM = "seqtrans/translation/search/beam.py"
 MODELS = ("tests/contracts/test_translation_models.py",)
 SEARCH = ("tests/parity/test_beam.py", "tests/contracts/test_searchers.py")
 TASKS = ("tests/contracts/test_tasks.py",)
@@ -10,7 +10,7 @@ AUGMENTING = ("tests/unit/test_image_augmentation.py",)
 IMAGE_FILES = ("tests/unit/test_image_files.py",)
 IMAGE_EPOCHS = ("tests/unit/test_image_epochs.py",)
 IMAGE_BLOCKS = ("tests/unit/test_image_blocks.py",)
-CLASSIFICATION = "seqtrans/tasks/classification.py"
+CLASSIFICATION = "seqtrans/images/task.py"
 
 MUTANTS = (
     *IN_TRAINING,
@@ -44,91 +44,91 @@ MUTANTS = (
     ),
     Mutant(
         "a tape shared by two continuations",
-        "seqtrans/nn/attention.py",
+        "seqtrans/nn/attention/multi_head.py",
         "if written[0] != self.length or end >",
         "if end >",
         MODELS,
     ),
     Mutant(
         "attention is planned for every shape",
-        "seqtrans/nn/attention.py",
+        "seqtrans/nn/attention/multi_head.py",
         "with sdpa_kernel(_UNPLANNED) if plans",
         "with nullcontext() if plans",
         ("tests/parity/test_transformer_layers.py",),
     ),
     Mutant(
         "states with gaps",
-        "seqtrans/nn/cells.py",
+        "seqtrans/nn/recurrent/cells.py",
         ".unsqueeze(0).contiguous()",
         ".unsqueeze(0)",
         ("tests/parity/test_recurrent.py",),
     ),
     Mutant(
         "ancestry not reordered",
-        "seqtrans/models/transformer.py",
+        "seqtrans/translation/models/transformer.py",
         "ancestry = gather_hypotheses(self.ancestry, parent)",
         "ancestry = self.ancestry",
         MODELS,
     ),
     Mutant(
         "resumption starts at the wrong batch",
-        "seqtrans/tasks/sharing.py",
+        "seqtrans/training/micro_batches.py",
         "islice(batches, start, None)",
         "islice(batches, start // 2, None)",
         TASKS,
     ),
     Mutant(
         "target subwords not sampled",
-        "seqtrans/data/epochs.py",
+        "seqtrans/translation/data/epochs.py",
         "self.segmenters.target.sample([targets[i] for i in block], seeds[1])",
         "self.segmenters.target.encode([targets[i] for i in block])",
         TASKS,
     ),
     Mutant(
         "smoothing left out of the gradient",
-        "seqtrans/nn/cross_entropy.py",
+        "seqtrans/nn/kernels/cross_entropy.py",
         "share = smoothing / ",
         "share = 0.0 / ",
         ("tests/parity/test_cross_entropy.py",),
     ),
     Mutant(
         "augmentation by place in the batch, not by image",
-        "seqtrans/data/images/augment.py",
+        "seqtrans/images/data/augment.py",
         "draws.uniform(numbers, Draw.FLIP)",
         "draws.uniform(np.arange(len(numbers)), Draw.FLIP)",
         AUGMENTING,
     ),
     Mutant(
         "the same augmentation in every epoch",
-        "seqtrans/data/images/draws.py",
+        "seqtrans/images/data/counter_rng.py",
         "(seed, epoch, 1)",
         "(seed, 0, 1)",
         AUGMENTING,
     ),
     Mutant(
         "images judged at their own size",
-        "seqtrans/data/images/epochs.py",
+        "seqtrans/images/data/batches.py",
         "normalise(resize(images, new_size), normalisation)",
         "normalise(images, normalisation)",
         ("tests/unit/test_image_sizes.py",),
     ),
     Mutant(
         "a pickle may name any function",
-        "seqtrans/data/images/pickled.py",
+        "seqtrans/images/data/readers/cifar_pickle.py",
         "if full not in _KNOWN:",
         "if False:",
         IMAGE_FILES,
     ),
     Mutant(
         "a class's partner is before it, its image after it",
-        "seqtrans/data/images/epochs.py",
+        "seqtrans/images/data/batches.py",
         "labels.roll(-1)",
         "labels.roll(1)",
         IMAGE_EPOCHS,
     ),
     Mutant(
         "one image alone in a batch",
-        "seqtrans/data/images/epochs.py",
+        "seqtrans/images/data/batches.py",
         "bounds[-2] -= 1",
         "pass",
         IMAGE_EPOCHS,
@@ -149,35 +149,35 @@ MUTANTS = (
     ),
     Mutant(
         "a block without its shortcut",
-        "seqtrans/nn/convolution.py",
+        "seqtrans/nn/conv/convolution.py",
         "branch + self.shortcut(x)",
         "branch",
         ("tests/parity/test_image_layers.py",),
     ),
     Mutant(
         "a published network without its shortcuts",
-        "seqtrans/nn/residual.py",
+        "seqtrans/nn/conv/residual.py",
         "found += x if self.downsample is None else self.downsample(x)",
         "pass",
         IMAGE_BLOCKS,
     ),
     Mutant(
         "what is set aside is learnt, too",
-        "seqtrans/data/images/image_set.py",
+        "seqtrans/images/data/dataset.py",
         "image_set.take(np.flatnonzero(~aside))",
         "image_set",
         IMAGE_EPOCHS,
     ),
     Mutant(
         "precision and recall exchanged",
-        "seqtrans/evaluation/confusion.py",
+        "seqtrans/images/confusion_matrix.py",
         "_share(row[i], called[i]), _share(row[i], sum(row))",
         "_share(row[i], sum(row)), _share(row[i], called[i])",
         ("tests/cli/test_classification_cli.py",),
     ),
     Mutant(
         "the middle of a picture is cut out too large",
-        "seqtrans/recipe/classifying.py",
+        "seqtrans/images/classifier.py",
         "crop=spec.crop",
         "crop=1.0",
         ("tests/cli/test_classify.py",),

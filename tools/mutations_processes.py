@@ -3,7 +3,7 @@
 from mutations import TASKS, Mutant
 
 TRAINER = "seqtrans/training/trainer.py"
-ATTEMPTS = "seqtrans/training/attempts.py"
+ATTEMPTS = "seqtrans/training/distributed/restarts.py"
 STOPPED = ("tests/parity/test_stopped_processes.py",)
 TOGETHER = ("tests/parity/test_no_rank_alone.py",)
 SHARDED = ("tests/parity/test_sharded_runs.py",)
@@ -12,21 +12,21 @@ STARTED_AGAIN = ("tests/unit/test_attempts.py",)
 PROCESS_MUTANTS = (
     Mutant(
         "processes: sums change their order after the first update",
-        "seqtrans/training/updating.py",
+        "seqtrans/training/train_step.py",
         "if isinstance(self.replica, Replicated):",
         "if not self.replica:",
         STOPPED,
     ),
     Mutant(
         "processes: averages of parts are taken for whole",
-        "seqtrans/training/moving_average.py",
+        "seqtrans/training/optim/ema.py",
         "own_part(p.detach()) for p",
         "p.detach() for p",
         STOPPED,
     ),
     Mutant(
         "processes: others begin elsewhere in the epoch",
-        "seqtrans/tasks/sharing.py",
+        "seqtrans/training/micro_batches.py",
         "islice(batches, start, None)",
         "islice(batches, start * accumulate, None)",
         TASKS,
@@ -47,35 +47,35 @@ PROCESS_MUTANTS = (
     ),
     Mutant(
         "processes: weights are shared out only when training begins",
-        "seqtrans/recipe/preparing.py",
+        "seqtrans/recipe/prepare.py",
         "        shard_weights(model, config.processes, training, device)\n",
         "",
         SHARDED,
     ),
     Mutant(
         "processes: FSDP fetches ahead as others did not validate",
-        "seqtrans/training/parallel.py",
+        "seqtrans/training/distributed/wrappers.py",
         "            _forget_passes(part)\n",
         "",
         SHARDED,
     ),
     Mutant(
         "processes: one tries a smaller batch while the others wait for its weights",
-        "seqtrans/training/checks.py",
+        "seqtrans/training/preflight.py",
         "            if is_shared_out and others:\n",
         "            if not is_shared_out and others:\n",
         SHARDED,
     ),
     Mutant(
         "processes: they judge by a model that is shared out, each as often as it has batches",
-        "seqtrans/tasks/sharing.py",
+        "seqtrans/training/micro_batches.py",
         "        number = max(map(int, shard.gather(str(number))))\n",
         "        shard.gather(str(number))\n",
         SHARDED,
     ),
     Mutant(
         "processes: they classify by such a model, each as often as it has images",
-        "seqtrans/tasks/classification.py",
+        "seqtrans/images/task.py",
         "classify(model, part, *seeing, shard, at_once)",
         "classify(model, part, *seeing, None, at_once)",
         SHARDED,

@@ -24,9 +24,9 @@ def average(
     averaged.
     """
     from seqtrans.recipe import stored_recipe
-    from seqtrans.training.averaging import average as mean_weights
-    from seqtrans.training.run_directory import open_run
-    from seqtrans.training.store import CheckpointStore
+    from seqtrans.training.checkpoints.averaging import average as mean_weights
+    from seqtrans.training.checkpoints.run_directory import open_run
+    from seqtrans.training.checkpoints.store import CheckpointStore
 
     if best and step:
         raise CheckpointError("give --best or --step, not both")

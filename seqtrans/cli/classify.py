@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from seqtrans.cli.options import CheckpointOfRun
-from seqtrans.cli.streams import write_lines
-from seqtrans.documents import as_json
+from seqtrans.cli.text_io import write_lines
+from seqtrans.runtime.files.strict_json import as_json
 
 if TYPE_CHECKING:
-    from seqtrans.recipe.classifying import ReadyClassifier
+    from seqtrans.images.classifier import ReadyClassifier
 
 
 def classify(
@@ -37,9 +37,9 @@ def classify(
     network. Nothing is unpickled. A run of a Keras model holds a Python file that builds it, and
     using the run runs that file.
     """
-    from seqtrans.recipe.classifying import images_of, open_classifier
-    from seqtrans.training.largest import heed_memory_cap
-    from seqtrans.training.loggers import speaking
+    from seqtrans.images.classifier import images_of, open_classifier
+    from seqtrans.runtime.memory_limits import heed_memory_cap
+    from seqtrans.training.reporting.loggers import speaking
 
     heed_memory_cap()
     found = open_classifier(model, checkpoint)
@@ -58,7 +58,7 @@ def _likeliest(found: "ReadyClassifier", path: Path, top: int) -> list[tuple[str
 
 
 def _as_table(path: Path, likeliest: list[tuple[str, float]]) -> Iterator[str]:
-    from seqtrans.data.images.listing import printable
+    from seqtrans.images.data.readers.listing import printable
 
     yield printable(path)
     for name, probability in likeliest:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from seqtrans.cli.options import CheckpointOfRun
-from seqtrans.cli.streams import name_of, print_data, read_lines
-from seqtrans.documents import as_json
+from seqtrans.cli.text_io import name_of, print_data, read_lines
 from seqtrans.errors import DataError
-from seqtrans.evaluation.corpus import MetricName, PairedTestName, Score, Tokenizer
+from seqtrans.runtime.files.strict_json import as_json
+from seqtrans.translation.evaluation.metrics import MetricName, PairedTestName, Score, Tokenizer
 
 if TYPE_CHECKING:
-    from seqtrans.evaluation.corpus import Measure
+    from seqtrans.translation.evaluation.metrics import Measure
 
 
 class _Metric(StrEnum):
@@ -79,7 +79,7 @@ def evaluate(  # noqa: PLR0913 - typer's signature
     surest of.
     """
     if not reference:
-        from seqtrans.cli.evaluate_run import evaluate_run
+        from seqtrans.cli.evaluate_classifier import evaluate_run
 
         options = {
             "--metric": metric,
@@ -93,7 +93,7 @@ def evaluate(  # noqa: PLR0913 - typer's signature
         return
     if checkpoint:
         raise DataError("--checkpoint is for a run of a classifier, not for translations")
-    from seqtrans.evaluation.corpus import METRICS, Measure, score_systems
+    from seqtrans.translation.evaluation.metrics import METRICS, Measure, score_systems
 
     chosen: tuple[MetricName, ...] = Measure().metrics
     if metric:
@@ -150,7 +150,7 @@ def _advice(
     is_asked: bool,
 ) -> Iterator[str]:
     """What to know before scores are read; of chrF++ only where it was asked for."""
-    from seqtrans.evaluation.suitability import Names, looks_tokenized, unsuited
+    from seqtrans.translation.evaluation.suitability import Names, looks_tokenized, unsuited
 
     if not is_asked:
         measure = replace(measure, metrics=("bleu",))

@@ -9,7 +9,7 @@ from seqtrans.cli.options import Checkpoint, Run
 from seqtrans.errors import ExportError
 
 if TYPE_CHECKING:
-    from seqtrans.export.writing import FormatName
+    from seqtrans.images.export.verify import FormatName
 
 
 def export(
@@ -49,9 +49,9 @@ def export(
     The file is loaded again and must give the model's logits, within 0.0001 of the largest, and
     classes, for random images and up to 64 of the run's own, or it is not kept.
     """
-    from seqtrans.recipe.exporting import export_run
-    from seqtrans.recipe.shipping import ship_run
-    from seqtrans.training.loggers import speaking
+    from seqtrans.images.export.export_run import export_run
+    from seqtrans.recipe.ship_run import ship_run
+    from seqtrans.training.reporting.loggers import speaking
 
     with speaking():
         if output_format != "run":

@@ -21,10 +21,10 @@ def keys(
 ) -> None:
     """List the keys of a recipe with their defaults and meanings."""
     from seqtrans import config
-    from seqtrans.cli.streams import print_data
-    from seqtrans.documents import as_json
+    from seqtrans.cli.text_io import print_data
     from seqtrans.errors import SeqtransError
     from seqtrans.recipe import ClassificationRecipe, TranslationRecipe
+    from seqtrans.runtime.files.strict_json import as_json
 
     cls = TranslationRecipe if task == "translation" else ClassificationRecipe
     if output_format == "text":

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 if TYPE_CHECKING:
-    from seqtrans.decoding.config import DecodingConfig
     from seqtrans.recipe import Run as LoadedRun
+    from seqtrans.translation.search.config import DecodingConfig
 
 Run = Annotated[Path, typer.Argument(help="Run directory that training made.")]
 Output = Annotated[

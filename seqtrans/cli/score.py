@@ -19,12 +19,12 @@ from seqtrans.cli.options import (
     Threads,
     overridden,
 )
-from seqtrans.cli.streams import name_of, open_output, read_lines, with_progress, write_lines
-from seqtrans.documents import as_json
+from seqtrans.cli.text_io import name_of, open_output, read_lines, with_progress, write_lines
 from seqtrans.errors import DataError
+from seqtrans.runtime.files.strict_json import as_json
 
 if TYPE_CHECKING:
-    from seqtrans.tasks.scoring import Pair, ScoredPair, Summary
+    from seqtrans.translation.inference.forced_scoring import Pair, ScoredPair, Summary
 
 Format = Literal["text", "jsonl"]
 
@@ -67,11 +67,11 @@ def score(  # noqa: PLR0913 - typer's signature
     The score is the log-probability / length ** length penalty, EOS counted, by which translate
     ranks. Text is segmented anew, so translate may have found the same text by other tokens.
     """
-    from seqtrans.data.parallel import NamedLines, align
     from seqtrans.recipe import load_run
-    from seqtrans.tasks.placement import use_threads
-    from seqtrans.tasks.scoring import Scorer, Summary
-    from seqtrans.training.largest import heed_memory_cap
+    from seqtrans.runtime.device import use_threads
+    from seqtrans.runtime.memory_limits import heed_memory_cap
+    from seqtrans.translation.data.parallel_corpus import NamedLines, align
+    from seqtrans.translation.inference.forced_scoring import Scorer, Summary
 
     if source == target == Path("-"):
         raise typer.BadParameter("SOURCE and TARGET can't both be the standard input")

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from seqtrans.recipe import ClassificationRecipe, TranslationRecipe
-    from seqtrans.training.run_directory import RunDirectory
+    from seqtrans.training.checkpoints.run_directory import RunDirectory
 
 SHOWN_CLASSES = 10
 SHOWN = ("loss", "accuracy", "perplexity", "bleu", "chrf", "chrf++", "ter")
@@ -27,9 +27,9 @@ def show(
 ) -> None:
     """Summarise a run: its model, its checkpoints, their scores."""
     from seqtrans import config
-    from seqtrans.cli.streams import print_data
+    from seqtrans.cli.text_io import print_data
     from seqtrans.recipe import TranslationRecipe, stored_recipe
-    from seqtrans.training.run_directory import open_run
+    from seqtrans.training.checkpoints.run_directory import open_run
 
     directory = open_run(run)
     settings = stored_recipe(directory)
@@ -45,8 +45,8 @@ def show(
 
 
 def _translation(settings: "TranslationRecipe", directory: "RunDirectory") -> list[str]:
-    from seqtrans.data.segmentation import load_segmenters
     from seqtrans.recipe import build_model
+    from seqtrans.translation.tokenization.segmenters import load_segmenters
 
     segmenters = load_segmenters(directory.vocabulary)
     source, target = (len(segmenter.pieces) for segmenter in segmenters)
@@ -62,7 +62,7 @@ def _translation(settings: "TranslationRecipe", directory: "RunDirectory") -> li
 
 
 def _classification(settings: "ClassificationRecipe", directory: "RunDirectory") -> list[str]:
-    from seqtrans.recipe.classification import build_untrained, known_facts
+    from seqtrans.images.recipe.build import build_untrained, known_facts
 
     facts = known_facts(directory)
     channels, height, width = facts.shape
@@ -92,8 +92,8 @@ def _parameters(model: "nn.Module") -> list[str]:
 
 def _checkpoints(run: "RunDirectory") -> list[str]:
     """Every checkpoint with what validation measured, a row each."""
-    from seqtrans.training import checkpoint
-    from seqtrans.training.run_directory import AVERAGED
+    from seqtrans.training.checkpoints import format as checkpoint
+    from seqtrans.training.checkpoints.run_directory import AVERAGED
 
     names = [*map(str, run.steps())]
     if (run.checkpoints / AVERAGED).is_dir():

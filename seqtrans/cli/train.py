@@ -11,9 +11,9 @@ import typer
 if TYPE_CHECKING:
     from seqtrans.protocols import MetricsLogger
     from seqtrans.recipe import Recipe
-    from seqtrans.recipe.resuming import Resumption
-    from seqtrans.training.distributed import ProcessShard
-    from seqtrans.training.run_directory import RunDirectory
+    from seqtrans.recipe.resume import Resumption
+    from seqtrans.training.checkpoints.run_directory import RunDirectory
+    from seqtrans.training.distributed.process_group import ProcessShard
     from seqtrans.training.trainer import Outcome, Trainer
 
 talk = logging.getLogger(__name__)
@@ -47,9 +47,9 @@ def train(
 
     On several machines, start it on each by torchrun --nnodes ... -m seqtrans train RECIPE.
     """
-    from seqtrans.training.contact import in_contact, speaks_first
-    from seqtrans.training.distributed import PATIENCE, join, leave, patient
-    from seqtrans.training.launching import follow_launcher
+    from seqtrans.training.distributed.failure_reports import in_contact, speaks_first
+    from seqtrans.training.distributed.launch import follow_launcher
+    from seqtrans.training.distributed.process_group import PATIENCE, join, leave, patient
 
     path = run or _default_run(recipe)
     if devices is not None and devices > 1:
@@ -85,7 +85,7 @@ def _launch(
     devices: int, recipe: Path, run: Path, settings: list[str], *, resume: bool, tensorboard: bool
 ) -> NoReturn:
     """Start the same command in several processes and leave as they do."""
-    from seqtrans.training.launching import launch
+    from seqtrans.training.distributed.launch import launch
 
     flags = {"--resume": resume, "--tensorboard": tensorboard}
     arguments = ["train", str(recipe), "--run", str(run)]
@@ -96,8 +96,8 @@ def _launch(
 
 def _was_restarted(path: Path, shard: "ProcessShard") -> bool:
     """Whether this process is one that replaces others, of which the first began the run."""
-    from seqtrans.training.attempts import belongs_to, job
-    from seqtrans.training.run_directory import RunDirectory
+    from seqtrans.training.checkpoints.run_directory import RunDirectory
+    from seqtrans.training.distributed.restarts import belongs_to, job
 
     run = RunDirectory(path)
     # One process looks, because hosts may see what is new in a shared folder at different times.
@@ -109,11 +109,11 @@ def _new_run(
     recipe: Path, settings: list[str], path: Path, shard: "ProcessShard", held: ExitStack
 ) -> "tuple[Recipe, RunDirectory, None]":
     from seqtrans import config
+    from seqtrans.images.recipe.build import builder_files
     from seqtrans.recipe import ClassificationRecipe, load_recipe
-    from seqtrans.recipe.classification import builder_files
-    from seqtrans.tasks.sharing import check_shares
-    from seqtrans.training.attempts import job
-    from seqtrans.training.run_directory import create, open_run, writing
+    from seqtrans.training.checkpoints.run_directory import create, open_run, writing
+    from seqtrans.training.distributed.restarts import job
+    from seqtrans.training.micro_batches import check_shares
 
     chosen = load_recipe(recipe, settings)
     check_shares(chosen.training.micro_batches(shard.world), shard.world)
@@ -130,9 +130,9 @@ def _new_run(
 def _resume_run(
     recipe: Path, settings: list[str], path: Path, shard: "ProcessShard", held: ExitStack
 ) -> "tuple[Recipe, RunDirectory, Resumption]":
-    from seqtrans.recipe.resuming import resume_recipe
-    from seqtrans.training.attempts import hand_over, job
-    from seqtrans.training.run_directory import open_run, writing
+    from seqtrans.recipe.resume import resume_recipe
+    from seqtrans.training.checkpoints.run_directory import open_run, writing
+    from seqtrans.training.distributed.restarts import hand_over, job
 
     directory = open_run(path)
     if shard.rank == 0:
@@ -157,11 +157,11 @@ def _train(
     *,
     tensorboard: bool,
 ) -> "Outcome":
-    from seqtrans.recipe.preparing import check, prepare, removed_on_failure
-    from seqtrans.training.distributed import impatient, patient
-    from seqtrans.training.largest import heed_memory_cap
-    from seqtrans.training.loggers import ConsoleLogger, speaking
-    from seqtrans.training.memory import prepare_memory
+    from seqtrans.recipe.prepare import check, prepare, removed_on_failure
+    from seqtrans.runtime.memory_limits import heed_memory_cap
+    from seqtrans.runtime.out_of_memory import prepare_memory
+    from seqtrans.training.distributed.process_group import impatient, patient
+    from seqtrans.training.reporting.loggers import ConsoleLogger, speaking
     from seqtrans.training.trainer import Trainer
 
     with ExitStack() as stack:
@@ -209,8 +209,8 @@ def _go_on(
 
 
 def _loggers(directory: "RunDirectory", *, tensorboard: bool) -> "list[MetricsLogger]":
-    from seqtrans.training.loggers import JsonLinesLogger
-    from seqtrans.training.tensorboard import TensorBoardLogger
+    from seqtrans.training.reporting.loggers import JsonLinesLogger
+    from seqtrans.training.reporting.tensorboard import TensorBoardLogger
 
     loggers: list[MetricsLogger] = [JsonLinesLogger(directory.metrics)]
     if tensorboard:
@@ -221,7 +221,7 @@ def _loggers(directory: "RunDirectory", *, tensorboard: bool) -> "list[MetricsLo
 
 def _conclude(outcome: "Outcome", recipe: "Recipe", directory: "RunDirectory") -> None:
     """Say how the run ended, draw its curves, and say what to do with it."""
-    from seqtrans.training.curves import draw_curves, read_curves
+    from seqtrans.training.reporting.plots import draw_curves, read_curves
 
     talk.info("%s after step %s", outcome.reason.value, f"{outcome.state.step:,}")
     try:

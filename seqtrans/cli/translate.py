@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from seqtrans.cli.in_bulk import translate_in_bulk
+from seqtrans.cli.bulk import translate_in_bulk
 from seqtrans.cli.options import (
     Checkpoint,
     Device,
@@ -15,14 +15,14 @@ from seqtrans.cli.options import (
     Threads,
     overridden,
 )
-from seqtrans.cli.streams import open_output, read_lines, with_progress, write_lines
+from seqtrans.cli.text_io import open_output, read_lines, with_progress, write_lines
 from seqtrans.errors import SeqtransError
-from seqtrans.tasks.reading_ahead import BLOCK_LINES as SHARD_LINES
+from seqtrans.translation.inference.line_windows import BLOCK_LINES as SHARD_LINES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from seqtrans.tasks.translator import Translation, Translator
+    from seqtrans.translation.inference.translator import Translation, Translator
 
 
 def translate(  # noqa: PLR0913 - typer's signature
@@ -97,10 +97,10 @@ def translate(  # noqa: PLR0913 - typer's signature
     stood. A worker uses one core unless --threads says more.
     """
     from seqtrans.recipe import load_run
-    from seqtrans.tasks.placement import use_threads
-    from seqtrans.tasks.rendering import render
-    from seqtrans.tasks.translator import Translator
-    from seqtrans.training.largest import heed_memory_cap
+    from seqtrans.runtime.device import use_threads
+    from seqtrans.runtime.memory_limits import heed_memory_cap
+    from seqtrans.translation.inference.output_format import render
+    from seqtrans.translation.inference.translator import Translator
 
     if (n_best or 1) > 1 and output_format == "text":
         raise SeqtransError(f"--n-best {n_best} needs --format jsonl: a line of text is one")
@@ -117,7 +117,7 @@ def translate(  # noqa: PLR0913 - typer's signature
         batch_tokens=batch_tokens,
     )
     if any((workers, engine, shard_lines, len(inputs or []) > 1, output and output.is_dir())):
-        from seqtrans.bulk import Means, describe
+        from seqtrans.translation.bulk import Means, describe
 
         work = describe(
             run=run,

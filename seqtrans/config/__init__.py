@@ -5,12 +5,12 @@ A recipe is read into plain values (``document``), checked against a tree of std
 each, with the file, the line and the nearest valid key.
 """
 
-from seqtrans.config.document import Document, dump, parse, read
-from seqtrans.config.keys import described
-from seqtrans.config.nodes import PathKey
-from seqtrans.config.overriding import override
-from seqtrans.config.schema import json_schema
+from seqtrans.config.key_reference import described
+from seqtrans.config.overrides import override
+from seqtrans.config.pydantic_schema import json_schema
 from seqtrans.config.validation import load, loads, validate
+from seqtrans.config.yaml_document import Document, dump, parse, read
+from seqtrans.config.yaml_nodes import PathKey
 
 __all__ = [
     "Document",

@@ -9,10 +9,8 @@ from typing import Any, Literal, TypeVar, cast
 
 import annotated_types
 
-from seqtrans.config.document import Document, parse, read
-from seqtrans.config.nodes import PathKey
-from seqtrans.config.overriding import override
-from seqtrans.config.schema import (
+from seqtrans.config.overrides import override
+from seqtrans.config.pydantic_schema import (
     MAPPING,
     SCALAR,
     Mistake,
@@ -22,6 +20,8 @@ from seqtrans.config.schema import (
     options_of,
     tags_of,
 )
+from seqtrans.config.yaml_document import Document, parse, read
+from seqtrans.config.yaml_nodes import PathKey
 from seqtrans.errors import RecipeError, suggestion
 
 T = TypeVar("T")

@@ -12,7 +12,7 @@ from typing import Any, Literal, cast
 import torch
 from torch import nn
 
-from seqtrans.shapes import Float, Tensor
+from seqtrans.tensor_types import Float, Tensor
 
 ActivationName = Literal[
     "identity",

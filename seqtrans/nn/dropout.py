@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from seqtrans.shapes import Float, Tensor
+from seqtrans.tensor_types import Float, Tensor
 
 
 class Dropout(nn.Module):

@@ -6,8 +6,8 @@ from torch import nn
 
 from seqtrans.nn.activations import activation as build_activation
 from seqtrans.nn.dropout import Dropout
-from seqtrans.nn.linear import Linear
-from seqtrans.shapes import Float, Tensor
+from seqtrans.nn.kernels.linear import Linear
+from seqtrans.tensor_types import Float, Tensor
 
 Activation = Literal["relu", "gelu", "silu", "gated"]
 

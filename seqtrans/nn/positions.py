@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from seqtrans.errors import DataError
-from seqtrans.nn.initialise import scaled_normal_embedding
-from seqtrans.shapes import Float, Int, Tensor
+from seqtrans.nn.initialize import scaled_normal_embedding
+from seqtrans.tensor_types import Float, Int, Tensor
 
 
 def sinusoids(position: Int[Tensor, " P"], dim: int) -> Float[Tensor, "P D"]:

@@ -1,11 +1,16 @@
 """A recipe: the one typed description of a run; and how its parts are put together."""
 
-from seqtrans.recipe.building import build_model, build_task, prepare_segmenters
-from seqtrans.recipe.classification import Classifier, load_classifier
-from seqtrans.recipe.images import ClassificationRecipe, ImageDataConfig
-from seqtrans.recipe.loading import Recipe, load_recipe, stored_recipe
-from seqtrans.recipe.run import Run, load_run
-from seqtrans.recipe.settings import DataConfig, InitFrom, TranslationRecipe, ValidationConfig
+from seqtrans.images.recipe.build import Classifier, load_classifier
+from seqtrans.images.recipe.schema import ClassificationRecipe, ImageDataConfig
+from seqtrans.recipe.load import Recipe, load_recipe, stored_recipe
+from seqtrans.translation.recipe.build import build_model, build_task, prepare_segmenters
+from seqtrans.translation.recipe.load_run import Run, load_run
+from seqtrans.translation.recipe.schema import (
+    DataConfig,
+    InitFrom,
+    TranslationRecipe,
+    ValidationConfig,
+)
 
 __all__ = [
     "ClassificationRecipe",

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seqtrans.training.memory import is_out_of_memory
+from seqtrans.runtime.out_of_memory import is_out_of_memory
 
 talk = logging.getLogger(__name__)
 # Dynamo and Inductor derive all of theirs from RuntimeError. An error that is not theirs but

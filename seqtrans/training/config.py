@@ -6,11 +6,11 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Lt
 
-from seqtrans.ranges import NonNegative, Positive, PositiveFloat
+from seqtrans.config.types import NonNegative, Positive, PositiveFloat
+from seqtrans.runtime.precision import Precision
 from seqtrans.training.early_stopping import StoppingConfig
-from seqtrans.training.optimizer import AdafactorConfig, AdamConfig, OptimizerConfig
-from seqtrans.training.precision import Precision
-from seqtrans.training.schedule import (
+from seqtrans.training.optim.optimizer import AdafactorConfig, AdamConfig, OptimizerConfig
+from seqtrans.training.optim.schedule import (
     InverseSquareRootConfig,
     Schedule,
     ScheduleConfig,

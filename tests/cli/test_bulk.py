@@ -16,9 +16,9 @@ import pytest
 import torch
 from test_translate_score import home, run  # noqa: F401 - a fixture
 
-from seqtrans.bulk.job import FOLDER
-from seqtrans.bulk.process import WorkerProcess
-from seqtrans.locks import locked
+from seqtrans.runtime.files.run_lock import locked
+from seqtrans.translation.bulk.job_directory import FOLDER
+from seqtrans.translation.bulk.worker_process import WorkerProcess
 
 LINES = [f"{'abcd'[n % 4]}{'dcba. '[n % 6]}{'ab' * (n % 3)} {n}" for n in range(60)]
 ODD = "\ufeffab cd\r\n\r\n \t \na\rb\x00c\u2028d\ncarriage\r\r\n\ufeffmark\n漢字 🏳️‍🌈\nab cd"
@@ -185,7 +185,7 @@ def test_what_kills_every_worker_is_named_and_the_rest_is_done(home, files, monk
     folder = home / "poison"
     arguments = ("translate", "run", "many.txt", "-o", "poison", "--workers", 2, "--shard-lines", 4)
     (home / "sitecustomize.py").write_text(
-        "import seqtrans.bulk.job as job, os\n"
+        "import seqtrans.translation.bulk.job_directory as job, os\n"
         "text = job.Job.text\n"
         "job.Job.text = lambda self, number: os._exit(9) if number == 2 else text(self, number)\n"
     )
@@ -204,7 +204,7 @@ def test_what_kills_every_worker_is_named_and_the_rest_is_done(home, files, monk
 
 def test_where_memory_can_not_hold_the_model_the_job_ends_in_one_line(home, files, monkeypatch):
     (home / "sitecustomize.py").write_text(
-        "import seqtrans.tasks.translator as it\n"
+        "import seqtrans.translation.inference.translator as it\n"
         "def refuse(*_, **__):\n"
         '    raise RuntimeError("DefaultCPUAllocator: can\'t allocate memory")\n'
         "it.Translator.__init__ = refuse\n"
@@ -297,8 +297,8 @@ def test_workers_share_the_memory_of_a_container(home, files, monkeypatch):
         close(worker)
 
     monkeypatch.setattr(WorkerProcess, "close", watched)
-    monkeypatch.setattr("seqtrans.training.largest.memory_cap", lambda: 4 << 30)
-    monkeypatch.setattr("seqtrans.training.largest.heed_memory_cap", lambda: None)
+    monkeypatch.setattr("seqtrans.runtime.memory_limits.memory_cap", lambda: 4 << 30)
+    monkeypatch.setattr("seqtrans.runtime.memory_limits.heed_memory_cap", lambda: None)
     code, said = run(
         home, "translate", "run", *files, "-o", "shared", "--workers", 2, "--shard-lines", 4
     )

@@ -15,11 +15,11 @@ from safetensors.torch import save_file
 from test_train_cli import Done
 
 from seqtrans.cli import main
-from seqtrans.data.images.preprocess import read_prepared
-from seqtrans.models.images.efficientnet_lite import EfficientNetLite, EfficientNetLiteConfig
-from seqtrans.models.images.pretrained import imagenet_classes
-from seqtrans.models.images.shape import ImageShape
-from seqtrans.recipe.classifying import open_classifier
+from seqtrans.images.classifier import open_classifier
+from seqtrans.images.data.inference_transform import read_prepared
+from seqtrans.images.models.efficientnet_lite import EfficientNetLite, EfficientNetLiteConfig
+from seqtrans.images.models.image_shape import ImageShape
+from seqtrans.images.pretrained.load import imagenet_classes
 
 RECIPE = """
 task: classification

@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 from test_classification_cli import RECIPE as IMAGES
 from test_train_cli import RECIPE as TEXT
 
-from seqtrans.locks import locked
-from seqtrans.training import launching
+from seqtrans.runtime.files.run_lock import locked
+from seqtrans.training.distributed import launch as launching
 
 SETTINGS = ["training.accumulate=2", "training.optimizer={kind: sgd, learning_rate: 0.05}"]
 MANY_STEPS = "training.max_steps=90000"
@@ -158,7 +158,7 @@ def test_of_several_processes_none_waits_for_the_interpreter_to_end(
 
 SLOW = """
 import os, signal, time
-import seqtrans.recipe.preparing as it, seqtrans.training.launching as launching
+import seqtrans.recipe.prepare as it, seqtrans.training.distributed.launch as launching
 launching.GRACE = 1.0
 check = it.check
 def slow(*arguments):

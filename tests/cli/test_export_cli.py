@@ -14,7 +14,7 @@ from PIL import Image
 from test_train_cli import RECIPE as TRANSLATION
 from test_train_cli import seqtrans
 
-from seqtrans.export.network import PixelClassifier
+from seqtrans.images.export.pixel_classifier import PixelClassifier
 
 ROOT = Path(__file__).parents[2]
 DIGITS = ROOT / "data" / "digits"
@@ -135,7 +135,7 @@ def test_a_file_that_would_answer_otherwise_is_refused(home, monkeypatch):
         def forward(self, images):
             return super().forward(images + 1)
 
-    monkeypatch.setattr("seqtrans.recipe.exporting.PixelClassifier", Shifted)
+    monkeypatch.setattr("seqtrans.images.export.export_run.PixelClassifier", Shifted)
     good = home / "good.pt"
     good.write_bytes(b"good")
     done = seqtrans(home, "export", "run", "-o", "good.pt")

@@ -145,7 +145,7 @@ def test_a_file_that_has_no_room_is_named(tmp_path):
     kept.write_text("before")
     code = (
         "import sys; from pathlib import Path;"
-        "from seqtrans import cli; from seqtrans.files import write_atomically;"
+        "from seqtrans import cli; from seqtrans.runtime.files.atomic_files import write_atomically;"
         "cli._run = lambda _: write_atomically(Path('kept'), 'x' * 9000); sys.exit(cli.main())"
     )
     done = subprocess.run(

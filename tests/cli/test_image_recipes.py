@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 
 from seqtrans.cli import main
-from seqtrans.models.images.efficientnet_lite import EfficientNetLite, EfficientNetLiteConfig
-from seqtrans.models.images.keras_model import KerasConfig, build_keras_model
-from seqtrans.models.images.shape import ImageShape
-from seqtrans.recipe.classifying import open_classifier
-from seqtrans.training.run_directory import open_run
+from seqtrans.images.classifier import open_classifier
+from seqtrans.images.models.efficientnet_lite import EfficientNetLite, EfficientNetLiteConfig
+from seqtrans.images.models.image_shape import ImageShape
+from seqtrans.images.models.keras import KerasConfig, build_keras_model
+from seqtrans.training.checkpoints.run_directory import open_run
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = sorted((ROOT / "recipes" / "images").glob("*.yaml"))

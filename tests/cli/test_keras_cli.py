@@ -12,10 +12,10 @@ from safetensors.torch import load_file
 from test_train_cli import seqtrans
 
 from seqtrans.errors import CheckpointError
-from seqtrans.models.images.keras_model import KerasConfig, build_keras_model
-from seqtrans.models.images.shape import ImageShape
+from seqtrans.images.models.image_shape import ImageShape
+from seqtrans.images.models.keras import KerasConfig, build_keras_model
 from seqtrans.recipe import load_classifier
-from seqtrans.training.checkpoint import read_inference_weights, read_training
+from seqtrans.training.checkpoints.format import read_inference_weights, read_training
 
 DIGITS = Path(__file__).parents[2] / "data" / "digits"
 RECIPE = f"""

@@ -8,7 +8,7 @@ import yaml
 
 from seqtrans import config
 from seqtrans.cli import main
-from seqtrans.config.keys import sections
+from seqtrans.config.key_reference import sections
 from seqtrans.recipe import ClassificationRecipe, TranslationRecipe
 
 TASKS = {"translation": TranslationRecipe, "classification": ClassificationRecipe}

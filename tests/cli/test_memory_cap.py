@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from seqtrans.cli import main
-from seqtrans.training import largest
+from seqtrans.runtime import memory_limits as largest
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/statm").exists(), reason="measures itself in /proc"
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(
 CAPPED = """
 import resource, sys
 import torch, torch._dynamo
-import seqtrans.recipe.preparing, seqtrans.training.trainer, seqtrans.tasks.translator
+import seqtrans.recipe.prepare, seqtrans.training.trainer, seqtrans.translation.inference.translator
 from seqtrans.cli import main
 torch.set_num_threads(1)
 torch.ones(64, 64) @ torch.ones(64, 64)

@@ -8,7 +8,7 @@ import pytest
 from seqtrans.cli import main
 from seqtrans.errors import RecipeError
 from seqtrans.recipe import load_recipe
-from seqtrans.training.run_directory import open_run
+from seqtrans.training.checkpoints.run_directory import open_run
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 from test_readme import block
 
 from seqtrans.cli import main
-from seqtrans.models.images.resnet import ResNet, ResNetConfig
-from seqtrans.models.images.shape import ImageShape
+from seqtrans.images.models.image_shape import ImageShape
+from seqtrans.images.models.resnet import ResNet, ResNetConfig
 from seqtrans.recipe import load_classifier
 
 DIGITS = Path(__file__).resolve().parents[2] / "recipes" / "images" / "keras-digits.yaml"

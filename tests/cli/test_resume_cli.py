@@ -10,7 +10,7 @@ import yaml
 from safetensors.torch import load_file
 from test_train_cli import RECIPE, seqtrans, write_corpus
 
-from seqtrans.training.checkpoint import read_state
+from seqtrans.training.checkpoints.format import read_state
 
 SETTINGS = {
     "data.batch_tokens": "60",

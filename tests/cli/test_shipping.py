@@ -8,8 +8,8 @@ from safetensors.torch import load_file
 from test_translate_score import RECIPE, json_lines, run
 
 from seqtrans.recipe import load_run
-from seqtrans.training import checkpoint
-from seqtrans.training.run_directory import RunDirectory
+from seqtrans.training.checkpoints import format as checkpoint
+from seqtrans.training.checkpoints.run_directory import RunDirectory
 
 LINES = "ab cd\n\ndcba. a\n"
 UNNEEDED = ("log.txt", "metrics.jsonl", "curves.png", "lock", "job", "sizes.yaml")

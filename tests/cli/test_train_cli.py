@@ -17,7 +17,7 @@ import pytest
 from safetensors.torch import load_file
 
 from seqtrans.cli import main
-from seqtrans.data.segmentation import load_segmenters
+from seqtrans.translation.tokenization.segmenters import load_segmenters
 
 RECIPE = """
 data:
@@ -141,7 +141,7 @@ def test_a_run_whose_curves_can_not_be_drawn_is_done(home, monkeypatch, error, s
     def draw(*_):
         raise error
 
-    monkeypatch.setattr("seqtrans.training.curves.draw_curves", draw)
+    monkeypatch.setattr("seqtrans.training.reporting.plots.draw_curves", draw)
     run = home / "runs" / type(error).__name__
     done = seqtrans(home, "train", "toy.yaml", "--run", run, "--set", "training.max_steps=1")
     assert done.returncode == 0

@@ -18,7 +18,7 @@ import torch
 import seqtrans
 from seqtrans.cli import main
 from seqtrans.errors import RecipeError
-from seqtrans.onednn import multiplies_bf16
+from seqtrans.runtime.onednn import multiplies_bf16
 
 RECIPE = """
 data:

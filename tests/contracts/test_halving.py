@@ -8,15 +8,15 @@ import torch
 from test_tasks import model_of, small_model
 from tiny_tasks import classification, sentences, translation_task
 
-from seqtrans.decoding.beam import build_search
-from seqtrans.decoding.config import DecodingConfig
 from seqtrans.errors import SeqtransError
-from seqtrans.tasks.halving import Halving, halves_of
-from seqtrans.tasks.measuring import largest_search, largest_training
-from seqtrans.tasks.scoring import Scorer
-from seqtrans.tasks.translator import Translator
+from seqtrans.recipe.batch_size_finder import largest_search, largest_training
+from seqtrans.runtime.oom_split import Halving, halves_of
 from seqtrans.training.config import TrainingConfig
-from seqtrans.training.distributed import ALONE
+from seqtrans.training.distributed.process_group import ALONE
+from seqtrans.translation.inference.forced_scoring import Scorer
+from seqtrans.translation.inference.translator import Translator
+from seqtrans.translation.search.beam import build_search
+from seqtrans.translation.search.config import DecodingConfig
 
 
 @contextmanager

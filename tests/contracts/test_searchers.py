@@ -5,16 +5,19 @@ from dataclasses import replace
 import pytest
 import torch
 
-from seqtrans.data.batch import collate_pairs, collate_sources
-from seqtrans.decoding import beam
-from seqtrans.decoding.beam import BeamSearch, build_search
-from seqtrans.decoding.config import DecodingConfig
-from seqtrans.decoding.repetition import WordGuard
-from seqtrans.models.encoder_decoder import EncoderDecoder, ModelConfig
-from seqtrans.models.recurrent import RecurrentEncoderConfig
-from seqtrans.models.recurrent_decoder import RecurrentDecoderConfig
-from seqtrans.models.transformer import TransformerDecoderConfig, TransformerEncoderConfig
-from seqtrans.protocols import Searcher, Specials
+from seqtrans.translation.data.batch import collate_pairs, collate_sources
+from seqtrans.translation.models.encoder_decoder import EncoderDecoder, ModelConfig
+from seqtrans.translation.models.recurrent_decoder import RecurrentDecoderConfig
+from seqtrans.translation.models.recurrent_encoder import RecurrentEncoderConfig
+from seqtrans.translation.models.transformer import (
+    TransformerDecoderConfig,
+    TransformerEncoderConfig,
+)
+from seqtrans.translation.protocols import Searcher, Specials
+from seqtrans.translation.search import beam
+from seqtrans.translation.search.beam import BeamSearch, build_search
+from seqtrans.translation.search.config import DecodingConfig
+from seqtrans.translation.search.repetition import WordGuard
 
 SPECIALS = Specials(pad=0, bos=1, eos=2, unk=3)
 VOCAB = 70  # more than one chunk

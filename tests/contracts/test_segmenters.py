@@ -7,14 +7,18 @@ import sentencepiece
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seqtrans.data.segmentation import fingerprint, load_segmenters, train_segmenters
-from seqtrans.data.subword_config import (
+from seqtrans.translation.tokenization.config import (
     BpeDropout,
     ExistingSubwordConfig,
     SubwordConfig,
     UnigramSampling,
 )
-from seqtrans.data.tokens import CharactersConfig, WordsConfig
+from seqtrans.translation.tokenization.segmenters import (
+    fingerprint,
+    load_segmenters,
+    train_segmenters,
+)
+from seqtrans.translation.tokenization.words_and_characters import CharactersConfig, WordsConfig
 
 STEMS = ["haus", "garten", "baum", "grün", "größer", "lesen", "heute", "nicht", "x1", "naïve", "öl"]
 WORDS = [

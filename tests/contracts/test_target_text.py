@@ -9,9 +9,9 @@ import sentencepiece
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seqtrans.data.segmentation import train_segmenters
-from seqtrans.data.subword_config import BpeDropout, SubwordConfig, UnigramSampling
-from seqtrans.data.tokens import CharactersConfig, WordsConfig
+from seqtrans.translation.tokenization.config import BpeDropout, SubwordConfig, UnigramSampling
+from seqtrans.translation.tokenization.segmenters import train_segmenters
+from seqtrans.translation.tokenization.words_and_characters import CharactersConfig, WordsConfig
 
 SPACES = ["\u00a0", "\u202f", "\u3000", "\u2009", "\t", "\u1680"]
 UNSEEN = ["\u200c", "\u200d", "\u00ad", "\u200e", "\u2067", "\u2060", "\ufe0f", "\u200b", "\ufeff"]

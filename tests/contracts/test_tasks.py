@@ -8,14 +8,17 @@ import torch
 from tiny_tasks import classification, sentences, translation_task
 from together import together
 
-from seqtrans.data.images.normalisation import normalise
 from seqtrans.errors import TrainingError
-from seqtrans.models.encoder_decoder import EncoderDecoder, ModelConfig
-from seqtrans.models.images.mlp import Mlp, MlpConfig
-from seqtrans.models.images.shape import ImageShape
-from seqtrans.models.transformer import TransformerDecoderConfig, TransformerEncoderConfig
-from seqtrans.tasks.classification import ClassificationTask
-from seqtrans.training.distributed import ALONE
+from seqtrans.images.data.normalize import normalise
+from seqtrans.images.models.image_shape import ImageShape
+from seqtrans.images.models.mlp import Mlp, MlpConfig
+from seqtrans.images.task import ClassificationTask
+from seqtrans.training.distributed.process_group import ALONE
+from seqtrans.translation.models.encoder_decoder import EncoderDecoder, ModelConfig
+from seqtrans.translation.models.transformer import (
+    TransformerDecoderConfig,
+    TransformerEncoderConfig,
+)
 
 SIZES = {"num_layers": 1, "model_dim": 16, "num_heads": 2, "ffn_dim": 32}
 

@@ -4,11 +4,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from seqtrans.models.images.cnn import BlockConfig, Cnn, CnnConfig
-from seqtrans.models.images.lenet import LeNet, LeNetConfig
-from seqtrans.models.images.mlp import Mlp, MlpConfig
-from seqtrans.models.images.perceptron import Perceptron, PerceptronConfig
-from seqtrans.models.images.shape import ImageShape
+from seqtrans.images.models.cnn import BlockConfig, Cnn, CnnConfig
+from seqtrans.images.models.image_shape import ImageShape
+from seqtrans.images.models.lenet import LeNet, LeNetConfig
+from seqtrans.images.models.mlp import Mlp, MlpConfig
+from seqtrans.images.models.perceptron import Perceptron, PerceptronConfig
 
 IMAGE, SIZE = ImageShape(1, 12, 12), 5
 PLAIN = BlockConfig(filters=8, pool="max")

@@ -6,7 +6,7 @@ import pytest
 from drawn import CLASSES, write_shapes
 
 from seqtrans.cli import main
-from seqtrans.training.run_directory import open_run
+from seqtrans.training.checkpoints.run_directory import open_run
 
 RECIPE = """
 task: classification

@@ -10,7 +10,7 @@ import pytest
 
 import seqtrans
 from seqtrans.cli import main
-from seqtrans.data.synthetic import synthetic_pairs
+from seqtrans.translation.data.synthetic import synthetic_pairs
 
 RECIPE = """
 data:

@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from seqtrans.nn import cross_entropy
-from seqtrans.nn.cross_entropy import linear_cross_entropy
+from seqtrans.nn.kernels import cross_entropy
+from seqtrans.nn.kernels.cross_entropy import linear_cross_entropy
 
 
 @pytest.fixture(autouse=True)

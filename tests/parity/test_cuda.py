@@ -13,19 +13,19 @@ from tiny_tasks import classification, translation_task
 from toy import VOCAB, ToyBatch, ToyTask, toy_trainer
 
 import seqtrans
-from seqtrans.data.batch import collate_sources
-from seqtrans.decoding.beam import build_search
-from seqtrans.decoding.config import DecodingConfig
-from seqtrans.models.encoder_decoder import EncoderDecoder, ModelConfig
-from seqtrans.models.images.mlp import Mlp, MlpConfig
-from seqtrans.models.images.shape import ImageShape
-from seqtrans.models.recurrent_decoder import RecurrentDecoderConfig
-from seqtrans.models.transformer import TransformerEncoderConfig
+from seqtrans.images.models.image_shape import ImageShape
+from seqtrans.images.models.mlp import Mlp, MlpConfig
 from seqtrans.training.config import TrainingConfig
 from seqtrans.training.early_stopping import StoppingConfig
-from seqtrans.training.optimizer import SgdConfig
-from seqtrans.training.schedule import ConstantConfig
+from seqtrans.training.optim.optimizer import SgdConfig
+from seqtrans.training.optim.schedule import ConstantConfig
 from seqtrans.training.trainer import Trainer
+from seqtrans.translation.data.batch import collate_sources
+from seqtrans.translation.models.encoder_decoder import EncoderDecoder, ModelConfig
+from seqtrans.translation.models.recurrent_decoder import RecurrentDecoderConfig
+from seqtrans.translation.models.transformer import TransformerEncoderConfig
+from seqtrans.translation.search.beam import build_search
+from seqtrans.translation.search.config import DecodingConfig
 
 DATA = Path(__file__).parents[2] / "data" / "digits"
 spawned = multiprocessing.get_context("spawn")  # a fork of a process with CUDA has none

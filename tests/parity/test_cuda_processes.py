@@ -15,10 +15,10 @@ from torchruns import Torchrun, last_step, wait_until
 from seqtrans import config
 from seqtrans.errors import TrainingError
 from seqtrans.recipe import load_recipe
-from seqtrans.recipe.preparing import check, prepare
-from seqtrans.training.distributed import join, leave
-from seqtrans.training.launching import launch
-from seqtrans.training.run_directory import create, open_run
+from seqtrans.recipe.prepare import check, prepare
+from seqtrans.training.checkpoints.run_directory import create, open_run
+from seqtrans.training.distributed.launch import launch
+from seqtrans.training.distributed.process_group import join, leave
 from seqtrans.training.trainer import Trainer
 
 spawned = multiprocessing.get_context("spawn")  # a fork of a process with CUDA has none

@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from toy import processes, toy_task, toy_trainer, weights
 
-from seqtrans.training.distributed import ALONE, ProcessShard, join, leave
+from seqtrans.training.distributed.process_group import ALONE, ProcessShard, join, leave
 
 THAWING = {"max_steps": 12, "thaw": {"hidden.*": 2}, "learning_rates": {"norm.*": 0.3}}
 

@@ -5,12 +5,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from seqtrans.models.images.cnn import BlockConfig, Cnn, CnnConfig
-from seqtrans.models.images.lenet import LeNet, LeNetConfig
-from seqtrans.models.images.mlp import Mlp, MlpConfig
-from seqtrans.models.images.perceptron import Perceptron, PerceptronConfig
-from seqtrans.models.images.shape import ImageShape
-from seqtrans.nn.convolution import Convolution, ResidualBlock
+from seqtrans.images.models.cnn import BlockConfig, Cnn, CnnConfig
+from seqtrans.images.models.image_shape import ImageShape
+from seqtrans.images.models.lenet import LeNet, LeNetConfig
+from seqtrans.images.models.mlp import Mlp, MlpConfig
+from seqtrans.images.models.perceptron import Perceptron, PerceptronConfig
+from seqtrans.nn.conv.convolution import Convolution, ResidualBlock
 from seqtrans.nn.dropout import ChannelDropout
 
 IMAGE = ImageShape(channels=3, height=20, width=17)

@@ -10,17 +10,17 @@ from drawn import shape_set
 from together import together
 from toy import processes, toy_config, toy_run
 
-from seqtrans.data.images.augment import AugmentConfig
-from seqtrans.data.images.epochs import ImageEpochs
-from seqtrans.data.images.normalisation import measure
-from seqtrans.models.images.cnn import BlockConfig, Cnn, CnnConfig
-from seqtrans.models.images.keras_model import KerasConfig, build_keras_model
-from seqtrans.models.images.shape import ImageShape
-from seqtrans.tasks.classification import ClassificationTask
-from seqtrans.training.checkpoint import read_state
-from seqtrans.training.distributed import ALONE, join, leave
+from seqtrans.images.data.augment import AugmentConfig
+from seqtrans.images.data.batches import ImageEpochs
+from seqtrans.images.data.normalize import measure
+from seqtrans.images.models.cnn import BlockConfig, Cnn, CnnConfig
+from seqtrans.images.models.image_shape import ImageShape
+from seqtrans.images.models.keras import KerasConfig, build_keras_model
+from seqtrans.images.task import ClassificationTask
+from seqtrans.training.checkpoints.format import read_state
+from seqtrans.training.checkpoints.weights import named_weights
+from seqtrans.training.distributed.process_group import ALONE, join, leave
 from seqtrans.training.trainer import Trainer
-from seqtrans.training.weights import named_weights
 
 STEPS = 8
 BLOCKS = (BlockConfig(filters=4, pool="max"), BlockConfig(filters=6, residual=True))

@@ -19,11 +19,17 @@ from test_resume import HARD, files_of, history
 from toy import ToyTask, processes, toy_task, toy_trainer
 
 from seqtrans.errors import SeqtransError
-from seqtrans.training.checkpoint import read_state
+from seqtrans.training.checkpoints.format import read_state
+from seqtrans.training.checkpoints.run_directory import (
+    RunDirectory,
+    create,
+    newest_good,
+    open_run,
+    writing,
+)
 from seqtrans.training.config import CheckpointsConfig
-from seqtrans.training.loggers import speaking
-from seqtrans.training.optimizer import AdamConfig
-from seqtrans.training.run_directory import RunDirectory, create, newest_good, open_run, writing
+from seqtrans.training.optim.optimizer import AdamConfig
+from seqtrans.training.reporting.loggers import speaking
 
 KEEP = CheckpointsConfig(keep_best=2, keep_last=1, every_steps=2, average_best=2)
 CONFIG = {**HARD, "max_steps": 9, "validate_every_steps": 3, "log_every_steps": 1}

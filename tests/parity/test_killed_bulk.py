@@ -17,9 +17,12 @@ from faults import Points, counted, die, refuse
 from test_kill_points import USER_ERROR, exit_code
 from toy import processes
 
-from seqtrans.bulk import Means, describe, job, on_ray, running, translate_files
-from seqtrans.bulk.process import TRIES, Done
 from seqtrans.errors import DataError, SeqtransError
+from seqtrans.translation.bulk import Means, describe, translate_files
+from seqtrans.translation.bulk import driver as running
+from seqtrans.translation.bulk import job_directory as job
+from seqtrans.translation.bulk import ray_engine as on_ray
+from seqtrans.translation.bulk.worker_process import TRIES, Done
 
 TEXTS = {"a": "ab\ncd\nef\ngh\nij\n", "b": "", "c": "xy"}
 EXPECTED = {"a": b"ba\ndc\nfe\nhg\nji\n", "b": b"", "c": b"yx\n"}
@@ -158,7 +161,8 @@ def test_where_every_shard_fails_not_all_are_tried(tmp_path, monkeypatch, how):
 
 def stand_in(folder, monkeypatch, code):
     """Have every worker process run ``code`` first, where ``text`` is ``Job.text`` as it was."""
-    before = "import errno, os\nimport seqtrans.bulk.job as job, seqtrans.bulk.translating as it\n"
+    before = "import errno, os\nfrom seqtrans.translation.bulk import job_directory as job\n"
+    before += "from seqtrans.translation.bulk import shard_translator as it\n"
     before += "from seqtrans.errors import *\ntext = job.Job.text\n"
     (folder / "sitecustomize.py").write_text(before + BACKWARDS + code)
     monkeypatch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)

@@ -8,12 +8,12 @@ from drawn import write_shapes
 from test_resume import disturb, enough_steps, files_of, history, kills
 
 from seqtrans import config
+from seqtrans.images.recipe.build import builder_files
 from seqtrans.recipe import load_recipe
-from seqtrans.recipe.classification import builder_files
-from seqtrans.recipe.preparing import check, prepare
-from seqtrans.training.distributed import ALONE
-from seqtrans.training.loggers import JsonLinesLogger
-from seqtrans.training.run_directory import create, open_run
+from seqtrans.recipe.prepare import check, prepare
+from seqtrans.training.checkpoints.run_directory import create, open_run
+from seqtrans.training.distributed.process_group import ALONE
+from seqtrans.training.reporting.loggers import JsonLinesLogger
 from seqtrans.training.trainer import Trainer
 
 RECIPE = """

@@ -7,12 +7,12 @@ import torch
 from test_resume import disturb, enough_steps, files_of, kills
 
 from seqtrans import config
-from seqtrans.data.synthetic import synthetic_pairs
 from seqtrans.recipe import load_recipe
-from seqtrans.recipe.preparing import prepare
-from seqtrans.training.distributed import ALONE
-from seqtrans.training.run_directory import create, open_run
+from seqtrans.recipe.prepare import prepare
+from seqtrans.training.checkpoints.run_directory import create, open_run
+from seqtrans.training.distributed.process_group import ALONE
 from seqtrans.training.trainer import Trainer
+from seqtrans.translation.data.synthetic import synthetic_pairs
 
 RECIPE = """
 data:

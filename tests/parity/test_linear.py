@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from seqtrans.nn import linear
+from seqtrans.nn.kernels import linear
 
 
 @pytest.fixture(params=[True, False], ids=["onednn", "torch"])

@@ -9,9 +9,9 @@ from test_resume import HARD, assert_same, history
 from toy import toy_run, toy_task, toy_trainer, weights
 
 from seqtrans.training import trainer as trainer_module
-from seqtrans.training.distributed import impatient
-from seqtrans.training.limits import StopReason
-from seqtrans.training.schedule import LinearConfig
+from seqtrans.training.distributed.process_group import impatient
+from seqtrans.training.optim.schedule import LinearConfig
+from seqtrans.training.stop_criteria import StopReason
 
 TIMED = {**HARD, "schedule": LinearConfig(warmup_steps=3, horizon="minutes")}
 

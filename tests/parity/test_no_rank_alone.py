@@ -16,12 +16,12 @@ from toy import ToyTask, toy_run, toy_task, toy_trainer
 
 from seqtrans.errors import DataError, TrainingError
 from seqtrans.protocols import LossSums
-from seqtrans.training import checkpoint
+from seqtrans.training.checkpoints import format as checkpoint
 from seqtrans.training.config import CheckpointsConfig
-from seqtrans.training.contact import in_contact, speaks_first
-from seqtrans.training.distributed import impatient
+from seqtrans.training.distributed.failure_reports import in_contact, speaks_first
+from seqtrans.training.distributed.process_group import impatient
 from seqtrans.training.early_stopping import StoppingConfig
-from seqtrans.training.loggers import JsonLinesLogger
+from seqtrans.training.reporting.loggers import JsonLinesLogger
 
 WORLD, VICTIM = 3, 1
 REPORTED = 3  # exit code

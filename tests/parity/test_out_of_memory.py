@@ -30,16 +30,16 @@ from toy import (
 )
 
 from seqtrans.errors import CheckpointError, TrainingError
-from seqtrans.models.encoder_decoder import EncoderDecoder, ModelConfig
-from seqtrans.models.images.mlp import Mlp, MlpConfig
-from seqtrans.models.images.shape import ImageShape
-from seqtrans.models.recurrent_decoder import RecurrentDecoderConfig
-from seqtrans.models.transformer import TransformerEncoderConfig
+from seqtrans.images.models.image_shape import ImageShape
+from seqtrans.images.models.mlp import Mlp, MlpConfig
 from seqtrans.training.config import CheckpointsConfig, ProcessesConfig
-from seqtrans.training.distributed import ALONE
-from seqtrans.training.optimizer import SgdConfig
-from seqtrans.training.sizes import Sizes
+from seqtrans.training.distributed.process_group import ALONE
+from seqtrans.training.oom.size_limits import Sizes
+from seqtrans.training.optim.optimizer import SgdConfig
 from seqtrans.training.trainer import Trainer
+from seqtrans.translation.models.encoder_decoder import EncoderDecoder, ModelConfig
+from seqtrans.translation.models.recurrent_decoder import RecurrentDecoderConfig
+from seqtrans.translation.models.transformer import TransformerEncoderConfig
 
 EXACT = {"atol": 1e-12, "rtol": 1e-12}
 EVERYWHERE = range(99)

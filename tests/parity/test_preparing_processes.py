@@ -11,8 +11,13 @@ import pytest
 from test_processes import meet
 
 from seqtrans.errors import DataError
-from seqtrans.training.contact import ENDED, in_contact, shared_store, speaks_first
-from seqtrans.training.distributed import patient
+from seqtrans.training.distributed.failure_reports import (
+    ENDED,
+    in_contact,
+    shared_store,
+    speaks_first,
+)
+from seqtrans.training.distributed.process_group import patient
 
 WORLD, VICTIM, SECONDS = 3, 1, 3.0
 REPORTED = 3  # exit code

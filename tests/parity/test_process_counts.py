@@ -9,16 +9,16 @@ from test_processes import meet
 from tiny_tasks import classification, translation_task
 from torch import nn
 
-from seqtrans.models.encoder_decoder import EncoderDecoder, ModelConfig
-from seqtrans.models.images.mlp import Mlp, MlpConfig
-from seqtrans.models.images.shape import ImageShape
-from seqtrans.models.recurrent_decoder import RecurrentDecoderConfig
-from seqtrans.models.transformer import TransformerEncoderConfig
+from seqtrans.images.models.image_shape import ImageShape
+from seqtrans.images.models.mlp import Mlp, MlpConfig
 from seqtrans.training.config import ProcessesConfig, TrainingConfig
-from seqtrans.training.distributed import ALONE
-from seqtrans.training.optimizer import AdamWConfig, SgdConfig
-from seqtrans.training.schedule import ConstantConfig
+from seqtrans.training.distributed.process_group import ALONE
+from seqtrans.training.optim.optimizer import AdamWConfig, SgdConfig
+from seqtrans.training.optim.schedule import ConstantConfig
 from seqtrans.training.trainer import Trainer
+from seqtrans.translation.models.encoder_decoder import EncoderDecoder, ModelConfig
+from seqtrans.translation.models.recurrent_decoder import RecurrentDecoderConfig
+from seqtrans.translation.models.transformer import TransformerEncoderConfig
 
 UPDATES = 20
 OPTIMIZERS = {

@@ -10,8 +10,8 @@ import torch.distributed as dist
 from toy import processes
 
 from seqtrans.errors import TrainingError
-from seqtrans.training import contact
-from seqtrans.training.distributed import ProcessShard, impatient, join, leave
+from seqtrans.training.distributed import failure_reports as contact
+from seqtrans.training.distributed.process_group import ProcessShard, impatient, join, leave
 
 TEXTS = ["", "Grüße\n", "x" * 1000]
 

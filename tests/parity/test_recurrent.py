@@ -8,15 +8,15 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from seqtrans.models.encoder_decoder import ModelConfig
-from seqtrans.models.recurrent import RecurrentEncoder, RecurrentEncoderConfig
-from seqtrans.models.recurrent_decoder import RecurrentDecoder, RecurrentDecoderConfig
-from seqtrans.models.transformer import TransformerEncoderConfig
-from seqtrans.nn.cells import GRU, LSTM, LayerNormGRU, LayerNormLSTM
-from seqtrans.nn.halves import Memory
-from seqtrans.nn.recurrent import Recurrence, RecurrentLayer, reverse_padded, run_steps
-from seqtrans.nn.recurrent_stack import RecurrentStack
-from seqtrans.onednn import multiplies_bf16
+from seqtrans.nn.recurrent.cells import GRU, LSTM, LayerNormGRU, LayerNormLSTM
+from seqtrans.nn.recurrent.layers import Recurrence, RecurrentLayer, reverse_padded, run_steps
+from seqtrans.nn.recurrent.stack import RecurrentStack
+from seqtrans.runtime.onednn import multiplies_bf16
+from seqtrans.translation.models.encoder_decoder import ModelConfig
+from seqtrans.translation.models.interfaces import Memory
+from seqtrans.translation.models.recurrent_decoder import RecurrentDecoder, RecurrentDecoderConfig
+from seqtrans.translation.models.recurrent_encoder import RecurrentEncoder, RecurrentEncoderConfig
+from seqtrans.translation.models.transformer import TransformerEncoderConfig
 
 LENGTHS = torch.tensor([5, 2, 1, 4])
 MASK = torch.arange(5) < LENGTHS[:, None]

@@ -15,12 +15,12 @@ import pytest
 import torch
 from toy import all_state, processes, toy_run, toy_task, toy_trainer
 
-from seqtrans.training.checkpoint import read_state, read_tensors
+from seqtrans.training.checkpoints.format import read_state, read_tensors
 from seqtrans.training.config import CheckpointsConfig
 from seqtrans.training.early_stopping import StoppingConfig
-from seqtrans.training.optimizer import AdafactorConfig, AdamConfig, AdamWConfig, SgdConfig
-from seqtrans.training.schedule import InverseSquareRootConfig, PlateauConfig
-from seqtrans.training.window import TIMINGS
+from seqtrans.training.optim.optimizer import AdafactorConfig, AdamConfig, AdamWConfig, SgdConfig
+from seqtrans.training.optim.schedule import InverseSquareRootConfig, PlateauConfig
+from seqtrans.training.reporting.metric_window import TIMINGS
 
 OPTIMIZERS = [
     SgdConfig(learning_rate=0.1),

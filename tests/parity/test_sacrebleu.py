@@ -9,12 +9,7 @@ from pathlib import Path
 import pytest
 
 from seqtrans.errors import DataError
-from seqtrans.evaluation.corpus import (
-    METRICS,
-    Measure,
-    corpus_scores,
-    score_systems,
-)
+from seqtrans.translation.evaluation.metrics import METRICS, Measure, corpus_scores, score_systems
 
 REFERENCE = Path(__file__).parents[2] / "data/smart-home-en-de/test.de"
 COMMAND = {"bleu": ["bleu"], "chrf": ["chrf"], "chrf++": ["chrf", "-cw", "2"], "ter": ["ter"]}

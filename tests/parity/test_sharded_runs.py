@@ -18,17 +18,17 @@ from toy import ToyModel, toy_config, toy_run, toy_task, toy_trainer
 
 from seqtrans import config
 from seqtrans.errors import RecipeError, TrainingError
+from seqtrans.images import task as tasks
 from seqtrans.recipe import load_recipe
-from seqtrans.recipe.preparing import check, prepare
-from seqtrans.tasks import classification as tasks
-from seqtrans.training.checks import checkpoint_size, try_largest_batch
+from seqtrans.recipe.prepare import check, prepare
+from seqtrans.training.checkpoints.run_directory import create, open_run
 from seqtrans.training.config import ProcessesConfig
-from seqtrans.training.distributed import impatient
-from seqtrans.training.loggers import JsonLinesLogger
-from seqtrans.training.parallel import shard_weights
-from seqtrans.training.parts import is_part, own_part
-from seqtrans.training.run_directory import create, open_run
-from seqtrans.training.sizes import Sizes
+from seqtrans.training.distributed.process_group import impatient
+from seqtrans.training.distributed.sharded_tensors import is_part, own_part
+from seqtrans.training.distributed.wrappers import shard_weights
+from seqtrans.training.oom.size_limits import Sizes
+from seqtrans.training.preflight import checkpoint_size, try_largest_batch
+from seqtrans.training.reporting.loggers import JsonLinesLogger
 from seqtrans.training.trainer import Trainer
 
 WORLD = 2

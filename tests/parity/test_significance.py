@@ -7,7 +7,7 @@ import pytest
 from sacrebleu.metrics import BLEU, CHRF, TER
 
 from seqtrans.errors import DataError
-from seqtrans.evaluation.corpus import METRICS, Measure, score_systems
+from seqtrans.translation.evaluation.metrics import METRICS, Measure, score_systems
 
 METRIC = {"bleu": BLEU(), "chrf": CHRF(), "chrf++": CHRF(word_order=2), "ter": TER()}
 WORDS = ["red", "blue", "green", "old", "small", "cat", "dog", "tree", "house", "is", "near", "the"]
@@ -62,7 +62,7 @@ def test_drawn_swaps_estimate_the_exact_probability(monkeypatch):
     first = spoilt(reference, (0, 3, 6), seed=3)
     systems = {"a": first, "b": spoilt(first, range(9))}
     (_, counted) = compared(systems, [reference], "randomisation", metrics=("chrf",))
-    monkeypatch.setattr("seqtrans.evaluation.significance.SWAPS", 200)
+    monkeypatch.setattr("seqtrans.translation.evaluation.significance.SWAPS", 200)
     (_, drawn) = compared(systems, [reference], "randomisation", metrics=("chrf",))
     assert "ar:200|seed:12345" in drawn.signature
     assert 0 < counted.p_value < 1

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from seqtrans.training.optimizer import (
+from seqtrans.training.optim.fused_adam import Stepper
+from seqtrans.training.optim.optimizer import (
     AdafactorConfig,
     AdamConfig,
     AdamWConfig,
@@ -14,7 +15,6 @@ from seqtrans.training.optimizer import (
     build_optimizer,
     set_rates,
 )
-from seqtrans.training.stepping import Stepper
 
 CONFIGS = [AdamConfig(), AdamWConfig(weight_decay=0.3), SgdConfig(momentum=0.9), AdafactorConfig()]
 

@@ -12,13 +12,13 @@ from test_processes import meet
 from tiny_tasks import classification
 from toy import toy_run
 
-from seqtrans.models.images.mlp import Mlp, MlpConfig
-from seqtrans.models.images.shape import ImageShape
+from seqtrans.images.models.image_shape import ImageShape
+from seqtrans.images.models.mlp import Mlp, MlpConfig
 from seqtrans.training.config import CheckpointsConfig, ProcessesConfig, TrainingConfig
-from seqtrans.training.distributed import ALONE, impatient
+from seqtrans.training.distributed.process_group import ALONE, impatient
 from seqtrans.training.early_stopping import StoppingConfig
-from seqtrans.training.optimizer import SgdConfig
-from seqtrans.training.schedule import ConstantConfig
+from seqtrans.training.optim.optimizer import SgdConfig
+from seqtrans.training.optim.schedule import ConstantConfig
 from seqtrans.training.trainer import Trainer
 
 WORLD = 3  # sums of two would not depend on their order

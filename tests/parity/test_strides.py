@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from seqtrans.models.images.config import build_image_model
-from seqtrans.models.images.resnet import ResNetConfig
-from seqtrans.models.images.shape import ImageShape
-from seqtrans.nn.strides import GuardedStrides, guard_strides
+from seqtrans.images.models.build import build_image_model
+from seqtrans.images.models.image_shape import ImageShape
+from seqtrans.images.models.resnet import ResNetConfig
+from seqtrans.nn.kernels.conv_stride_guard import GuardedStrides, guard_strides
 
 SIZES = [(1, 1), (2, 1), (1, 4), (2, 2), (3, 3)]
 

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from seqtrans.nn.attention import CrossAttention, SelfAttention, attend
+from seqtrans.nn.attention.multi_head import CrossAttention, SelfAttention, attend
 from seqtrans.nn.feed_forward import FeedForward
-from seqtrans.nn.normalisation import build_norm
+from seqtrans.nn.norm import build_norm
 from seqtrans.nn.positions import rotation, sinusoids
 from seqtrans.nn.transformer import DecoderLayer, EncoderLayer, LayerSizes
 

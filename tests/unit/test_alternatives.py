@@ -6,12 +6,12 @@ import pytest
 import torch
 from test_translator import random_model
 
-from seqtrans.data.segmentation import Segmenters
-from seqtrans.data.tokens import TokenSegmenter
-from seqtrans.data.vocabulary import Vocabulary
-from seqtrans.decoding.beam import build_search
-from seqtrans.decoding.config import DecodingConfig
-from seqtrans.tasks.translator import Translator
+from seqtrans.translation.inference.translator import Translator
+from seqtrans.translation.search.beam import build_search
+from seqtrans.translation.search.config import DecodingConfig
+from seqtrans.translation.tokenization.segmenters import Segmenters
+from seqtrans.translation.tokenization.vocabulary import Vocabulary
+from seqtrans.translation.tokenization.words_and_characters import TokenSegmenter
 
 CONFIG = DecodingConfig(beam_size=6, n_best=5, max_length=6, max_source_tokens=9)
 LINES = ["ab", "b.", "abba", "", "ba. ab. b.", "aab. bbb. abab."]

@@ -8,8 +8,8 @@ import time
 import pytest
 from torch.distributed import HashStore
 
-from seqtrans.locks import start_of
-from seqtrans.training.attempts import ONLY, belongs_to, hand_over, job, name_attempt
+from seqtrans.runtime.files.run_lock import start_of
+from seqtrans.training.distributed.restarts import ONLY, belongs_to, hand_over, job, name_attempt
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqtrans.data.batch import collate_pairs, collate_sources
-from seqtrans.protocols import Specials
+from seqtrans.translation.data.batch import collate_pairs, collate_sources
+from seqtrans.translation.protocols import Specials
 
 SOURCE, TARGET = Specials(0, 1, 2, 3), Specials(pad=7, bos=5, eos=9, unk=6)
 sentences = st.lists(st.integers(10, 70_000), max_size=6)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqtrans.data import batching
-from seqtrans.data.batching import largest_batch, plan_by_length, plan_epoch
+from seqtrans.translation.data import batch_plan as batching
+from seqtrans.translation.data.batch_plan import largest_batch, plan_by_length, plan_epoch
 
 lengths = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), max_size=80)
 

@@ -7,14 +7,14 @@ import time
 
 import pytest
 
-from seqtrans.data import cache as cache_module
-from seqtrans.data.cache import cached_corpus, corpus_key
-from seqtrans.data.encoded import check_corpus, encode_corpus, open_corpus
-from seqtrans.data.parallel import CorpusFiles, FilterConfig
-from seqtrans.data.segmentation import Segmenters
-from seqtrans.data.tokens import TokenSegmenter
-from seqtrans.data.vocabulary import Vocabulary
 from seqtrans.errors import DataError
+from seqtrans.translation.data import cache as cache_module
+from seqtrans.translation.data.cache import cached_corpus, corpus_key
+from seqtrans.translation.data.encoded_corpus import check_corpus, encode_corpus, open_corpus
+from seqtrans.translation.data.parallel_corpus import CorpusFiles, FilterConfig
+from seqtrans.translation.tokenization.segmenters import Segmenters
+from seqtrans.translation.tokenization.vocabulary import Vocabulary
+from seqtrans.translation.tokenization.words_and_characters import TokenSegmenter
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 
@@ -183,7 +183,7 @@ def test_a_cache_that_can_not_be_written_is_said_so(tmp_path, files, monkeypatch
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("seqtrans.data.rows.RowWriter.append", full)
+    monkeypatch.setattr("seqtrans.translation.data.ragged_arrays.RowWriter.append", full)
     with pytest.raises(DataError, match="No space left on device"):
         get(tmp_path, files)
     assert folders(tmp_path) == []

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from seqtrans.decoding.candidates import NEVER, best_continuations
+from seqtrans.translation.search.top_k import NEVER, best_continuations
 
 
 def sorted_continuations(log_prob, log_probs, count, banned):

@@ -5,12 +5,12 @@ import pytest
 import sentencepiece
 
 from seqtrans import config
-from seqtrans.data.changes import find_changes
-from seqtrans.data.segmentation import train_segmenters
-from seqtrans.data.subword_config import ExistingSubwordConfig, SubwordConfig
-from seqtrans.data.tokens import CharactersConfig, WordsConfig
 from seqtrans.recipe import TranslationRecipe
-from seqtrans.recipe.corpora import load_corpora, say_changes
+from seqtrans.translation.recipe.load_data import load_corpora, say_changes
+from seqtrans.translation.tokenization.config import ExistingSubwordConfig, SubwordConfig
+from seqtrans.translation.tokenization.segmenters import train_segmenters
+from seqtrans.translation.tokenization.text_changes import find_changes
+from seqtrans.translation.tokenization.words_and_characters import CharactersConfig, WordsConfig
 
 TEXT = ["10² Ha", "10² … «Ha»", "Cafe\u0301\u00a0au  lait ", "ha", "ZZZZ"] * 20
 
@@ -83,7 +83,7 @@ training: {{max_steps: 1}}
 
 @pytest.mark.parametrize(("rule", "says"), [("28", False), ("25, normalization: nmt_nfkc", True)])
 def test_the_report_says_it_for_each_side(tmp_path, caplog, rule, says):
-    caplog.set_level(logging.INFO, logger="seqtrans.recipe.corpora")
+    caplog.set_level(logging.INFO, logger="seqtrans.translation.recipe.load_data")
     lines = [*TEXT, "ж"]
     (tmp_path / "a").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     recipe = config.loads(TranslationRecipe, RECIPE.format(tmp_path, rule), "r.yaml")

@@ -15,12 +15,13 @@ from torch import nn
 from toy import ToyModel, all_state, toy_run, toy_trainer
 
 from seqtrans.errors import CheckpointError, TrainingError
-from seqtrans.training import checkpoint, run_directory
-from seqtrans.training.averaging import average
+from seqtrans.training.checkpoints import format as checkpoint
+from seqtrans.training.checkpoints import run_directory
+from seqtrans.training.checkpoints.averaging import average
+from seqtrans.training.checkpoints.run_directory import RunDirectory, create, cut_metrics, open_run
+from seqtrans.training.checkpoints.weights import RowMap, carry_over, fill, holding, named_weights
 from seqtrans.training.config import CheckpointsConfig
-from seqtrans.training.optimizer import AdamConfig, SgdConfig
-from seqtrans.training.run_directory import RunDirectory, create, cut_metrics, open_run
-from seqtrans.training.weights import RowMap, carry_over, fill, holding, named_weights
+from seqtrans.training.optim.optimizer import AdamConfig, SgdConfig
 
 KEEP = CheckpointsConfig(keep_last=3, keep_best=0, every_steps=2)
 TRAINING = {

@@ -17,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from seqtrans.contents import HEAD, foreign, more_would_tell
-from seqtrans.data.reading import open_lines, stream_lines
 from seqtrans.errors import DataError
+from seqtrans.runtime.files.file_types import HEAD, foreign, more_would_tell
+from seqtrans.runtime.files.text_files import open_lines, stream_lines
 
 TEXT = "Grüße aus Köln, and a line of English\nПривет, мир\n你好,世界\n"
 

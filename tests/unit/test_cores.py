@@ -8,7 +8,7 @@ import pytest
 
 COUNT = """
 import os
-from seqtrans.cores import usable_cores
+from seqtrans.runtime.cpu_count import usable_cores
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 print(usable_cores())
 """

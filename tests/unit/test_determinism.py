@@ -9,9 +9,9 @@ from torch import nn
 from toy import ToyModel, toy_task, toy_trainer
 
 from seqtrans.errors import TrainingError
-from seqtrans.training import determinism
-from seqtrans.training.checks import try_largest_batch
-from seqtrans.training.determinism import reproducible
+from seqtrans.runtime import determinism
+from seqtrans.runtime.determinism import reproducible
+from seqtrans.training.preflight import try_largest_batch
 
 CPU = torch.device("cpu")
 REFUSED = (

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seqtrans import config
-from seqtrans.config.document import flow
-from seqtrans.documents import as_json
+from seqtrans.config.yaml_document import flow
+from seqtrans.runtime.files.strict_json import as_json
 
 NUMBERS = st.integers(-(2**53), 2**53) | st.floats()
 TEXT = st.text(st.characters(codec="utf-8") | st.sampled_from("\x85\u2028\u2029\x0b\x1c\r\n\x00"))

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqtrans.data import encoded as encoded_module
-from seqtrans.data.batch import collate_pairs
-from seqtrans.data.encoded import corpus_of, encode_corpus, open_corpus
-from seqtrans.data.parallel import FilterConfig
-from seqtrans.data.segmentation import Segmenters
-from seqtrans.data.synthetic import synthetic_pairs
 from seqtrans.errors import DataError
-from seqtrans.protocols import Specials
+from seqtrans.translation.data import encoded_corpus as encoded_module
+from seqtrans.translation.data.batch import collate_pairs
+from seqtrans.translation.data.encoded_corpus import corpus_of, encode_corpus, open_corpus
+from seqtrans.translation.data.parallel_corpus import FilterConfig
+from seqtrans.translation.data.synthetic import synthetic_pairs
+from seqtrans.translation.protocols import Specials
+from seqtrans.translation.tokenization.segmenters import Segmenters
 
 
 @dataclass

@@ -9,19 +9,19 @@ import torch
 from torch import nn
 
 from seqtrans.errors import ExportError
-from seqtrans.export.formats import TorchScript
-from seqtrans.export.network import Contract, PixelClassifier
-from seqtrans.export.writing import SUFFIXES, Sample, open_format, write_checked
-from seqtrans.models.images.cnn import BlockConfig, CnnConfig
-from seqtrans.models.images.config import build_image_model
-from seqtrans.models.images.efficientnet_lite import EfficientNetLiteConfig
-from seqtrans.models.images.inception_v3 import InceptionV3Config
-from seqtrans.models.images.lenet import LeNetConfig
-from seqtrans.models.images.mlp import MlpConfig
-from seqtrans.models.images.perceptron import PerceptronConfig
-from seqtrans.models.images.resnet import ResNetConfig, ResNeXtConfig
-from seqtrans.models.images.shape import ImageShape
-from seqtrans.models.images.vgg import VggConfig
+from seqtrans.images.export.pixel_classifier import Contract, PixelClassifier
+from seqtrans.images.export.torch_formats import TorchScript
+from seqtrans.images.export.verify import SUFFIXES, Sample, open_format, write_checked
+from seqtrans.images.models.build import build_image_model
+from seqtrans.images.models.cnn import BlockConfig, CnnConfig
+from seqtrans.images.models.efficientnet_lite import EfficientNetLiteConfig
+from seqtrans.images.models.image_shape import ImageShape
+from seqtrans.images.models.inception_v3 import InceptionV3Config
+from seqtrans.images.models.lenet import LeNetConfig
+from seqtrans.images.models.mlp import MlpConfig
+from seqtrans.images.models.perceptron import PerceptronConfig
+from seqtrans.images.models.resnet import ResNetConfig, ResNeXtConfig
+from seqtrans.images.models.vgg import VggConfig
 
 MEAN, STD = (0.1, 0.5, 0.7), (0.2, 0.3, 0.4)
 CNN = CnnConfig(

@@ -8,8 +8,8 @@ import threading
 
 import pytest
 
-from seqtrans import files
-from seqtrans.files import open_aside, sweep, write_atomically
+from seqtrans.runtime.files import atomic_files as files
+from seqtrans.runtime.files.atomic_files import open_aside, sweep, write_atomically
 
 
 def names(folder):
@@ -31,7 +31,7 @@ def test_of_two_that_write_one_file_each_writes_all_of_it_and_the_last_stays(tmp
 WRITE_AND_WAIT = """
 import sys
 from pathlib import Path
-from seqtrans.files import open_aside
+from seqtrans.runtime.files.atomic_files import open_aside
 with open_aside(Path(sys.argv[1])) as file:
     file.write(b'half')
     file.flush()

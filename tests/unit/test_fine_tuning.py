@@ -9,14 +9,14 @@ from toy import ToyModel, all_state, toy_run, toy_task, toy_trainer
 from seqtrans.config import loads
 from seqtrans.errors import RecipeError, TrainingError
 from seqtrans.training.config import TrainingConfig
-from seqtrans.training.optimizer import (
+from seqtrans.training.optim.optimizer import (
     AdafactorConfig,
     AdamWConfig,
     SgdConfig,
     build_optimizer,
     set_rates,
 )
-from seqtrans.training.schedule import LinearConfig
+from seqtrans.training.optim.schedule import LinearConfig
 
 HIDDEN = {"hidden.*": 3}
 EPOCH = 9  # updates of the toy task

@@ -13,16 +13,19 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 import torch
 from torch import nn
 
-from seqtrans.data.segmentation import Segmenters
-from seqtrans.data.tokens import TokenSegmenter
-from seqtrans.data.vocabulary import Vocabulary
-from seqtrans.decoding.config import DecodingConfig
-from seqtrans.models.encoder_decoder import EncoderDecoder, ModelConfig
-from seqtrans.models.recurrent import RecurrentEncoderConfig
-from seqtrans.models.recurrent_decoder import RecurrentDecoderConfig
-from seqtrans.models.transformer import TransformerDecoderConfig, TransformerEncoderConfig
-from seqtrans.tasks.scoring import Scorer
-from seqtrans.tasks.translator import Translator
+from seqtrans.translation.tokenization.segmenters import Segmenters
+from seqtrans.translation.tokenization.words_and_characters import TokenSegmenter
+from seqtrans.translation.tokenization.vocabulary import Vocabulary
+from seqtrans.translation.search.config import DecodingConfig
+from seqtrans.translation.models.encoder_decoder import EncoderDecoder, ModelConfig
+from seqtrans.translation.models.recurrent_encoder import RecurrentEncoderConfig
+from seqtrans.translation.models.recurrent_decoder import RecurrentDecoderConfig
+from seqtrans.translation.models.transformer import (
+    TransformerDecoderConfig,
+    TransformerEncoderConfig,
+)
+from seqtrans.translation.inference.forced_scoring import Scorer
+from seqtrans.translation.inference.translator import Translator
 
 LETTERS = "abcdefgh"
 SIZES = {"num_layers": 1, "model_dim": 256, "num_heads": 4, "ffn_dim": 512}

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from test_translator import LETTERS, characters, random_model, translator
 
-from seqtrans.decoding.config import DecodingConfig
 from seqtrans.errors import SeqtransError
-from seqtrans.tasks.placement import place
-from seqtrans.tasks.scoring import Scorer
+from seqtrans.runtime.device import place
+from seqtrans.translation.inference.forced_scoring import Scorer
+from seqtrans.translation.search.config import DecodingConfig
 
 LINES = ["abc", "", "b", "abc"]
 FORMS = {

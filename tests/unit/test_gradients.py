@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from toy import ToyModel, toy_trainer
 
-from seqtrans.training.gradients import Gradients, read
-from seqtrans.training.randomness import MicroBatchSeeds, start_generators
+from seqtrans.runtime.seeds import MicroBatchSeeds, start_generators
+from seqtrans.training.optim.gradients import Gradients, read
 
 
 def _model_with_gradients(*, without=()):

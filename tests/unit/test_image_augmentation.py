@@ -4,11 +4,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seqtrans.data.images.augment import AugmentConfig, augment
-from seqtrans.data.images.draws import Draw, Draws
-from seqtrans.data.images.image_set import has_channels_last, to_channels_last
-from seqtrans.data.images.normalisation import Normalisation
-from seqtrans.data.images.transforms import crop_padded, cut_out, flip, mix, rotate
+from seqtrans.images.data.augment import AugmentConfig, augment
+from seqtrans.images.data.counter_rng import Draw, Draws
+from seqtrans.images.data.dataset import has_channels_last, to_channels_last
+from seqtrans.images.data.normalize import Normalisation
+from seqtrans.images.data.transforms import crop_padded, cut_out, flip, mix, rotate
 
 EVERYTHING = AugmentConfig(pad_crop=2, flip=0.5, rotate=20.0, cutout=3)
 GREY = Normalisation(mean=(0.3,), std=(0.2,))

@@ -8,12 +8,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from seqtrans.nn.activations import ActivationName, activation
-from seqtrans.nn.convolution import NEVER_FALL, Convolution, PlainBlock
-from seqtrans.nn.inception import Layer, Mixed
-from seqtrans.nn.initialise import he_convolutions
-from seqtrans.nn.inverted_residual import DepthwiseSeparable, InvertedResidual, SamePaddedConv
-from seqtrans.nn.pooling import averaged_by_products, regional_means
-from seqtrans.nn.residual import BasicBlock, Bottleneck, start_as_shortcuts
+from seqtrans.nn.conv.convolution import NEVER_FALL, Convolution, PlainBlock
+from seqtrans.nn.conv.inception import Layer, Mixed
+from seqtrans.nn.conv.inverted_residual import DepthwiseSeparable, InvertedResidual, SamePaddedConv
+from seqtrans.nn.conv.pooling import averaged_by_products, regional_means
+from seqtrans.nn.conv.residual import BasicBlock, Bottleneck, start_as_shortcuts
+from seqtrans.nn.initialize import he_convolutions
 
 
 def unlike_fresh(module):

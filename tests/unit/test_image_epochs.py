@@ -6,12 +6,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seqtrans.data.images.augment import AugmentConfig
-from seqtrans.data.images.epochs import ImageBatch, ImageEpochs, evaluation_batches
-from seqtrans.data.images.files import read_images
-from seqtrans.data.images.idx import IdxFiles
-from seqtrans.data.images.image_set import ImageSet, has_channels_last, split
-from seqtrans.data.images.normalisation import Normalisation, measure, normalise
+from seqtrans.images.data.augment import AugmentConfig
+from seqtrans.images.data.batches import ImageBatch, ImageEpochs, evaluation_batches
+from seqtrans.images.data.dataset import ImageSet, has_channels_last, split
+from seqtrans.images.data.normalize import Normalisation, measure, normalise
+from seqtrans.images.data.readers.idx import IdxFiles
+from seqtrans.images.data.readers.read import read_images
 
 DIGITS = Path(__file__).parents[2] / "data" / "digits"
 UNCHANGED = Normalisation(mean=(0.0,), std=(1 / 255,))

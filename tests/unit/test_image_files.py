@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seqtrans import config
-from seqtrans.data.images import sources
-from seqtrans.data.images.cifar import CifarFiles
-from seqtrans.data.images.files import ImageFiles, read_images
-from seqtrans.data.images.idx import IdxFiles
-from seqtrans.data.images.npz import NpzFiles
-from seqtrans.data.images.pickled import read_dictionary
 from seqtrans.errors import DataError, RecipeError
+from seqtrans.images.data.readers import common as sources
+from seqtrans.images.data.readers.cifar import CifarFiles
+from seqtrans.images.data.readers.cifar_pickle import read_dictionary
+from seqtrans.images.data.readers.idx import IdxFiles
+from seqtrans.images.data.readers.npz import NpzFiles
+from seqtrans.images.data.readers.read import ImageFiles, read_images
 
 GENERATOR = np.random.default_rng(1)
 GREY = GENERATOR.integers(0, 256, (5, 3, 4), dtype=np.uint8)

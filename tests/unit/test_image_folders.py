@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from seqtrans.data.images import sources
-from seqtrans.data.images.files import read_images
-from seqtrans.data.images.folder import FolderFiles
-from seqtrans.data.images.pillow import Fitting, UnreadableImageError, decode
 from seqtrans.errors import DataError, RecipeError
+from seqtrans.images.data.image_files import Fitting, UnreadableImageError, decode
+from seqtrans.images.data.readers import common as sources
+from seqtrans.images.data.readers.folder import FolderFiles
+from seqtrans.images.data.readers.read import read_images
 
 GENERATOR = np.random.default_rng(2)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seqtrans.data.images.pillow import Fitting, UnreadableImageError, colour, decode
+from seqtrans.images.data.image_files import Fitting, UnreadableImageError, colour, decode
 
 GENERATOR = np.random.default_rng(3)
 COLOURS = GENERATOR.integers(0, 256, (6, 5, 3), dtype=np.uint8)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seqtrans.data.images.files import read_images
-from seqtrans.data.images.folder import FolderFiles
-from seqtrans.data.images.listing import list_images, printable
 from seqtrans.errors import DataError
+from seqtrans.images.data.readers.folder import FolderFiles
+from seqtrans.images.data.readers.listing import list_images, printable
+from seqtrans.images.data.readers.read import read_images
 
 
 def write(path, shade=0, kind="PNG"):

@@ -5,11 +5,11 @@ import torch
 
 from seqtrans.config.validation import loads
 from seqtrans.errors import RecipeError
-from seqtrans.models.images.cnn import BlockConfig, Cnn, CnnConfig
-from seqtrans.models.images.lenet import LeNet, LeNetConfig
-from seqtrans.models.images.mlp import Mlp, MlpConfig
-from seqtrans.models.images.perceptron import Perceptron, PerceptronConfig
-from seqtrans.models.images.shape import ImageShape
+from seqtrans.images.models.cnn import BlockConfig, Cnn, CnnConfig
+from seqtrans.images.models.image_shape import ImageShape
+from seqtrans.images.models.lenet import LeNet, LeNetConfig
+from seqtrans.images.models.mlp import Mlp, MlpConfig
+from seqtrans.images.models.perceptron import Perceptron, PerceptronConfig
 
 BLOCKS = (
     BlockConfig(filters=4, pool="max"),

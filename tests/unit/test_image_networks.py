@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from seqtrans.models.images.efficientnet_lite import EfficientNetLiteConfig
-from seqtrans.models.images.inception_v3 import InceptionV3, InceptionV3Config
-from seqtrans.models.images.published import build_network
-from seqtrans.models.images.resnet import ResNet, ResNetConfig, ResNeXtConfig
-from seqtrans.models.images.shape import ImageShape
-from seqtrans.models.images.vgg import VggConfig
+from seqtrans.images.models.efficientnet_lite import EfficientNetLiteConfig
+from seqtrans.images.models.image_shape import ImageShape
+from seqtrans.images.models.inception_v3 import InceptionV3, InceptionV3Config
+from seqtrans.images.models.resnet import ResNet, ResNetConfig, ResNeXtConfig
+from seqtrans.images.models.vgg import VggConfig
+from seqtrans.images.pretrained.zoo import build_network
 
 SMALL = [
     (ResNetConfig(depth=20, stem="cifar"), 9),

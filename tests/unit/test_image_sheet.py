@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from seqtrans.data.images.sheet import save_sheet
+from seqtrans.images.data.contact_sheet import save_sheet
 
 GAP = 4
 

@@ -5,15 +5,15 @@ import pytest
 import torch
 from PIL import Image
 
-from seqtrans.data.images.augment import AugmentConfig, augment
-from seqtrans.data.images.draws import Draws
-from seqtrans.data.images.epochs import ImageEpochs, evaluation_batches
-from seqtrans.data.images.image_set import ImageSet, has_channels_last, to_channels_last
-from seqtrans.data.images.normalisation import Normalisation
-from seqtrans.data.images.npz import NpzFiles
-from seqtrans.data.images.resizing import ResizeConfig, resize
-from seqtrans.recipe.image_sets import load_image_sets
-from seqtrans.recipe.images import FractionConfig, ImageDataConfig
+from seqtrans.images.data.augment import AugmentConfig, augment
+from seqtrans.images.data.batches import ImageEpochs, evaluation_batches
+from seqtrans.images.data.counter_rng import Draws
+from seqtrans.images.data.dataset import ImageSet, has_channels_last, to_channels_last
+from seqtrans.images.data.normalize import Normalisation
+from seqtrans.images.data.readers.npz import NpzFiles
+from seqtrans.images.data.resize import ResizeConfig, resize
+from seqtrans.images.recipe.load_data import load_image_sets
+from seqtrans.images.recipe.schema import FractionConfig, ImageDataConfig
 
 UNCHANGED = Normalisation(mean=(0.0,), std=(1 / 255,))
 LARGER = ResizeConfig(height=24, width=18)

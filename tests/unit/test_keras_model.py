@@ -11,10 +11,10 @@ import torch
 from torch.nn import functional as F
 
 from seqtrans.errors import CheckpointError, RecipeError
-from seqtrans.models.images.config import build_image_model
-from seqtrans.models.images.keras_files import load_keras_file
-from seqtrans.models.images.keras_model import KerasConfig
-from seqtrans.models.images.shape import ImageShape
+from seqtrans.images.models.build import build_image_model
+from seqtrans.images.models.image_shape import ImageShape
+from seqtrans.images.models.keras import KerasConfig
+from seqtrans.images.pretrained.keras_weights import load_keras_file
 
 IMAGE = ImageShape(2, 5, 6)
 CODE = '''

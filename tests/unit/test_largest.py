@@ -14,15 +14,15 @@ from together import together
 
 from seqtrans import config
 from seqtrans.errors import RecipeError
+from seqtrans.recipe import batch_size_finder as measuring
 from seqtrans.recipe import load_recipe
-from seqtrans.recipe.loading import stored_recipe
-from seqtrans.recipe.preparing import prepare
-from seqtrans.recipe.settling import settled_as
-from seqtrans.tasks import measuring
-from seqtrans.training import largest
-from seqtrans.training.distributed import ALONE
-from seqtrans.training.largest import largest_that_fits, peak_memory
-from seqtrans.training.run_directory import create
+from seqtrans.recipe.auto_batch_size import settled_as
+from seqtrans.recipe.load import stored_recipe
+from seqtrans.recipe.prepare import prepare
+from seqtrans.runtime import memory_limits as largest
+from seqtrans.runtime.memory_limits import largest_that_fits, peak_memory
+from seqtrans.training.checkpoints.run_directory import create
+from seqtrans.training.distributed.process_group import ALONE
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
@@ -179,8 +179,10 @@ def test_auto_is_measured_and_stored(recipe, run, caplog):  # noqa: F811
 
 def test_all_processes_take_the_least_of_what_they_find(recipe, run, monkeypatch):  # noqa: F811
     found = itertools.count(300, 100)
-    monkeypatch.setattr("seqtrans.recipe.settling.largest_search", lambda *_: next(found))
-    monkeypatch.setattr("seqtrans.recipe.settling.largest_training", lambda *_, **__: next(found))
+    monkeypatch.setattr("seqtrans.recipe.auto_batch_size.largest_search", lambda *_: next(found))
+    monkeypatch.setattr(
+        "seqtrans.recipe.auto_batch_size.largest_training", lambda *_, **__: next(found)
+    )
     several = opened(replace(recipe, training=replace(recipe.training, accumulate=2)))
     config.dump(several)
     prepared = together(2, lambda shard: prepare(several, run, shard))

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from seqtrans.locks import LockedError, locked
+from seqtrans.runtime.files.run_lock import LockedError, locked
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from seqtrans.locks import LockedError, locked
+from seqtrans.runtime.files.run_lock import LockedError, locked
 try:
     with locked(Path(sys.argv[1]), "the run"):
         print("held", flush=True)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from seqtrans.nn import log_probs
+from seqtrans.nn.kernels import log_softmax as log_probs
 
 
 @pytest.mark.parametrize("block", [1, 70, 1 << 18])  # a sentence, two of them, all

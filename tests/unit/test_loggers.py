@@ -8,8 +8,8 @@ from contextlib import nullcontext
 import pytest
 
 from seqtrans.errors import TrainingError
-from seqtrans.training import loggers
-from seqtrans.training.loggers import (
+from seqtrans.training.reporting import loggers
+from seqtrans.training.reporting.loggers import (
     ConsoleLogger,
     JsonLinesLogger,
     describe,
@@ -17,7 +17,7 @@ from seqtrans.training.loggers import (
     fitted,
     speaking,
 )
-from seqtrans.training.tensorboard import TensorBoardLogger
+from seqtrans.training.reporting.tensorboard import TensorBoardLogger
 
 TRAIN = {
     "train/loss": 3.21,

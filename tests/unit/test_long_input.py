@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seqtrans.tasks.long_input import join_parts, split_long
+from seqtrans.translation.inference.sentence_splitter import join_parts, split_long
 
 
 def lengths(texts):

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from seqtrans.training.contact import is_lost_contact
-from seqtrans.training.meeting import Meeting
+from seqtrans.training.distributed.failure_reports import is_lost_contact
+from seqtrans.training.distributed.heartbeat import Meeting
 
 
 class Store:

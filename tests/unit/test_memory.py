@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from seqtrans.training.memory import KERNELS
+from seqtrans.runtime.out_of_memory import KERNELS
 
 # One shape more than there is room for, then the first again.
 PROGRAM = """
@@ -96,7 +96,7 @@ held = b"x" * 800_000_000
 os.execv(sys.executable, [sys.executable, "-c", sys.argv[1]])
 """
 TOLD = """
-from seqtrans.training.largest import peak_memory
+from seqtrans.runtime.memory_limits import peak_memory
 before = peak_memory()
 held = b"x" * 50_000_000
 del held

@@ -5,14 +5,14 @@ import torch
 from torch import nn
 
 from seqtrans.errors import DataError
-from seqtrans.models.encoder_decoder import EncoderDecoder, ModelConfig
-from seqtrans.models.recurrent_decoder import RecurrentDecoderConfig
-from seqtrans.models.transformer import (
+from seqtrans.nn.positions import sinusoids
+from seqtrans.translation.models.encoder_decoder import EncoderDecoder, ModelConfig
+from seqtrans.translation.models.recurrent_decoder import RecurrentDecoderConfig
+from seqtrans.translation.models.transformer import (
     PositionedInput,
     TransformerDecoderConfig,
     TransformerEncoderConfig,
 )
-from seqtrans.nn.positions import sinusoids
 
 TINY = {"num_layers": 1, "model_dim": 8, "num_heads": 2, "ffn_dim": 16}
 

@@ -8,10 +8,10 @@ from torch import nn
 from toy import ToyModel
 
 from seqtrans.errors import CheckpointError, TrainingError
-from seqtrans.training.freezing import Freezing
-from seqtrans.training.moments import named_moments, restore_moments
-from seqtrans.training.moving_average import MovingAverage
-from seqtrans.training.optimizer import (
+from seqtrans.training.checkpoints.optimizer_state import named_moments, restore_moments
+from seqtrans.training.optim.ema import MovingAverage
+from seqtrans.training.optim.freezing import Freezing
+from seqtrans.training.optim.optimizer import (
     AdafactorConfig,
     AdamConfig,
     AdamWConfig,

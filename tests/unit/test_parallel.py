@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seqtrans.data.parallel import (
+from seqtrans.errors import DataError
+from seqtrans.translation.data.parallel_corpus import (
     Cause,
     CorpusFiles,
     DropReport,
@@ -15,7 +16,6 @@ from seqtrans.data.parallel import (
     classify,
     read_pairs,
 )
-from seqtrans.errors import DataError
 
 LENGTHS = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12)), max_size=30)
 FILTERS = st.builds(

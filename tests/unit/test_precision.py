@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from seqtrans.tasks.placement import place
-from seqtrans.training import precision
-from seqtrans.training.memory import is_out_of_memory
+from seqtrans.runtime import precision
+from seqtrans.runtime.device import place
+from seqtrans.runtime.out_of_memory import is_out_of_memory
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 

@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from seqtrans import config
-from seqtrans.data.segmentation import load_segmenters
 from seqtrans.errors import DataError, TrainingError
-from seqtrans.evaluation.corpus import score_systems
 from seqtrans.recipe import TranslationRecipe, build_task
-from seqtrans.recipe.corpora import check_vocabulary, load_corpora
-from seqtrans.recipe.preparing import check, prepare
-from seqtrans.training.distributed import ALONE
-from seqtrans.training.run_directory import create
+from seqtrans.recipe.prepare import check, prepare
+from seqtrans.training.checkpoints.run_directory import create
+from seqtrans.training.distributed.process_group import ALONE
+from seqtrans.translation.evaluation.metrics import score_systems
+from seqtrans.translation.recipe.load_data import check_vocabulary, load_corpora
+from seqtrans.translation.tokenization.segmenters import load_segmenters
 
 RECIPE = """
 data:
@@ -77,7 +77,7 @@ def test_validation_measures_as_evaluate_does(folder, recipe, run, caplog):
     (folder / "dev.de").write_text("".join(f"{line}\n" for line in spaceless), encoding="utf-8")
     chinese = replace(recipe, validation=replace(recipe.validation, metrics=("bleu",)))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("seqtrans.recipe.corpora.HOPELESS_UNKNOWNS", 1)
+        patch.setattr("seqtrans.translation.recipe.load_data.HOPELESS_UNKNOWNS", 1)
         task = prepare(chinese, run, ALONE).task
         assert task.validation.scorer(["猫喜欢狗和鸟。", "男人看见女人。"], spaceless)["bleu"] < 1
         warning = "set validation.tokenize to zh"
@@ -99,7 +99,7 @@ def test_a_missing_tokenizer_is_noticed_before_anything_is_made(recipe, run, mon
     def missing(name):
         raise DataError(f"tokenize {name} needs")
 
-    monkeypatch.setattr("seqtrans.evaluation.corpus.load_tokenizer", missing)
+    monkeypatch.setattr("seqtrans.translation.evaluation.metrics.load_tokenizer", missing)
     japanese = replace(recipe.validation, metrics=("bleu",), tokenize="ja-mecab")
     with pytest.raises(DataError, match="tokenize ja-mecab needs"):
         prepare(replace(recipe, validation=japanese), run, ALONE)

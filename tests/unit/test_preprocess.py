@@ -5,8 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from seqtrans.data.images.preprocess import read_prepared
 from seqtrans.errors import DataError
+from seqtrans.images.data.inference_transform import read_prepared
 
 
 def save(path, pixels):

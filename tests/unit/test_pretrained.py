@@ -9,20 +9,20 @@ import torch
 from safetensors.torch import save_file
 
 from seqtrans.errors import CheckpointError
-from seqtrans.models.images.efficientnet_lite import EfficientNetLite, EfficientNetLiteConfig
-from seqtrans.models.images.inception_v3 import InceptionV3, InceptionV3Config
-from seqtrans.models.images.names import renamed
-from seqtrans.models.images.pretrained import (
+from seqtrans.images.models.efficientnet_lite import EfficientNetLite, EfficientNetLiteConfig
+from seqtrans.images.models.image_shape import ImageShape
+from seqtrans.images.models.inception_v3 import InceptionV3, InceptionV3Config
+from seqtrans.images.models.resnet import ResNet, ResNetConfig
+from seqtrans.images.models.vgg import Vgg, VggConfig
+from seqtrans.images.pretrained.load import (
     imagenet_classes,
     load_pretrained,
     read_tensors,
     weights_for,
 )
-from seqtrans.models.images.published import PUBLISHED, build_network, recognise
-from seqtrans.models.images.resnet import ResNet, ResNetConfig
-from seqtrans.models.images.shape import ImageShape
-from seqtrans.models.images.vgg import Vgg, VggConfig
-from seqtrans.training.weights import fill
+from seqtrans.images.pretrained.weight_names import renamed
+from seqtrans.images.pretrained.zoo import PUBLISHED, build_network, recognise
+from seqtrans.training.checkpoints.weights import fill
 
 IMAGE = ImageShape(3, 224, 224)
 NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")

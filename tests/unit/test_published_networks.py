@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from seqtrans.models.images.inception_v3 import InceptionV3Config
-from seqtrans.models.images.published import PUBLISHED, build_network
-from seqtrans.models.images.resnet import ResNetConfig, ResNeXtConfig
-from seqtrans.models.images.shape import ImageShape
-from seqtrans.models.images.vgg import VggConfig
+from seqtrans.images.models.image_shape import ImageShape
+from seqtrans.images.models.inception_v3 import InceptionV3Config
+from seqtrans.images.models.resnet import ResNetConfig, ResNeXtConfig
+from seqtrans.images.models.vgg import VggConfig
+from seqtrans.images.pretrained.zoo import PUBLISHED, build_network
 
 # Parameters, tensors and names with shapes (see ``fingerprint``) of what torchvision 0.29.2 makes,
 # and timm 1.0.31 in the last five.

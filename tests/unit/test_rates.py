@@ -3,14 +3,14 @@
 import pytest
 
 from seqtrans.training.config import TrainingConfig
-from seqtrans.training.rates import planned_updates, warn_of_rates
-from seqtrans.training.schedule import (
+from seqtrans.training.optim.schedule import (
     ConstantConfig,
     CosineConfig,
     InverseSquareRootConfig,
     LinearConfig,
     PlateauConfig,
 )
+from seqtrans.training.optim.schedule_advice import planned_updates, warn_of_rates
 
 KINDS = [InverseSquareRootConfig, CosineConfig, LinearConfig, ConstantConfig, PlateauConfig]
 

@@ -11,8 +11,8 @@ import zstandard
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from seqtrans.data.reading import open_lines, split_lines, stream_lines
 from seqtrans.errors import DataError
+from seqtrans.runtime.files.text_files import open_lines, split_lines, stream_lines
 
 ZSTD = zstandard.ZstdCompressor(write_checksum=True)  # as the zstd command does
 COMPRESS = {

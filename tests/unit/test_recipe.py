@@ -11,20 +11,20 @@ from pathlib import Path
 import pytest
 
 from seqtrans import config
-from seqtrans.data.encoded import corpus_of
-from seqtrans.data.segmentation import train_segmenters
-from seqtrans.data.tokens import WordsConfig
-from seqtrans.decoding.config import DecodingConfig
 from seqtrans.errors import RecipeError
-from seqtrans.evaluation.metrics import perplexity
-from seqtrans.models.encoder_decoder import ModelConfig
-from seqtrans.models.recurrent import RecurrentEncoderConfig
-from seqtrans.models.recurrent_decoder import RecurrentDecoderConfig
-from seqtrans.protocols import Specials
+from seqtrans.images.recipe.schema import ClassificationRecipe
 from seqtrans.recipe import TranslationRecipe, build_model, load_recipe
-from seqtrans.recipe.corpora import unknown_share
-from seqtrans.recipe.images import ClassificationRecipe
-from seqtrans.recipe.starting import shared_rows
+from seqtrans.recipe.init_from import shared_rows
+from seqtrans.translation.data.encoded_corpus import corpus_of
+from seqtrans.translation.evaluation.perplexity import perplexity
+from seqtrans.translation.models.encoder_decoder import ModelConfig
+from seqtrans.translation.models.recurrent_decoder import RecurrentDecoderConfig
+from seqtrans.translation.models.recurrent_encoder import RecurrentEncoderConfig
+from seqtrans.translation.protocols import Specials
+from seqtrans.translation.recipe.load_data import unknown_share
+from seqtrans.translation.search.config import DecodingConfig
+from seqtrans.translation.tokenization.segmenters import train_segmenters
+from seqtrans.translation.tokenization.words_and_characters import WordsConfig
 
 RECIPE = """
 data:

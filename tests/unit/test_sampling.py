@@ -13,8 +13,11 @@ import sentencepiece
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqtrans.data.subword import SubwordSegmenter, train_subwords
-from seqtrans.data.subword_config import BpeDropout, SubwordConfig, UnigramSampling
+from seqtrans.translation.tokenization.config import BpeDropout, SubwordConfig, UnigramSampling
+from seqtrans.translation.tokenization.sentencepiece_segmenter import (
+    SubwordSegmenter,
+    train_subwords,
+)
 
 SYLLABLES = ["ha", "lo", "mi", "tren", "kas", "u", "vor", "gel", "ste"]
 WORDS = ["".join(part) for part in itertools.product(SYLLABLES, repeat=3)]
@@ -207,8 +210,8 @@ def test_what_is_not_made_of_subwords_is_not_sampled(model_type):
 
 DRAW = """
 import hashlib, sys
-from seqtrans.data.subword import SubwordSegmenter
-from seqtrans.data.subword_config import BpeDropout, UnigramSampling
+from seqtrans.translation.tokenization.sentencepiece_segmenter import SubwordSegmenter
+from seqtrans.translation.tokenization.config import BpeDropout, UnigramSampling
 model, lines = (open(path, "rb").read() for path in sys.argv[1:3])
 for kind in (UnigramSampling(alpha=0.3), UnigramSampling(nbest_size=8), BpeDropout()):
     try:

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from seqtrans.training.schedule import (
+from seqtrans.training.optim.schedule import (
     ConstantConfig,
     CosineConfig,
     InverseSquareRootConfig,

@@ -7,11 +7,11 @@ import pytest
 import torch
 from test_translator import CONFIG, LETTERS, Copier, characters, random_model
 
-from seqtrans.data.segmentation import train_segmenters
-from seqtrans.data.subword_config import SubwordConfig
 from seqtrans.errors import CheckpointError, DataError
-from seqtrans.tasks.scoring import Scorer, Summary
-from seqtrans.tasks.translator import Translator
+from seqtrans.translation.inference.forced_scoring import Scorer, Summary
+from seqtrans.translation.inference.translator import Translator
+from seqtrans.translation.tokenization.config import SubwordConfig
+from seqtrans.translation.tokenization.segmenters import train_segmenters
 
 LINES = [
     "",

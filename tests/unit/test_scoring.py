@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch.autograd.graph import saved_tensors_hooks
 
-from seqtrans.nn import additive
-from seqtrans.nn.scoring import (
+from seqtrans.nn.attention.recurrent import (
     AdditiveAttention,
     DotAttention,
     GeneralAttention,
     MultiHeadDotAttention,
 )
+from seqtrans.nn.kernels import additive_scores as additive
 
 BUILDERS = {
     "dot": lambda: DotAttention(6, 6),

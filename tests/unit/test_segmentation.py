@@ -5,17 +5,21 @@ from dataclasses import replace
 import pytest
 import sentencepiece
 
-from seqtrans.data.segmentation import fingerprint, load_segmenters, train_segmenters
-from seqtrans.data.subword import train_subwords
-from seqtrans.data.subword_config import (
+from seqtrans.errors import CheckpointError, DataError, RecipeError
+from seqtrans.translation.tokenization.config import (
     BpeDropout,
     ExistingSubwordConfig,
     SubwordConfig,
     UnigramSampling,
 )
-from seqtrans.data.tokens import CharactersConfig, WordsConfig
-from seqtrans.data.vocabulary import SPECIALS, build_vocabulary
-from seqtrans.errors import CheckpointError, DataError, RecipeError
+from seqtrans.translation.tokenization.segmenters import (
+    fingerprint,
+    load_segmenters,
+    train_segmenters,
+)
+from seqtrans.translation.tokenization.sentencepiece_segmenter import train_subwords
+from seqtrans.translation.tokenization.vocabulary import SPECIALS, build_vocabulary
+from seqtrans.translation.tokenization.words_and_characters import CharactersConfig, WordsConfig
 
 SYLLABLES = ["ha", "lo", "mi", "tren", "kas", "u", "vor", "gel", "ste"]
 WORDS = ["".join(part) for part in itertools.product(SYLLABLES, repeat=3)]
@@ -123,7 +127,7 @@ def test_words_are_ranked_by_frequency_then_spelling():
 
 
 def test_counting_forgets_the_rarest_where_there_are_too_many(monkeypatch):
-    monkeypatch.setattr("seqtrans.data.vocabulary._MOST_COUNTED", 3)
+    monkeypatch.setattr("seqtrans.translation.tokenization.vocabulary._MOST_COUNTED", 3)
     lines = [["a", "b"], ["a", "b"], ["x"], ["y"], ["z"], ["b"], ["z"]]
     assert build_vocabulary(lines).tokens == ("b", "a", "z")
 

@@ -8,10 +8,13 @@ from itertools import pairwise
 import pytest
 import sentencepiece
 
-from seqtrans.data.subword import SubwordSegmenter, train_subwords
-from seqtrans.data.subword_config import BpeDropout, SubwordConfig, UnigramSampling
-from seqtrans.data.subword_model import read_subword_model
 from seqtrans.errors import DataError, RecipeError
+from seqtrans.translation.tokenization.config import BpeDropout, SubwordConfig, UnigramSampling
+from seqtrans.translation.tokenization.sampling.model_file import read_subword_model
+from seqtrans.translation.tokenization.sentencepiece_segmenter import (
+    SubwordSegmenter,
+    train_subwords,
+)
 
 SYLLABLES = ["ha", "lo", "mi", "tren", "kas", "u", "vor", "gel", "ste"]
 WORDS = ["".join(part) for part in itertools.product(SYLLABLES, repeat=3)]

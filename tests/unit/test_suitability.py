@@ -7,9 +7,14 @@ import pytest
 import sentencepiece
 
 from seqtrans.errors import DataError
-from seqtrans.evaluation.corpus import Measure, load_tokenizer, score_systems, signatures
-from seqtrans.evaluation.suitability import IN_RECIPE, looks_tokenized, unsuited
-from seqtrans.recipe.corpora import check_metrics
+from seqtrans.translation.evaluation.metrics import (
+    Measure,
+    load_tokenizer,
+    score_systems,
+    signatures,
+)
+from seqtrans.translation.evaluation.suitability import IN_RECIPE, looks_tokenized, unsuited
+from seqtrans.translation.recipe.load_data import check_metrics
 
 UNSPACED = {
     "Chinese": (["猫喜欢狗，马也是！", "男人看见女人。"], "zh"),

@@ -2,7 +2,7 @@
 
 import torch
 
-from seqtrans.nn.attention import SelfAttention
+from seqtrans.nn.attention.multi_head import SelfAttention
 
 
 def slots(number):

@@ -8,8 +8,8 @@ import pytest
 from torch import nn
 
 from seqtrans.errors import RecipeError
-from seqtrans.models.images.shape import ImageShape
-from seqtrans.models.images.timm_model import TimmConfig, timm_model
+from seqtrans.images.models.image_shape import ImageShape
+from seqtrans.images.models.timm import TimmConfig, timm_model
 
 
 @pytest.fixture

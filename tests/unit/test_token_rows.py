@@ -2,7 +2,7 @@
 
 import torch
 
-from seqtrans.nn.token_rows import TokenRows
+from seqtrans.nn.kernels.token_cache import TokenRows
 
 VOCAB = 40
 

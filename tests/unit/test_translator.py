@@ -12,19 +12,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from seqtrans.data.segmentation import Segmenters
-from seqtrans.data.tokens import TokenSegmenter, split_characters
-from seqtrans.data.vocabulary import build_vocabulary
-from seqtrans.decoding.config import DecodingConfig
 from seqtrans.errors import CheckpointError, DataError, SeqtransError
-from seqtrans.models.encoder_decoder import EncoderDecoder, ModelConfig
-from seqtrans.models.transformer import TransformerDecoderConfig, TransformerEncoderConfig
-from seqtrans.tasks import reading_ahead
-from seqtrans.tasks.long_input import split_long
-from seqtrans.tasks.placement import place
-from seqtrans.tasks.reading_ahead import fixed_windows, windows
-from seqtrans.tasks.scoring import Scorer, Summary
-from seqtrans.tasks.translator import Translator
+from seqtrans.runtime.device import place
+from seqtrans.translation.inference import line_windows as reading_ahead
+from seqtrans.translation.inference.forced_scoring import Scorer, Summary
+from seqtrans.translation.inference.line_windows import fixed_windows, windows
+from seqtrans.translation.inference.sentence_splitter import split_long
+from seqtrans.translation.inference.translator import Translator
+from seqtrans.translation.models.encoder_decoder import EncoderDecoder, ModelConfig
+from seqtrans.translation.models.transformer import (
+    TransformerDecoderConfig,
+    TransformerEncoderConfig,
+)
+from seqtrans.translation.search.config import DecodingConfig
+from seqtrans.translation.tokenization.segmenters import Segmenters
+from seqtrans.translation.tokenization.vocabulary import build_vocabulary
+from seqtrans.translation.tokenization.words_and_characters import TokenSegmenter, split_characters
 
 CONFIG = DecodingConfig(beam_size=2, max_source_tokens=40)
 LETTERS = "abcdefghijklmnopqrstuvwxyz.,!? 0123456789"

@@ -13,25 +13,25 @@ ARGUMENTS = contract.parse_arguments()  # sets the number of threads, so before 
 import torch
 from torch import nn
 
-from seqtrans.data.images.epochs import ImageBatch
-from seqtrans.data.images.normalisation import Normalisation
-from seqtrans.data.images.npz import NpzFiles
-from seqtrans.models.images.config import build_image_model
-from seqtrans.models.images.lenet import LeNetConfig
-from seqtrans.models.images.mlp import MlpConfig
-from seqtrans.protocols import Shard
-from seqtrans.recipe.classification import build_classification
-from seqtrans.recipe.image_sets import ImageSets, load_image_sets
-from seqtrans.recipe.images import (
+from seqtrans.images.data.batches import ImageBatch
+from seqtrans.images.data.normalize import Normalisation
+from seqtrans.images.data.readers.npz import NpzFiles
+from seqtrans.images.models.build import build_image_model
+from seqtrans.images.models.lenet import LeNetConfig
+from seqtrans.images.models.mlp import MlpConfig
+from seqtrans.images.recipe.build import build_classification
+from seqtrans.images.recipe.load_data import ImageSets, load_image_sets
+from seqtrans.images.recipe.schema import (
     ClassificationRecipe,
     ImageDataConfig,
     ImageStoppingConfig,
     ImageTrainingConfig,
 )
-from seqtrans.tasks.classification import ClassificationTask
-from seqtrans.training.loggers import ConsoleLogger, JsonLinesLogger, speaking
-from seqtrans.training.optimizer import AdamConfig
-from seqtrans.training.schedule import ConstantConfig
+from seqtrans.images.task import ClassificationTask
+from seqtrans.protocols import Shard
+from seqtrans.training.optim.optimizer import AdamConfig
+from seqtrans.training.optim.schedule import ConstantConfig
+from seqtrans.training.reporting.loggers import ConsoleLogger, JsonLinesLogger, speaking
 from seqtrans.training.trainer import Trainer
 
 LOG_EVERY = 223  # as in the recipes

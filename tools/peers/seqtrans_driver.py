@@ -13,30 +13,26 @@ ARGUMENTS = contract.parse_arguments()  # sets the number of threads, so before 
 import torch
 from safetensors.torch import load_model, save_model
 
-from seqtrans.data.batch import TranslationBatch
-from seqtrans.data.parallel import CorpusFiles, FilterConfig
-from seqtrans.data.segmentation import Segmenters, train_segmenters
-from seqtrans.data.subword_config import ExistingSubwordConfig
-from seqtrans.decoding.config import DecodingConfig
-from seqtrans.models.encoder_decoder import EncoderDecoder, ModelConfig
-from seqtrans.models.recurrent import RecurrentEncoderConfig
-from seqtrans.models.recurrent_decoder import RecurrentDecoderConfig
-from seqtrans.models.transformer import (
+from seqtrans.training.config import TrainingConfig
+from seqtrans.training.optim.optimizer import AdamConfig
+from seqtrans.training.optim.schedule import InverseSquareRootConfig
+from seqtrans.training.trainer import Trainer
+from seqtrans.translation.data.batch import TranslationBatch
+from seqtrans.translation.data.parallel_corpus import CorpusFiles, FilterConfig
+from seqtrans.translation.inference.translator import Translator
+from seqtrans.translation.models.encoder_decoder import EncoderDecoder, ModelConfig
+from seqtrans.translation.models.recurrent_decoder import RecurrentDecoderConfig
+from seqtrans.translation.models.recurrent_encoder import RecurrentEncoderConfig
+from seqtrans.translation.models.transformer import (
     TransformerDecoderConfig,
     TransformerEncoderConfig,
 )
-from seqtrans.recipe.building import build_model, build_task
-from seqtrans.recipe.corpora import load_corpora
-from seqtrans.recipe.settings import (
-    DataConfig,
-    TranslationRecipe,
-    ValidationConfig,
-)
-from seqtrans.tasks.translator import Translator
-from seqtrans.training.config import TrainingConfig
-from seqtrans.training.optimizer import AdamConfig
-from seqtrans.training.schedule import InverseSquareRootConfig
-from seqtrans.training.trainer import Trainer
+from seqtrans.translation.recipe.build import build_model, build_task
+from seqtrans.translation.recipe.load_data import load_corpora
+from seqtrans.translation.recipe.schema import DataConfig, TranslationRecipe, ValidationConfig
+from seqtrans.translation.search.config import DecodingConfig
+from seqtrans.translation.tokenization.config import ExistingSubwordConfig
+from seqtrans.translation.tokenization.segmenters import Segmenters, train_segmenters
 
 NEVER = 1_000_000_000
 UNLIKELY = -1e4  # logit of an EOS that is not to be produced before it must be

@@ -1,0 +1,126 @@
+"""What ``seqtrans evaluate`` does with a run of an image classifier."""
+
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from seqtrans.cli.text_io import print_data
+from seqtrans.errors import DataError, RecipeError
+from seqtrans.runtime.files.strict_json import as_json
+
+if TYPE_CHECKING:
+    from seqtrans.images.confusion_matrix import Confusion
+    from seqtrans.images.data.dataset import ImageSet
+    from seqtrans.images.error_analysis import Judgement, Mistake
+
+talk = logging.getLogger(__name__)
+
+SHOWN_CLASSES = 20  # a larger matrix fits on no screen
+SHOWN_MISTAKES = 36
+
+
+def evaluate_run(path: Path, checkpoint: str, output_format: Literal["table", "json"]) -> None:
+    """Classify the test images of a run, print the scores and keep them in the run.
+
+    Raises:
+        SeqtransError: There is no such run or checkpoint, or its test images can't be read.
+    """
+    from seqtrans.images.error_analysis import judge
+    from seqtrans.images.recipe.build import load_classifier
+    from seqtrans.images.recipe.load_data import read_like
+    from seqtrans.runtime.memory_limits import heed_memory_cap
+    from seqtrans.runtime.out_of_memory import prepare_memory
+    from seqtrans.training.reporting.loggers import speaking
+
+    heed_memory_cap()
+    prepare_memory()  # pictures are drawn in the end
+    with speaking():
+        classifier = load_classifier(path, checkpoint)
+        files = classifier.recipe.data.test
+        if files is None:
+            raise DataError(
+                f"{path / 'recipe.yaml'}: data.test is null: name the test images there"
+            )
+        images = read_like(files, classifier.facts, "test")
+        normalisation, resize = classifier.facts.normalisation, classifier.recipe.data.resize
+        found = judge(classifier.model, images, normalisation, resize)
+        report = {"checkpoint": classifier.checkpoint.name, **_report(found)}
+        text = as_json(report, indent=1) + "\n"
+        if output_format == "table":
+            sys.stdout.write(_table(found.confusion))
+            sys.stdout.flush()
+        else:
+            print_data(text)
+        _keep(path, text, found, images)
+
+
+def _report(found: "Judgement") -> dict[str, Any]:
+    names = found.confusion.classes
+    return {
+        "accuracy": found.confusion.accuracy,
+        "images": found.confusion.total,
+        "classes": [score._asdict() for score in found.confusion.by_class()],
+        "confusion": found.confusion.counts,
+        "mistakes": [
+            {**m._asdict(), "label": names[m.label], "called": names[m.called]}
+            for m in found.mistakes
+        ],
+    }
+
+
+def _keep(path: Path, text: str, found: "Judgement", images: "ImageSet") -> None:
+    """Write ``confusion.json``, and the pictures for which the libraries are there."""
+    from seqtrans.runtime.files.atomic_files import open_aside, write_atomically
+    from seqtrans.training.reporting.plots import draw_confusion
+
+    write_atomically(path / "confusion.json", text)
+    try:
+        draw_confusion(found.confusion.counts, found.confusion.classes, path / "confusion.png")
+    except ImportError:
+        talk.info("no confusion.png: that takes pip install 'seqtrans[plots]'")
+    sheet = path / "mistakes.png"
+    shown = found.mistakes[:SHOWN_MISTAKES]
+    if not shown:
+        sheet.unlink(missing_ok=True)
+        return
+    try:
+        with open_aside(sheet) as file:
+            _save_mistakes(shown, images, file)
+    except RecipeError as error:
+        talk.info("no mistakes.png: %s", error)
+
+
+def _save_mistakes(shown: "list[Mistake]", images: "ImageSet", file: Any) -> None:
+    import numpy as np
+
+    from seqtrans.images.data.contact_sheet import save_sheet
+
+    names = images.classes
+    captions = [f"is {names[m.label]}\ncalled {names[m.called]} {m.probability:.0%}" for m in shown]
+    chosen = images.take(np.array([m.number for m in shown]))
+    save_sheet(chosen.images, captions, file)
+
+
+def _table(found: "Confusion") -> str:
+    """Accuracy, a row for every class, and the matrix if it is small."""
+    lines = [f"accuracy {found.accuracy:.2%}: {found.right:,} of {found.total:,} images", ""]
+    rows = [["class", "images", "precision", "recall"]]
+    for score in found.by_class():
+        shares = ("-" if s is None else f"{s:.2%}" for s in (score.precision, score.recall))
+        rows.append([score.name, f"{score.images:,}", *shares])
+    lines += _aligned(rows)
+    if len(found.classes) <= SHOWN_CLASSES:
+        lines += ["", "rows: what images are; columns: what they are called"]
+        named = zip(found.classes, found.counts, strict=True)
+        matrix = [[name, *(f"{n or '.'}" for n in counts)] for name, counts in named]
+        lines += _aligned([["", *found.classes], *matrix])
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _aligned(rows: list[list[str]]) -> list[str]:
+    """Cells below each other: the first to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
+    ]

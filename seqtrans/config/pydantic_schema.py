@@ -1,0 +1,166 @@
+"""Config dataclasses as pydantic types: the only module that knows pydantic.
+
+Every dataclass is mirrored by a ``TypedDict`` that forbids unknown keys and converts nothing;
+the dataclass is then built from the checked values, so its own ``__post_init__`` judges them. A
+union of dataclasses is decided by the field in which each has one ``Literal`` of its own
+(``kind``), so that a mistake is reported for the class that was meant and no other.
+"""
+
+import dataclasses
+import json
+import types
+import typing
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Annotated, Any, Literal, NamedTuple, NotRequired, TypeVar, Union, cast
+
+import pydantic
+from typing_extensions import TypedDict
+
+from seqtrans.config.field_docs import notes_of
+from seqtrans.config.yaml_document import plain
+
+T = TypeVar("T")
+MAPPING, SCALAR = "<mapping>", "<scalar>"
+"""In a location: which part of a union of dataclasses and other types a value was held to."""
+_STRICT = pydantic.ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Mistake(NamedTuple):
+    """Something about a value that its type forbids."""
+
+    reason: str  # pydantic's name of the kind of mistake
+    location: tuple[str | int, ...]  # keys and indexes, with the chosen ``kind`` of each union
+    message: str  # what a ``__post_init__`` had to say; empty for other reasons
+
+
+def check(cls: type[T], value: Any) -> T | list[Mistake]:
+    """An instance of ``cls`` made from plain values, or all that forbids it."""
+    try:
+        return cast("T", _adapter(cls).validate_json(json.dumps(value)))
+    except pydantic.ValidationError as invalid:
+        mistakes = [
+            Mistake(e["type"], e["loc"], str(e.get("ctx", {}).get("error", "")))
+            for e in invalid.errors(include_url=False, include_input=False)
+        ]
+    # pydantic counts only the good items of a list, and so calls one too short for a bad item.
+    return [m for m in mistakes if m.reason != "too_short" or not _is_around(m, mistakes)]
+
+
+def _is_around(mistake: Mistake, others: list[Mistake]) -> bool:
+    depth = len(mistake.location)
+    return any(o.location[:depth] == mistake.location != o.location for o in others)
+
+
+def json_schema(cls: type[object]) -> dict[str, Any]:
+    """JSON Schema of the files that describe a ``cls``: editors complete and check with it."""
+    schema = _adapter(cls).json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def fields_of(cls: type[object]) -> dict[str, Any]:
+    """Names and types, with ranges, of the fields a dataclass is built from."""
+    hints = typing.get_type_hints(cls, include_extras=True)
+    return {f.name: hints[f.name] for f in dataclasses.fields(cast("Any", cls)) if f.init}
+
+
+def bare(hint: Any) -> Any:
+    """A type without its ``Annotated`` ranges."""
+    return typing.get_args(hint)[0] if typing.get_origin(hint) is Annotated else hint
+
+
+def options_of(hint: Any) -> tuple[Any, ...]:
+    """Members of a union; any other type is its own only member."""
+    hint = bare(hint)
+    is_union = typing.get_origin(hint) in (Union, types.UnionType)
+    return typing.get_args(hint) if is_union else (hint,)
+
+
+def tags_of(hint: Any) -> tuple[str, dict[str, type[object]]]:
+    """The field that tells the dataclasses of a union apart, and the class of each of its values.
+
+    ``("", {})`` where there are fewer than two dataclasses.
+    """
+    classes = [cast("type[object]", c) for c in options_of(hint) if dataclasses.is_dataclass(c)]
+    if len(classes) < 2:
+        return "", {}
+    for name in fields_of(classes[0]):
+        values = [fields_of(c).get(name) for c in classes]
+        if all(typing.get_origin(v) is Literal for v in values):
+            return name, {typing.get_args(v)[0]: c for v, c in zip(values, classes, strict=True)}
+    raise TypeError(f"nothing tells {' and '.join(map(str, classes))} apart")
+
+
+@cache
+def _adapter(cls: type[object]) -> pydantic.TypeAdapter[Any]:
+    return pydantic.TypeAdapter(_mirror(cls))
+
+
+def _mirror(hint: Any) -> Any:
+    if dataclasses.is_dataclass(hint):
+        return _mirror_class(cast("type[object]", hint))
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        return Annotated[(_mirror(arguments[0]), *arguments[1:])]  # type: ignore[return-value]
+    if origin in (Union, types.UnionType):
+        return _mirror_union(hint)
+    if origin is tuple:
+        return tuple[tuple(a if a is ... else _mirror(a) for a in arguments)]  # type: ignore[misc]
+    return hint
+
+
+def _mirror_union(hint: Any) -> Any:
+    """A union whose mistakes are those of one member: a mapping is held to the dataclasses."""
+    tag, classes = tags_of(hint)
+    options = options_of(hint)
+    rest = [option for option in options if not dataclasses.is_dataclass(option)]
+    plain_types = Union[tuple(map(_mirror, rest))] if rest else None  # noqa: UP007
+    mappings = [_mirror(option) for option in options if dataclasses.is_dataclass(option)]
+    if not mappings:
+        return plain_types
+    chosen = Union[tuple(mappings)]  # noqa: UP007
+    if classes:
+        chosen = Annotated[chosen, pydantic.Field(discriminator=tag)]
+    if rest in ([], [type(None)]):
+        return Union[(chosen, *rest)]  # type: ignore[return-value]
+    members = (
+        Annotated[chosen, pydantic.Tag(MAPPING)],
+        Annotated[plain_types, pydantic.Tag(SCALAR)],
+    )
+    either = Union[members]  # noqa: UP007 - and a tuple is no type
+    return Annotated[either, pydantic.Discriminator(_part_of_union)]  # type: ignore[return-value]
+
+
+def _part_of_union(value: object) -> str:
+    return MAPPING if isinstance(value, dict) else SCALAR
+
+
+def _mirror_class(cls: type[object]) -> Any:
+    hints = fields_of(cls)
+    notes = notes_of(cls)
+    members: dict[str, Any] = {}
+    for field in dataclasses.fields(cast("Any", cls)):
+        if not field.init:
+            continue
+        default = default_of(field)
+        extra = {} if default is dataclasses.MISSING else {"default": plain(default)}
+        about = pydantic.Field(
+            description=notes.get(field.name), json_schema_extra=cast("Any", extra)
+        )
+        member = Annotated[_mirror(hints[field.name]), about]
+        members[field.name] = member if default is dataclasses.MISSING else NotRequired[member]
+    mirror = cast("Any", TypedDict)(cls.__name__, members)
+    mirror.__pydantic_config__ = _STRICT
+    mirror.__doc__ = (cls.__doc__ or "").partition("\n")[0]
+    return Annotated[mirror, pydantic.AfterValidator(_builder(cls))]
+
+
+def _builder(cls: type[T]) -> Callable[[Mapping[str, Any]], T]:
+    return lambda values: cls(**values)
+
+
+def default_of(field: dataclasses.Field[Any]) -> Any:
+    """What a field is where nothing is said; ``dataclasses.MISSING`` where that can't be."""
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return field.default

@@ -1,0 +1,149 @@
+"""YAML text as plain values that remember the line each came from, and back to text.
+
+The scalars are those of YAML 1.2's core schema, so ``1e-4`` is a number and ``no`` is a word.
+Besides, ``<<`` merges mappings as in YAML 1.1.
+"""
+
+import codecs
+import dataclasses
+from collections.abc import Hashable, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+
+from seqtrans.config.yaml_nodes import CORE, Loader, PathKey, Reading, explain
+from seqtrans.errors import RecipeError
+from seqtrans.runtime.files.encoding_hints import advice
+from seqtrans.runtime.files.file_types import HEAD, foreign
+
+_MARKS = {  # byte order marks, the longer first
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+    codecs.BOM_UTF8: "utf-8-sig",
+}
+OPTION = "--set "  # how places name what was set on the command line
+
+
+@dataclasses.dataclass(frozen=True)
+class Document:
+    """The plain values of a YAML text (mappings, lists, scalars) and where each was written."""
+
+    value: Any
+    places: dict[PathKey, str]  # "recipe.yaml:3", or the command-line option that set it
+    mistakes: tuple[str, ...] = ()  # repeated keys, settings of nothing; ``validate`` tells them
+
+    def place(self, path: PathKey) -> str:
+        """Where the value at ``path`` was written, or the nearest value that holds it."""
+        while path not in self.places and path:
+            path = path[:-1]
+        return self.places[path]
+
+    def is_override(self, path: PathKey) -> bool:
+        """Whether the value at ``path`` was set by ``override``, or what holds it was."""
+        return self.place(path).startswith(OPTION)
+
+
+_OLDER = yaml.resolver.Resolver()  # of YAML 1.1, where ``no``, ``12:30`` and dates are no text
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes what ``Loader``, or a reader of YAML 1.1, would not read as text."""
+
+    yaml_implicit_resolvers = CORE  # pyright: ignore[reportAssignmentType, reportIncompatibleVariableOverride]
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - PyYAML's signature
+        return True
+
+    def represent_text(self, data: str) -> yaml.ScalarNode:
+        """Escape what would be folded or lost in any other style, such as U+0085 and U+2028."""
+        older = _OLDER.resolve(yaml.ScalarNode, data, (True, False))
+        is_text = older.endswith(":str") and data not in ("y", "Y", "n", "N")
+        style = '"' if not data.isprintable() else None if is_text else "'"
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
+
+
+_Dumper.add_representer(str, _Dumper.represent_text)
+
+
+def read(path: Path) -> Document:
+    """Read a YAML file.
+
+    Raises:
+        RecipeError: It is missing, not a file, not UTF-8, empty, or not YAML.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise RecipeError(f"{path}: there is no such file") from None
+    except IsADirectoryError:
+        raise RecipeError(f"{path}: is a directory, not a recipe file") from None
+    except OSError as error:
+        raise RecipeError(f"{path}: {error.strerror}") from error
+    encoding = next((name for mark, name in _MARKS.items() if content.startswith(mark)), "utf-8")
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        byte = f"byte {error.start + 1} is 0x{content[error.start]:02x}"
+        what = foreign(content[:HEAD])
+        hint = f"it is {what.name}: {what.advice}" if what else advice(content)
+        named = encoding.upper().removesuffix("-SIG")
+        raise RecipeError(f"{path}:{line}: not {named} text: {byte}; {hint}") from None
+    return parse(text, str(path))
+
+
+def parse(text: str, name: str) -> Document:
+    """Read YAML text; ``name`` stands for the file in error messages.
+
+    Raises:
+        RecipeError: The text is empty, not YAML, or holds what no recipe does.
+    """
+    try:
+        loader = Loader(text)
+        node = loader.get_single_node()
+    except yaml.MarkedYAMLError as error:
+        line, problem = explain(error)
+        raise RecipeError(f"{name}:{line}: not YAML: {problem}") from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        hint = ": save it as UTF-8" if error.character == 0 else ""
+        code = f"U+{cast('int', error.character):04X}"
+        raise RecipeError(
+            f"{name}:{line}: not YAML: it holds the control code {code}{hint}"
+        ) from None
+    if node is None:
+        raise RecipeError(f"{name}: is empty")
+    reading = Reading(name, loader)
+    value = reading.value_of(node, ())
+    if reading.problems:
+        raise RecipeError("\n".join((*reading.problems, *reading.repeated)))
+    return Document(value, reading.places, tuple(reading.repeated))
+
+
+def dump(value: object) -> str:
+    """Write a dataclass as YAML with every default written out; ``load`` reads it back."""
+    return yaml.dump(
+        plain(value), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100_000
+    )
+
+
+def flow(value: Hashable | dict[str, Any] | list[Any]) -> str:
+    """Plain values as YAML in one line."""
+    text = yaml.dump(value, Dumper=_Dumper, default_flow_style=True, width=10_000, sort_keys=False)
+    return text.removesuffix("\n").removesuffix("\n...")
+
+
+def plain(value: object) -> Hashable | dict[str, Any] | list[Any]:
+    """Dataclasses as mappings, tuples as lists and paths as text, all the way down."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        # First what says how to read the others, also where a class inherits these.
+        fields = sorted(dataclasses.fields(value), key=lambda field: field.name != "kind")
+        return {field.name: plain(getattr(value, field.name)) for field in fields}
+    if isinstance(value, tuple | list):
+        return [plain(item) for item in cast("Sequence[object]", value)]
+    if isinstance(value, dict):
+        return {str(k): plain(v) for k, v in cast("dict[object, object]", value).items()}
+    return str(value) if isinstance(value, Path) else cast("Hashable", value)

@@ -1,0 +1,1 @@
+"""Image classification: data, models, pre-trained weights and export."""

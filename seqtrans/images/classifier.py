@@ -1,0 +1,149 @@
+"""Classifiers from anywhere, ready for image files: runs, weights of others, names of timm."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import nn
+
+from seqtrans.errors import CheckpointError, DataError
+from seqtrans.images.data.image_files import KINDS, Fitting, UnreadableImageError, decode
+from seqtrans.images.data.inference_transform import read_prepared
+from seqtrans.images.data.normalize import normalise
+from seqtrans.images.data.readers.folder import FolderFiles
+from seqtrans.images.data.readers.listing import list_images, printable
+from seqtrans.images.data.resize import resize
+from seqtrans.images.models.image_shape import ImageShape
+from seqtrans.images.models.timm import timm_pretrained
+from seqtrans.images.pretrained.load import class_names, load_pretrained, timm_input
+from seqtrans.images.pretrained.zoo import InputSpec, build_network
+from seqtrans.images.recipe.build import Classifier, load_classifier
+from seqtrans.runtime.forks import prepare_for_forks
+from seqtrans.tensor_types import Float, Tensor
+from seqtrans.training.checkpoints.weights import fill
+
+talk = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ReadyClassifier:
+    """A model and what it takes to show it image files.
+
+    Attributes:
+        model: Images to logits, in evaluation mode, on the CPU.
+        classes: Name of every logit.
+        read: An image file as the model wants it.
+    """
+
+    model: nn.Module
+    classes: tuple[str, ...]
+    read: Callable[[Path], Float[Tensor, "channels height width"]]
+
+    @torch.inference_mode()
+    def probabilities(self, path: Path | str) -> Float[Tensor, " classes"]:
+        """The probability of every class for an image file, in fp32.
+
+        Raises:
+            DataError: The file can't be read as an image.
+            TypeError: ``path`` is no path of one file.
+        """
+        given = cast("object", path)
+        if not isinstance(given, str | Path):
+            kind = type(given).__name__
+            raise TypeError(f"probabilities takes the path of one image file, not {kind}")
+        return self.model(self.read(Path(path))[None])[0].float().softmax(dim=0)
+
+
+def open_classifier(name: str | Path, checkpoint: str | None = None) -> ReadyClassifier:
+    """Find and load a classifier.
+
+    Args:
+        name: A run directory, a file of weights, a folder as on Hugging Face, or a name of timm.
+        checkpoint: Which of a run; see ``load_run``. None: the best.
+
+    Raises:
+        CheckpointError: There is no such thing, or it is damaged; or what has no checkpoints is
+            asked for one.
+        RecipeError: timm is needed and not installed, or has no such network.
+    """
+    prepare_for_forks()
+    path = Path(name)
+    if (path / "recipe.yaml").is_file():
+        return _of_run(load_classifier(path, checkpoint or "best"))
+    if checkpoint:
+        raise CheckpointError(f"{name} is no run: only a run has a checkpoint '{checkpoint}'")
+    if path.exists():
+        found = load_pretrained(path)
+        image = ImageShape(3, found.input.size, found.input.size)
+        model = build_network(found.config, image, len(found.classes))
+        fill(model, found.weights, str(name))
+        return ReadyClassifier(model.eval(), found.classes, _reader(found.input))
+    if path.suffix in (".safetensors", ".pth", ".pt", ".bin") or path != Path(path.name):
+        raise CheckpointError(f"{name}: there is no such run, file or folder")
+    model, about = timm_pretrained(str(name))
+    count = int(about["num_classes"])
+    return ReadyClassifier(model.eval(), class_names(count), _reader(timm_input(about)))
+
+
+def images_of(paths: Sequence[Path]) -> list[Path]:
+    """The files of ``paths``, and in place of each folder the images in it and in those within.
+
+    Files of folders that are no images are left out, with a warning that names them.
+
+    Raises:
+        DataError: A folder can't be read, or has no images.
+    """
+    found = list[Path]()
+    for path in paths:
+        if not path.is_dir():
+            found.append(path)
+            continue
+        listing = list_images(path)
+        if listing.others:
+            talk.warning(
+                "%s: left out, as only %s files are read: %s", printable(path), KINDS, listing
+            )
+        if not listing.images:
+            raise DataError(f"{printable(path)}: a folder without images; {KINDS} files are read")
+        found += listing.images
+    return found
+
+
+def _of_run(found: Classifier) -> ReadyClassifier:
+    channels, height, width = found.facts.shape
+    if channels not in (1, 3):
+        raise DataError(
+            f"{found.checkpoint}: the model is for images of {channels} channels, which no image "
+            "file has: an exported model (seqtrans export) takes them as arrays"
+        )
+    files = found.recipe.data.train
+    fitting: Fitting = Fitting(channels=1 if channels == 1 else 3, height=height, width=width)
+    if isinstance(files, FolderFiles) and files.height is not None:
+        fitting = replace(
+            fitting, fit=files.fit, crop=files.crop, resample=files.resample
+        )  # as the training images were made
+
+    def read(path: Path) -> Float[Tensor, "channels height width"]:
+        try:
+            pixels = decode(path, fitting, found.facts.background)
+        except UnreadableImageError as error:
+            raise DataError(f"{printable(path)}: no image that can be read: {error}") from error
+        seen = resize(torch.from_numpy(pixels)[None], found.recipe.data.resize)
+        return normalise(seen, found.facts.normalisation)[0]
+
+    return ReadyClassifier(found.model, found.facts.classes, read)
+
+
+def _reader(spec: InputSpec) -> Callable[[Path], Float[Tensor, "3 size size"]]:
+    return partial(
+        read_prepared,
+        size=spec.size,
+        crop=spec.crop,
+        interpolation=spec.interpolation,
+        mean=spec.mean,
+        std=spec.std,
+    )

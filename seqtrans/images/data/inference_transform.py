@@ -1,0 +1,49 @@
+"""Pictures from files, prepared as the images were that a network learnt from."""
+
+from pathlib import Path
+
+import torch
+
+from seqtrans.errors import DataError
+from seqtrans.images.data.image_files import Resample, UnreadableImageError, decode_middle
+from seqtrans.tensor_types import Float, Tensor
+
+Rgb = tuple[float, float, float]
+
+
+def read_prepared(
+    path: Path,
+    *,
+    size: int,
+    crop: float,
+    interpolation: Resample,
+    mean: Rgb,
+    std: Rgb,
+) -> Float[Tensor, "3 size size"]:
+    """Read a picture, scale it, cut out the middle, and normalise it.
+
+    Args:
+        path: A picture; where it is transparent it is put on white.
+        size: Height and width to return.
+        crop: Fraction of the shorter side to return; the side is first scaled to
+            ``size / crop``.
+        interpolation: How to scale.
+        mean: Subtracted from red, green and blue, in units of the brightest.
+        std: What the difference is divided by.
+
+    Returns:
+        Red, green and blue.
+
+    Raises:
+        DataError: The file can't be read as a picture.
+        RecipeError: Pillow is not installed.
+    """
+    try:
+        pixels = decode_middle(path, size, crop, interpolation)
+    except UnreadableImageError as error:
+        raise DataError(f"{path} can't be read as a picture: {error}") from error
+    return (torch.from_numpy(pixels) / 255 - _column(mean)) / _column(std)
+
+
+def _column(values: Rgb) -> Float[Tensor, "3 1 1"]:
+    return torch.tensor(values)[:, None, None]

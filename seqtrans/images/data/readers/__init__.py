@@ -1,0 +1,1 @@
+"""Readers of labelled images: idx, CIFAR, folders, NumPy files."""

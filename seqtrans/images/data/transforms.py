@@ -1,0 +1,119 @@
+"""What augmentation does to whole batches, each image by numbers of its own.
+
+No function knows chance. Each gives an image the same bits whatever else is in the batch, and
+keeps the order in memory.
+"""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from seqtrans.images.data.dataset import has_channels_last, select, to_channels_last
+from seqtrans.tensor_types import Bool, Float, Int, Tensor, UInt8
+
+
+def crop_padded(
+    images: UInt8[Tensor, "B channels height width"],
+    padding: int,
+    top: Int[Tensor, " B"],
+    left: Int[Tensor, " B"],
+) -> UInt8[Tensor, "B channels height width"]:
+    """Add ``padding`` black pixels on every side, and cut the old size out again.
+
+    Args:
+        images: Pixels.
+        padding: Pixels on each side.
+        top: First row of each cut, from 0 to ``2 * padding``; ``padding`` is the old place.
+        left: First column, alike.
+    """
+    height, width = images.shape[2:]
+    padded = F.pad(images, (padding,) * 4)
+    windows = padded.unfold(2, height, 1).unfold(3, width, 1)
+    return _like(windows[torch.arange(len(images)), :, top, left], images)
+
+
+def flip(
+    images: UInt8[Tensor, "B channels height width"], chosen: Bool[Tensor, " B"]
+) -> UInt8[Tensor, "B channels height width"]:
+    """Swap left and right of the chosen images, in place."""
+    numbers = chosen.nonzero()[:, 0]
+    images[numbers] = select(images, numbers).flip(-1)
+    return images
+
+
+def rotate(
+    images: UInt8[Tensor, "B channels height width"], degrees: Float[Tensor, " B"]
+) -> Float[Tensor, "B channels height width"]:
+    """Turn images around their centre, counter-clockwise; bilinear, rounded, outside is black.
+
+    Args:
+        images: Pixels.
+        degrees: Angle of each image, fp64: what rounding does to sine and cosine there is gone
+            in fp32, so that it does not matter which instructions computed them.
+    """
+    height, width = images.shape[2:]
+    sine, cosine = _sine(degrees), _sine(degrees + 90)
+    # Twice the distance from the centre. Small arrays cost NumPy less time than torch.
+    x, y = (2.0 * np.arange(side) - (side - 1) for side in (width, height))
+    # Where a pixel comes from is linear in its place: one addition of what its column and its row
+    # contribute. A complex number is a pair that one instruction adds; it means nothing else.
+    column = _pairs(cosine * x / width, sine * x / height)
+    row = _pairs(-sine * y / width, cosine * y / height)
+    origin = torch.view_as_real(column[:, None, :] + row[:, :, None])
+    turned = F.grid_sample(images.float(), origin, padding_mode="zeros", align_corners=False)
+    return _like(turned.round_(), images)
+
+
+def cut_out(
+    images: Float[Tensor, "B channels height width"],
+    size: int,
+    row: Int[Tensor, " B"],
+    column: Int[Tensor, " B"],
+) -> Float[Tensor, "B channels height width"]:
+    """Set a square of each image to 0, in place; what lies outside of the image is cut off.
+
+    Args:
+        images: Normalised pixels, so that 0 is the mean.
+        size: Side of the square in pixels.
+        row: Row of the square's centre; of an even size, of the lower of the two in the middle.
+        column: Column of the centre, alike.
+    """
+    height, width = images.shape[2:]
+    rows = torch.arange(height) - row[:, None] + size // 2
+    columns = torch.arange(width) - column[:, None] + size // 2
+    in_rows = ((rows >= 0) & (rows < size)).float()
+    in_columns = ((columns >= 0) & (columns < size)).float()
+    if has_channels_last(images):  # a short last axis is slow: take columns and channels as one
+        in_columns = in_columns.repeat_interleave(images.shape[1], dim=1)
+        images.permute(0, 2, 3, 1).flatten(2).mul_(1 - in_rows[:, :, None] * in_columns[:, None])
+    else:
+        images.mul_(1 - in_rows[:, None, :, None] * in_columns[:, None, None, :])
+    return images
+
+
+def mix(
+    images: Float[Tensor, "B channels height width"], weights: Float[Tensor, " B"]
+) -> Float[Tensor, "B channels height width"]:
+    """``weight * image + (1 - weight) * partner``; the partner is the image after it in the batch.
+
+    The last one's partner is the first.
+    """
+    rows = images.permute(0, 2, 3, 1) if has_channels_last(images) else images
+    mixed = torch.cat((rows[1:], rows[:1])).lerp_(rows, weights[:, None, None, None])
+    return mixed.permute(0, 3, 1, 2) if has_channels_last(images) else mixed
+
+
+def _sine(degrees: Float[Tensor, " B"]) -> Float[np.ndarray, "B 1"]:
+    return np.sin(np.deg2rad(degrees.numpy()))[:, None]
+
+
+def _pairs(first: Float[np.ndarray, "B N"], second: Float[np.ndarray, "B N"]) -> Tensor:
+    """Of fp32, as complex numbers."""
+    pairs = np.empty(first.shape, dtype=np.complex64)
+    pairs.real, pairs.imag = first, second
+    return torch.from_numpy(pairs)
+
+
+def _like(images: Tensor, model: Tensor) -> Tensor:
+    """Images in the memory order of ``model``; copied only where they have another."""
+    return to_channels_last(images) if has_channels_last(model) else images.contiguous()

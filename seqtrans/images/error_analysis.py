@@ -1,0 +1,60 @@
+"""Judging a classifier: what it takes for what, and where it is wrong and sure of it."""
+
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from seqtrans.images.confusion_matrix import Confusion, confusion
+from seqtrans.images.data.dataset import ImageSet
+from seqtrans.images.data.normalize import Normalisation
+from seqtrans.images.data.resize import ResizeConfig
+from seqtrans.images.task import classify, suited
+
+
+class Mistake(NamedTuple):
+    """An image that was given a wrong class.
+
+    Attributes:
+        number: Of the image in its set, from 0.
+        label: Its class.
+        called: The class it was given.
+        probability: That the model gave this class.
+    """
+
+    number: int
+    label: int
+    called: int
+    probability: float
+
+
+class Judgement(NamedTuple):
+    """What came of classifying images; mistakes come in order, the surest first."""
+
+    confusion: Confusion
+    mistakes: list[Mistake]
+
+
+@torch.inference_mode()
+def judge(
+    model: nn.Module,
+    images: ImageSet,
+    normalisation: Normalisation,
+    new_size: ResizeConfig | None = None,
+) -> Judgement:
+    """Classify images and compare with their labels.
+
+    Args:
+        model: What classifies, in evaluation mode.
+        images: What to classify, at least one image.
+        normalisation: That of the images it learnt from.
+        new_size: The size that the model sees; None: that of the images.
+    """
+    logits = classify(model, suited(images, model), normalisation, new_size)
+    probabilities, called = logits.softmax(dim=1).max(dim=1)
+    wrong = (called != images.labels).nonzero()[:, 0].tolist()
+    mistakes = [
+        Mistake(i, int(images.labels[i]), int(called[i]), float(probabilities[i])) for i in wrong
+    ]
+    found = confusion(images.labels.tolist(), called.tolist(), images.classes)
+    return Judgement(found, sorted(mistakes, key=lambda m: (-m.probability, m.number)))

@@ -1,0 +1,140 @@
+"""Exporting the classifier of a run, checked by what its own code says of images."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from seqtrans.errors import CheckpointError, SeqtransError
+from seqtrans.images.data.dataset import ImageSet
+from seqtrans.images.data.resize import resize
+from seqtrans.images.export.pixel_classifier import Contract, PixelClassifier
+from seqtrans.images.export.verify import SUFFIXES, FormatName, Sample, open_format, write_checked
+from seqtrans.images.models.image_shape import ImageShape
+from seqtrans.images.models.inception_v3 import InceptionV3
+from seqtrans.images.models.keras import KerasModel
+from seqtrans.images.recipe.build import Classifier, load_classifier
+from seqtrans.images.recipe.load_data import read_like
+from seqtrans.images.recipe.schema import FractionConfig
+from seqtrans.images.task import classify, suited
+from seqtrans.tensor_types import Tensor, UInt8
+from seqtrans.training.checkpoints.find import stored_task
+from seqtrans.training.checkpoints.run_directory import open_run
+
+talk = logging.getLogger(__name__)
+
+RANDOM_BATCHES = (1, 3)  # the example that is traced has 2 images
+REAL_IMAGES = 64
+AT_ONCE = 8
+
+
+def export_run(
+    path: Path, name: FormatName, output: Path | None = None, checkpoint: str = "best"
+) -> Path:
+    """Export the classifier of a run; the file is there once it was checked.
+
+    It must answer as the model does, within ``TOLERANCE``, to random images and to up to 64 of
+    the run's test images; without those, of its validation or its training images; without any, a
+    warning says so.
+
+    Args:
+        path: The run directory.
+        name: Kind of the file.
+        output: The file; None: ``model`` and the usual suffix, in the run directory.
+        checkpoint: See ``load_run``.
+
+    Returns:
+        The file.
+
+    Raises:
+        CheckpointError: The run or the checkpoint is missing or damaged, or is no classifier.
+        ExportError: The model can't be exported so, or the file answers otherwise than the model.
+        RecipeError: The run's recipe was altered into something invalid.
+    """
+    form = open_format(name)
+    task = stored_task(open_run(path))
+    if task not in (None, "classification"):
+        raise CheckpointError(
+            f"{path} is a run of task '{task}': only image classifiers can be exported so; "
+            "--format run is for all"
+        )
+    found = load_classifier(path, checkpoint)
+    if isinstance(found.model, InceptionV3):
+        found.model.drop_auxiliary()  # a tenth of the file, which nobody would use
+    elif isinstance(found.model, KerasModel):
+        found.model.drop_seeds()
+    contract = _contract(found)
+    samples = [*_random(found), *_real(found)]
+    file = output or path / f"model{SUFFIXES[name]}"
+    off = write_checked(PixelClassifier(found.model, contract), contract, form, file, samples)
+    talk.info(
+        "%s: answers as checkpoint %s to %d images; logits differ by %.1g at most",
+        file,
+        found.checkpoint.name,
+        sum(len(sample.images) for sample in samples),
+        off,
+    )
+    return file
+
+
+def _contract(found: Classifier) -> Contract:
+    channels, height, width = _seen(found)
+    return Contract(
+        classes=found.facts.classes,
+        channels=channels,
+        height=height,
+        width=width,
+        mean=found.facts.normalisation.mean,
+        std=found.facts.normalisation.std,
+        model=found.recipe.model.kind,
+        checkpoint=found.checkpoint.name,
+    )
+
+
+def _seen(found: Classifier) -> ImageShape:
+    return found.facts.seen(found.recipe.data.resize)
+
+
+def _random(found: Classifier) -> Iterator[Sample]:
+    generator = torch.Generator().manual_seed(0)
+    for size in RANDOM_BATCHES:
+        shape = (size, *_seen(found))
+        pixels = torch.randint(256, shape, dtype=torch.uint8, generator=generator)
+        yield _sample("random images", pixels, found)
+
+
+def _real(found: Classifier) -> Iterator[Sample]:
+    """Images from all over the first set that can be read, for sets are often in order."""
+    data = found.recipe.data
+    problem: SeqtransError | None = None
+    for name, files in (
+        ("test", data.test),
+        ("validation", data.validation),
+        ("training", data.train),
+    ):
+        if files is None or isinstance(files, FractionConfig):
+            continue
+        try:
+            images = read_like(files, found.facts, name)
+        except SeqtransError as error:
+            problem = problem or error
+            continue
+        count = min(REAL_IMAGES, len(images))
+        chosen = images.take(np.linspace(0, len(images) - 1, count).astype(np.int64))
+        for pixels in chosen.images.split(AT_ONCE):
+            seen = resize(pixels, found.recipe.data.resize)
+            yield _sample(f"{name} images", seen, found)
+        return
+    talk.warning("checked by random images only, for the run's can't be read: %s", problem)
+
+
+@torch.inference_mode()
+def _sample(
+    name: str, pixels: UInt8[Tensor, "B channels height width"], found: Classifier
+) -> Sample:
+    """``pixels`` at the size that the model sees."""
+    labels = torch.zeros(len(pixels), dtype=torch.int64)
+    images = suited(ImageSet(pixels, labels, found.facts.classes), found.model)
+    return Sample(name, pixels, classify(found.model, images, found.facts.normalisation))

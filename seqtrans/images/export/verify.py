@@ -1,0 +1,132 @@
+"""Writing an exported file, and seeing that it answers as the model does before it is in place."""
+
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+
+from seqtrans.errors import ExportError
+from seqtrans.images.export.onnx import Onnx
+from seqtrans.images.export.pixel_classifier import Contract, PixelClassifier
+from seqtrans.images.export.torch_formats import ExportedProgram, Format, Loaded, TorchScript
+from seqtrans.runtime.files.atomic_files import open_aside
+from seqtrans.tensor_types import Float, Tensor, UInt8
+
+FormatName = Literal["onnx", "torchscript", "pt2"]
+SUFFIXES: Mapping[FormatName, str] = {"onnx": ".onnx", "torchscript": ".ts.pt", "pt2": ".pt2"}
+"""How names of files of each kind end."""
+
+TOLERANCE = 1e-4
+"""How far a logit may be off, in units of the largest logit of its batch, or of 1 if that is more.
+"""
+
+
+class Sample(NamedTuple):
+    """Images, and what the model makes of them.
+
+    Attributes:
+        name: What they are, for the error.
+        images: Pixels from 0 to 255.
+        logits: What the original says.
+    """
+
+    name: str
+    images: UInt8[Tensor, "B channels height width"]
+    logits: Float[Tensor, "B classes"]
+
+
+def open_format(name: FormatName) -> Format:
+    """A kind of file.
+
+    Raises:
+        ExportError: What it needs is not installed.
+    """
+    match name:
+        case "onnx":
+            return Onnx()
+        case "torchscript":
+            return TorchScript()
+        case "pt2":
+            return ExportedProgram()
+
+
+def write_checked(
+    network: PixelClassifier,
+    contract: Contract,
+    form: Format,
+    path: Path,
+    samples: Sequence[Sample],
+) -> float:
+    """Write a file, load it again, compare, and only then put it in place.
+
+    Args:
+        network: What to export.
+        contract: What is stored with it.
+        form: Kind of the file.
+        path: The file; after an error it is as it was.
+        samples: What the file must answer.
+
+    Returns:
+        The largest difference of a logit.
+
+    Raises:
+        ExportError: The model can't be exported so, the file answers otherwise than the model, or
+            nothing can be written there.
+    """
+    if path.exists() and not path.is_file():
+        raise ExportError(f"{path} is not a file that can be replaced")
+    example = torch.zeros(2, contract.channels, contract.height, contract.width)
+    about = contract.described()
+    try:
+        with open_aside(path) as file:
+            with _told(f"{path}: this model can't be exported so"):
+                form.write(network, example, about, file)
+            file.flush()
+            with _told(f"{path}: what was exported can't be used, so it was not kept"):
+                loaded = form.read(Path(file.name))
+                return _check(loaded, about, samples, path)
+    except OSError as error:
+        raise ExportError(f"{path}: can't be written: {error.strerror or error}") from error
+
+
+@torch.no_grad()
+def _check(
+    loaded: Loaded, about: Mapping[str, Any], samples: Sequence[Sample], path: Path
+) -> float:
+    """The largest difference of a logit.
+
+    Raises:
+        ExportError: It is too large, another class is found, or what is stored is not ``about``.
+    """
+    if loaded.about != about:
+        raise ExportError(f"{path}: what was stored with the network does not come back: not kept")
+    largest = 0.0
+    for name, images, expected in samples:
+        found = loaded.logits(images.float())
+        allowed = TOLERANCE * max(1.0, float(expected.abs().max()))
+        same_shape = found.shape == expected.shape
+        off = float((found - expected).abs().max()) if same_shape else float("inf")
+        others = int((found.argmax(1) != expected.argmax(1)).sum()) if same_shape else len(images)
+        if not off <= allowed or others:  # also where it is not a number
+            raise ExportError(
+                f"{path}: the exported network answers otherwise than the model, so it was not "
+                f"kept: on {name} logits differ by up to {off:.2g} ({allowed:.2g} is allowed) and "
+                f"{others} of {len(images)} classes"
+            )
+        largest = max(largest, off)
+    return largest
+
+
+@contextmanager
+def _told(what: str) -> Generator[None]:
+    """Whatever the exporters raise, which is of many kinds, as one line."""
+    try:
+        yield
+    except (ExportError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        told = error.__cause__ or error  # torch's exporters wrap it in advice to their authors
+        reason = next((line for line in str(told).splitlines() if line.strip()), "")
+        raise ExportError(f"{what}: {reason.strip() or type(told).__name__}") from error

@@ -1,0 +1,209 @@
+"""The images of a recipe in memory, and what a run keeps of them."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from seqtrans import config
+from seqtrans.errors import CheckpointError, DataError, RecipeError
+from seqtrans.images.data.dataset import ImageSet, split
+from seqtrans.images.data.image_files import WHITE, Rgb
+from seqtrans.images.data.normalize import Normalisation, measure
+from seqtrans.images.data.readers.common import ReadReport
+from seqtrans.images.data.readers.read import ImageFiles, read_images
+from seqtrans.images.data.resize import ResizeConfig
+from seqtrans.images.data.sanity_check import doubts
+from seqtrans.images.models.image_shape import ImageShape
+from seqtrans.images.recipe.schema import FractionConfig, ImageDataConfig
+from seqtrans.runtime.files.atomic_files import write_atomically
+from seqtrans.training.checkpoints.run_directory import RunDirectory
+
+talk = logging.getLogger(__name__)
+
+SPLIT_SEED = 0
+LIMIT_SEED = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageFacts:
+    """What a model was made for: with the recipe, all that using it needs."""
+
+    classes: tuple[str, ...]
+    """Names of the classes in the order of the logits."""
+    shape: tuple[int, int, int]
+    """Channels, height and width."""
+    normalisation: Normalisation
+    """Mean and deviation of every channel of the training images."""
+    background: Rgb | None = None
+    """What shows where an image file is transparent. Null in runs that were begun before there was
+    a background: whatever colour the file has there; and of folders, only PNG and JPEG files that
+    lie in a class folder itself."""
+
+    def seen(self, resize: ResizeConfig | None) -> ImageShape:
+        """What an image measures when the model sees it: ``shape``, or another height and width."""
+        channels, height, width = self.shape
+        return ImageShape(
+            channels, resize.height if resize else height, resize.width if resize else width
+        )
+
+
+@dataclass(frozen=True)
+class ImageSets:
+    """What a run learns from and is judged by."""
+
+    train: ImageSet
+    validation: ImageSet
+    facts: ImageFacts
+
+
+def load_image_sets(data: ImageDataConfig, stored: ImageFacts | None) -> ImageSets:
+    """Read the images of a recipe but those of the test, saying how many there are.
+
+    Args:
+        data: Where they are.
+        stored: What a run that goes on has kept; None: found out here.
+
+    Raises:
+        DataError: Images can't be read, or those of one set are unlike those of another.
+        RecipeError: ``data`` contradicts the images.
+    """
+    background = stored.background if stored else data.rgb
+    if data.rgb != (background or WHITE):
+        began = list(background) if background else "none, as it is older than this key"
+        raise RecipeError(
+            f"data.background is {data.background}, but this run began with {began}: "
+            "set it back, or begin another run"
+        )
+    train, report = read_images(data.train, stored.classes if stored else None, background)
+    _say("training", report, train)
+    facts = stored or _facts(data, train)
+    _check_shape(train, facts, "training")
+    _check_augmentation(data, facts)
+    if isinstance(data.validation, FractionConfig):
+        try:
+            train, validation = split(train, data.validation.fraction, SPLIT_SEED)
+        except ValueError as error:
+            raise RecipeError(f"data.validation: {error}") from error
+        talk.info("validation: %s of these", f"{len(validation):,}")
+    else:
+        validation = read_like(data.validation, facts, "validation")
+    train = _limited(train, data.limit)
+    for name, images in (("training", train), ("validation", validation)):
+        _say_absent(name, images)
+    return ImageSets(train, validation, facts)
+
+
+def _limited(train: ImageSet, limit: int | None) -> ImageSet:
+    """At most so many images, of each class alike."""
+    if limit is None or limit >= len(train):
+        return train
+    _, kept = split(train, limit / len(train), LIMIT_SEED)
+    talk.info("learning from %s of these", f"{len(kept):,}")
+    return kept
+
+
+def read_like(files: ImageFiles, facts: ImageFacts, name: str) -> ImageSet:
+    """Read images of the classes and the shape of those that a model learnt from.
+
+    Raises:
+        DataError: They can't be read, or have others.
+    """
+    images, report = read_images(files, facts.classes, facts.background)
+    _say(name, report, images)
+    if images.classes != facts.classes:
+        raise DataError(
+            f"the {name} images have the classes {_listed(images.classes)}; "
+            f"those of training are {_listed(facts.classes)}"
+        )
+    _check_shape(images, facts, name)
+    return images
+
+
+def facts_file(run: RunDirectory) -> Path:
+    """Where a run keeps its ``ImageFacts``."""
+    return run.vocabulary / "images.yaml"
+
+
+def stored_facts(run: RunDirectory) -> ImageFacts | None:
+    """What a run has kept; None where nothing was kept yet.
+
+    Raises:
+        CheckpointError: It is damaged.
+    """
+    file = facts_file(run)
+    if not file.exists():
+        return None
+    try:
+        return config.load(ImageFacts, file)
+    except RecipeError as error:
+        raise CheckpointError(str(error)) from error
+
+
+def store_facts(run: RunDirectory, facts: ImageFacts) -> None:
+    """Keep what using a model needs."""
+    write_atomically(facts_file(run), config.dump(facts))
+
+
+def _facts(data: ImageDataConfig, train: ImageSet) -> ImageFacts:
+    if len(train.classes) < 2:
+        raise DataError(
+            f"the training images are all of one class, {_listed(train.classes)}; there is nothing "
+            "to tell apart"
+        )
+    channels, height, width = train.images.shape[1:]
+    given = data.normalisation
+    if given and len(given.mean) not in (1, channels):
+        raise RecipeError(
+            f"data.normalisation has {len(given.mean)} channels, but the images have {channels}"
+        )
+    normalisation = given or measure(train.images)
+    return ImageFacts(
+        classes=train.classes,
+        shape=(channels, height, width),
+        normalisation=normalisation,
+        background=data.rgb,
+    )
+
+
+def _say(name: str, report: ReadReport, images: ImageSet) -> None:
+    """Say what was read, what was not, and what looks like a mistake."""
+    talk.info("%s: %s", name, report)
+    for warning in (*report.warnings, *doubts(images)):
+        talk.warning("%s: %s", name, warning)
+
+
+def _say_absent(name: str, images: ImageSet) -> None:
+    counts = images.labels.bincount(minlength=len(images.classes))
+    absent = [images.classes[number] for number in (counts == 0).nonzero().flatten().tolist()]
+    if absent:
+        hint = "; labels count from 0" if absent[0] == "0" == images.classes[0] else ""
+        talk.warning("%s: there are no images of class %s%s", name, _listed(tuple(absent)), hint)
+
+
+def _check_augmentation(data: ImageDataConfig, facts: ImageFacts) -> None:
+    """Refuse to crop or cut out whole images."""
+    _, height, width = facts.shape
+    seen = facts.seen(data.resize)
+    for name, most in (
+        ("pad_crop", min(height, width) - 1),
+        ("cutout", min(seen.height, seen.width)),
+    ):
+        if getattr(data.augmentation, name) > most:
+            raise RecipeError(
+                f"data.augmentation.{name} can leave nothing of images of {height} x {width} "
+                f"pixels; it must be {most} or less"
+            )
+
+
+def _check_shape(images: ImageSet, facts: ImageFacts, name: str) -> None:
+    shape = tuple(images.images.shape[1:])
+    if shape != facts.shape:
+        found, wanted = (" x ".join(map(str, sizes)) for sizes in (shape, facts.shape))
+        raise DataError(
+            f"the {name} images are {found} (channels, height, width), but the model is for "
+            f"{wanted}"
+        )
+
+
+def _listed(classes: tuple[str, ...]) -> str:
+    return ", ".join(classes[:5]) + (f" and {len(classes) - 5} more" if len(classes) > 5 else "")

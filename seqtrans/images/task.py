@@ -1,0 +1,159 @@
+"""Classifying images as a training task: what to minimise, how to judge."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from seqtrans.images.data.batches import ImageBatch, ImageEpochs, evaluation_batches
+from seqtrans.images.data.dataset import ImageSet
+from seqtrans.images.data.normalize import Normalisation
+from seqtrans.images.data.resize import ResizeConfig
+from seqtrans.protocols import LossSums, Shard
+from seqtrans.runtime.oom_split import Halving, halves_of
+from seqtrans.tensor_types import Float, Tensor
+from seqtrans.training.distributed.process_group import ALONE
+from seqtrans.training.distributed.sharded_tensors import in_parts
+from seqtrans.training.micro_batches import in_step, shared_updates
+
+EVALUATED = 500
+"""Images that are classified at once where nothing is learnt."""
+
+
+@dataclass(frozen=True)
+class ClassificationTask:
+    """Minimise smoothed cross-entropy; validate by loss and accuracy.
+
+    Args:
+        train: Batches to learn from.
+        validation: Images to judge by.
+        accumulate: Micro-batches an update; the same whatever the number of processes.
+        label_smoothing: Share of the target distribution spread over all classes.
+        auxiliary: Weight of the loss of a second classifier in the middle of the model; 0 where
+            it has none.
+        has_probabilities: Whether the model gives logits when it is judged. If not there is no
+            loss to measure.
+    """
+
+    train: ImageEpochs
+    validation: ImageSet
+    accumulate: int = 1
+    label_smoothing: float = 0.0
+    auxiliary: float = 0.0
+    has_probabilities: bool = True
+
+    @property
+    def unit(self) -> str:
+        """See ``Task.unit``."""
+        return "images"
+
+    def updates(self, epoch: int, shard: Shard, start: int = 0) -> Iterator[Sequence[ImageBatch]]:
+        """See ``Task.updates`` and ``shared_updates``."""
+        return shared_updates(self.train.batches(epoch), self.accumulate, shard, start)
+
+    def updates_in_epoch(self) -> int:
+        """How many updates an epoch has."""
+        return -(-sum(1 for _ in self.train.batches(epoch=0)) // self.accumulate)
+
+    def loss_sums(self, model: nn.Module, batch: ImageBatch) -> LossSums:
+        """See ``Task.loss_sums``; ``accuracy`` counts what is right in each image's shares."""
+        if self.auxiliary:
+            logits, middle = model(batch.images, with_auxiliary=True)
+            loss = self._loss(logits, batch) + self.auxiliary * self._loss(middle, batch)
+        else:
+            logits = model(batch.images)
+            loss = self._loss(logits, batch)
+        return LossSums(loss, {"accuracy": _right(logits.detach(), batch)})
+
+    @property
+    def searches(self) -> bool:
+        """See ``Task.searches``."""
+        return False
+
+    def validate(self, model: nn.Module, shard: Shard) -> Mapping[str, float]:
+        """See ``Task.validate``: ``loss``, without label smoothing, and ``accuracy`` from 0 to 1.
+
+        Processes share the images.
+        """
+        images = self.validation
+        own = slice(shard.rank, None, shard.world)
+        labels = images.labels[own]
+        seen = own if len(labels) else slice(1)  # of few images, one for nothing
+        part = ImageSet(images.images[seen], images.labels[seen], images.classes)
+        # Where a batch that does not fit can't be halved, one of those that were learnt from fits.
+        at_once = min(EVALUATED, self.train.batch_size) if in_parts(model) else EVALUATED
+        seeing = self.train.normalisation, self.train.resize
+        logits = classify(model, part, *seeing, shard, at_once)[: len(labels)]
+        nll = F.cross_entropy(logits, labels, reduction="sum")
+        right = (logits.argmax(dim=1) == labels).sum()
+        total, correct, count = shard.sum([float(nll), float(right), float(len(labels))])
+        metrics = {"accuracy": correct / count}
+        return {"loss": total / count, **metrics} if self.has_probabilities else metrics
+
+    def largest_batch(self) -> ImageBatch:
+        """See ``Task.largest_batch``."""
+        return self.train.largest()
+
+    def _loss(self, logits: Float[Tensor, "B classes"], batch: ImageBatch) -> Float[Tensor, ""]:
+        wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        if batch.partners is None or batch.weights is None:
+            return F.cross_entropy(
+                wide, batch.labels, reduction="sum", label_smoothing=self.label_smoothing
+            )
+        own, other = (
+            F.cross_entropy(wide, labels, reduction="none", label_smoothing=self.label_smoothing)
+            for labels in (batch.labels, batch.partners)
+        )
+        return torch.lerp(other, own, batch.weights.to(own.dtype)).sum()
+
+
+def suited(images: ImageSet, model: nn.Module) -> ImageSet:
+    """The same images in the memory order that the layers of ``model`` like."""
+    convolves = any(isinstance(part, nn.Conv2d) for part in model.modules())
+    return images.channels_last() if convolves else images
+
+
+def classify(
+    model: nn.Module,
+    images: ImageSet,
+    normalisation: Normalisation,
+    new_size: ResizeConfig | None = None,
+    shard: Shard = ALONE,
+    at_once: int = EVALUATED,
+) -> Float[Tensor, "N classes"]:
+    """Logits of images, in fp32 and on the CPU; the model is to be in evaluation mode.
+
+    Args:
+        model: What classifies.
+        images: What to classify, at least one image.
+        normalisation: That of the images it learnt from.
+        new_size: The size that the model sees; None: that of the images.
+        shard: This process, where all classify with one model, each its own images; see
+            ``in_step``.
+        at_once: How many are classified at a time.
+    """
+    device = next(model.parameters()).device
+    halving = Halving("images", "take smaller ones, or a smaller model", in_step=in_parts(model))
+
+    def compute(rows: Sequence[int]) -> Tensor:
+        part = slice(rows[0], rows[-1] + 1)
+        some = ImageSet(images.images[part], images.labels[part], images.classes)
+        (batch,) = evaluation_batches(some, len(rows), normalisation, new_size)
+        return model(batch.to(device).images).float()
+
+    every = range(len(images))
+    own = [every[start : start + at_once] for start in every[::at_once]]
+    calls = in_step(model, shard, own, spare=every[:1])
+    found = [(halving(rows, compute, halves_of), counts) for rows, counts in calls]
+    return torch.cat([part for parts, counts in found if counts for part in parts]).cpu()
+
+
+def _right(logits: Float[Tensor, "B classes"], batch: ImageBatch) -> Float[Tensor, ""]:
+    found = logits.argmax(dim=1)
+    own = found == batch.labels
+    if batch.partners is None or batch.weights is None:
+        return own.sum(dtype=torch.float32)
+    other = found == batch.partners
+    return torch.lerp(other.float(), own.float(), batch.weights.float()).sum()

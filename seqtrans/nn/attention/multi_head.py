@@ -1,0 +1,236 @@
+"""Multi-head attention whose keys and values are plain data, never hidden module state."""
+
+from contextlib import nullcontext
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from seqtrans.nn.dropout import dropout_factors
+from seqtrans.nn.kernels.linear import Linear
+from seqtrans.nn.positions import Rotation
+from seqtrans.tensor_types import Bool, Float, Int, Tensor
+
+_UNPLANNED = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+
+
+class KeyValue(NamedTuple):
+    """Projected positions that queries attend to, and which of them take part."""
+
+    key: Float[Tensor, "B H M E"]
+    value: Float[Tensor, "B H M E"]
+    mask: Bool[Tensor, "B M"]
+
+    def keep(self, sentence: Int[Tensor, " R"]) -> "KeyValue":
+        """Drop every sentence but these."""
+        return KeyValue(*(part[sentence] for part in self))
+
+    def contiguous(self) -> "KeyValue":
+        """The same, laid out for many steps to read."""
+        return KeyValue(self.key.contiguous(), self.value.contiguous(), self.mask)
+
+
+class Tape(NamedTuple):
+    """Keys and values of all tokens that hypotheses of a sentence ever took, oldest first.
+
+    Hypotheses share one tape and know by an ancestry mask which of its slots are theirs, so
+    following a parent copies no keys or values. A tape is a value although room for later
+    slots is allotted ahead and written in place: ``written`` is shared by all tapes in one
+    piece of memory, and a tape that others have already gone on from moves before it grows.
+    """
+
+    room: Float[Tensor, "2 B H capacity E"]
+    length: int
+    written: list[int]  # one number: slots in use by the longest tape that shares ``room``
+
+    def append(self, new: Float[Tensor, "2 B H K E"]) -> "Tape":
+        """The tape with K more slots."""
+        end = self.length + new.size(3)
+        room, written = self.room, self.written
+        if written[0] != self.length or end > room.size(3):
+            room, written = new.new_empty((*new.shape[:3], 2 * end, new.size(4))), [0]
+            room[:, :, :, : self.length] = self.room[:, :, :, : self.length]
+        room[:, :, :, self.length : end] = new
+        written[0] = end
+        return Tape(room, end, written)
+
+    def keep(self, sentence: Int[Tensor, " R"]) -> "Tape":
+        """Drop every sentence but these; what is left has no room until it grows."""
+        return Tape(self.room[:, sentence, :, : self.length], self.length, [self.length])
+
+
+class SelfAttention(nn.Module):
+    """Positions of one sentence attend to each other (arXiv:1706.03762, 3.2.2).
+
+    Args:
+        model_dim: Features of input and output.
+        num_heads: Number of heads; must divide ``model_dim``.
+        dropout: Probability of dropping an attention weight while training.
+
+    Raises:
+        ValueError: ``num_heads`` does not divide ``model_dim``.
+    """
+
+    def __init__(self, model_dim: int, num_heads: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.head_dim = head_dim(model_dim, num_heads)
+        self.dropout = dropout
+        self.projection = Linear(model_dim, 3 * model_dim)  # query, key, value
+        self.output_projection = Linear(model_dim, model_dim)
+
+    def forward(
+        self,
+        x: Float[Tensor, "B P D"],
+        mask: Bool[Tensor, "B P"] | None = None,
+        rotation: Rotation | None = None,
+    ) -> Float[Tensor, "B P D"]:
+        """Attend to the positions in the mask; without one, causally: to oneself and before."""
+        query, key, value = self._project(x, rotation)
+        where = None if mask is None else mask[:, None, None]
+        heads = attend(query, key, value, where, self.dropout if self.training else 0.0)
+        return self.output_projection(join_heads(heads))
+
+    def begin(self, sentences: int, like: Float[Tensor, "..."]) -> Tape:
+        """A tape without slots, of the type and on the device of a tensor."""
+        heads = self.output_projection.in_features // self.head_dim
+        return Tape(like.new_empty((2, sentences, heads, 0, self.head_dim)), 0, [0])
+
+    def step(
+        self,
+        token: Float[Tensor, "B K D"],
+        tape: Tape,
+        ancestry: Bool[Tensor, "B K M"],
+        rotation: Rotation | None = None,
+    ) -> tuple[Float[Tensor, "B K D"], Tape]:
+        """Attend from one new token per hypothesis to itself and the tokens it descends from.
+
+        ``ancestry`` says which slots of the tape these are, the K new ones included.
+        """
+        query, key, value = self._project(token, rotation)
+        tape = tape.append(torch.stack((key, value)))
+        key, value = tape.room[:, :, :, : tape.length]  # (B, H, M, E)
+        heads = attend(query, key, value, ancestry[:, None])
+        return self.output_projection(join_heads(heads)), tape
+
+    def _project(
+        self, x: Float[Tensor, "B P D"], rotation: Rotation | None
+    ) -> tuple[
+        Float[Tensor, "B H P E"],
+        Float[Tensor, "B H P E"],
+        Float[Tensor, "B H P E"],
+    ]:
+        query, key, value = (
+            split_heads(part, self.head_dim) for part in self.projection(x).chunk(3, dim=-1)
+        )
+        if rotation is not None:
+            query, key = rotation.rotate(query), rotation.rotate(key)
+        return query, key, value
+
+
+class CrossAttention(nn.Module):
+    """Target positions or hypotheses attend to the source (arXiv:1706.03762, 3.2.2).
+
+    Args:
+        model_dim: Features of queries and output.
+        memory_dim: Features of the source memory.
+        num_heads: Number of heads; must divide ``model_dim``.
+        dropout: Probability of dropping an attention weight while training.
+
+    Raises:
+        ValueError: ``num_heads`` does not divide ``model_dim``.
+    """
+
+    def __init__(
+        self, model_dim: int, memory_dim: int, num_heads: int, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.head_dim = head_dim(model_dim, num_heads)
+        self.dropout = dropout
+        self.query_projection = Linear(model_dim, model_dim)
+        self.memory_projection = Linear(memory_dim, 2 * model_dim)  # key, value
+        self.output_projection = Linear(model_dim, model_dim)
+
+    def project(self, memory: Float[Tensor, "B M memory"], mask: Bool[Tensor, "B M"]) -> KeyValue:
+        """Turn memory into what ``forward`` attends to, once for all decoding steps."""
+        key, value = self.memory_projection(memory).chunk(2, dim=-1)
+        return KeyValue(split_heads(key, self.head_dim), split_heads(value, self.head_dim), mask)
+
+    def forward(self, query: Float[Tensor, "B Q D"], memory: KeyValue) -> Float[Tensor, "B Q D"]:
+        """Attend from each query to the memory."""
+        heads = attend(
+            split_heads(self.query_projection(query), self.head_dim),
+            memory.key,
+            memory.value,
+            memory.mask[:, None, None],
+            self.dropout if self.training else 0.0,
+        )
+        return self.output_projection(join_heads(heads))
+
+
+def attend(
+    query: Float[Tensor, "B H Q E"],
+    key: Float[Tensor, "B H M E"],
+    value: Float[Tensor, "B H M E"],
+    mask: Bool[Tensor, "B #H #Q M"] | None,
+    dropout: float = 0.0,
+) -> Float[Tensor, "B H Q E"]:
+    """Scaled dot-product attention; without a mask, causal.
+
+    In bf16 on a CPU it is spelled out: PyTorch's fused kernel takes 3 to 5 times as long there
+    (torch 2.13, forward and backward, 32 to 128 positions); in fp32 the fused one is faster.
+    """
+    if not (query.is_cpu and query.dtype == torch.bfloat16):
+        return fused_attention(query, key, value, mask, dropout)
+    if mask is None:
+        mask = query.new_ones((query.size(2), key.size(2)), dtype=torch.bool).tril()
+    # Of what has gaps, such as a tape with room or one head among others, torch would make a copy
+    # that is transposed as well, number by number.
+    key = key.contiguous()
+    scores = (query * query.size(-1) ** -0.5) @ key.transpose(-1, -2)  # (B, H, Q, M)
+    weights = scores.masked_fill_(~mask, float("-inf")).softmax(dim=-1)
+    if dropout:
+        weights = weights * dropout_factors(weights, dropout)
+    return weights @ value
+
+
+def fused_attention(
+    query: Float[Tensor, "B H Q E"],
+    key: Float[Tensor, "B H M E"],
+    value: Float[Tensor, "B H M E"],
+    mask: Bool[Tensor, "B #H #Q M"] | None,
+    dropout: float = 0.0,
+) -> Float[Tensor, "B H Q E"]:
+    """``attend`` by one of PyTorch's kernels, but cuDNN's, which it prefers in bf16 on some GPUs.
+
+    That is planned anew for every shape, and batches of text have a new one nearly every time.
+    Training a base Transformer on an H200 (torch 2.11), a batch of 12,000 tokens took 0.4 s, but
+    0.05 s when its shape had come before.
+    """
+    plans = query.dtype == torch.bfloat16 and not query.is_cpu
+    with sdpa_kernel(_UNPLANNED) if plans else nullcontext():
+        return F.scaled_dot_product_attention(
+            query, key, value, attn_mask=mask, dropout_p=dropout, is_causal=mask is None
+        )
+
+
+def head_dim(model_dim: int, num_heads: int) -> int:
+    """Features of one head.
+
+    Raises:
+        ValueError: ``num_heads`` does not divide ``model_dim``.
+    """
+    if model_dim % num_heads:
+        raise ValueError(f"num_heads ({num_heads}) must divide model_dim ({model_dim})")
+    return model_dim // num_heads
+
+
+def split_heads(x: Float[Tensor, "B P D"], head_dim: int) -> Float[Tensor, "B H P E"]:
+    """Cut features into heads."""
+    return x.unflatten(-1, (-1, head_dim)).transpose(1, 2)
+
+
+def join_heads(heads: Float[Tensor, "B H P E"]) -> Float[Tensor, "B P D"]:
+    """Put the features of all heads side by side."""
+    return heads.transpose(1, 2).flatten(2)

@@ -1,0 +1,174 @@
+"""Attention of recurrent decoders: several ways to score a query against every memory position.
+
+An attention first turns memory into an ``Attended`` (``project``, once a sentence), then gives
+the context of any number of queries (``forward``), mapped to the size of a query. The mapped mean
+of memory is the mean of mapped memory, so a single head maps memory once and not every context.
+"""
+
+import math
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import torch
+from torch import nn
+
+from seqtrans.nn.attention.multi_head import fused_attention
+from seqtrans.nn.kernels.additive_scores import exponential, tanh_scores
+from seqtrans.nn.kernels.linear import Linear
+from seqtrans.tensor_types import Bool, Float, Int, Tensor
+
+
+class Attended(NamedTuple):
+    """Memory as one attention needs it; heads, if there are any, come before positions."""
+
+    key: Float[Tensor, "B *H M E"]
+    value: Float[Tensor, "B *H M E"]
+    mask: Bool[Tensor, "B M"]
+
+    def keep(self, sentence: Int[Tensor, " R"]) -> "Attended":
+        """Drop every sentence but these."""
+        return Attended(self.key[sentence], self.value[sentence], self.mask[sentence])
+
+
+@runtime_checkable
+class Attention(Protocol):
+    """What recurrent decoders ask of an attention."""
+
+    @property
+    def output_projection(self) -> Linear:
+        """Maps the context."""
+        ...
+
+    def project(self, states: Float[Tensor, "B M I"], mask: Bool[Tensor, "B M"]) -> Attended:
+        """Prepare memory for many queries."""
+        ...
+
+    def __call__(self, query: Float[Tensor, "B Q D"], memory: Attended) -> Float[Tensor, "B Q D"]:
+        """A map of each query's context: memory's mean, weighted by the softmax of the scores."""
+        ...
+
+
+class DotAttention(nn.Module):
+    """Scores by the inner product of query and memory (arXiv:1508.04025, ``dot``).
+
+    Args:
+        query_dim: Features of a query.
+        memory_dim: Features of the memory.
+
+    Raises:
+        ValueError: The two differ; ``general`` is this attention for unequal sizes.
+    """
+
+    def __init__(self, query_dim: int, memory_dim: int) -> None:
+        super().__init__()
+        if query_dim != memory_dim:
+            raise ValueError(
+                f"dot attention needs the decoder's hidden_dim ({query_dim}) to equal the "
+                f"encoder's memory_dim ({memory_dim}); use general attention"
+            )
+        self.output_projection = Linear(memory_dim, query_dim, bias=False)
+
+    def project(self, states: Float[Tensor, "B M I"], mask: Bool[Tensor, "B M"]) -> Attended:
+        """See ``Attention.project``."""
+        return Attended(states, self.output_projection(states), mask)
+
+    def forward(self, query: Float[Tensor, "B Q D"], memory: Attended) -> Float[Tensor, "B Q D"]:
+        """See ``Attention``."""
+        return _context(query @ memory.key.mT, memory)
+
+
+class GeneralAttention(nn.Module):
+    """Scores by a bilinear form of query and memory (arXiv:1508.04025, ``general``).
+
+    Args:
+        query_dim: Features of a query.
+        memory_dim: Features of the memory.
+    """
+
+    def __init__(self, query_dim: int, memory_dim: int) -> None:
+        super().__init__()
+        self.output_projection = Linear(memory_dim, query_dim, bias=False)
+        self.key_projection = Linear(memory_dim, query_dim, bias=False)
+
+    def project(self, states: Float[Tensor, "B M I"], mask: Bool[Tensor, "B M"]) -> Attended:
+        """See ``Attention.project``."""
+        return Attended(self.key_projection(states), self.output_projection(states), mask)
+
+    def forward(self, query: Float[Tensor, "B Q D"], memory: Attended) -> Float[Tensor, "B Q D"]:
+        """See ``Attention``."""
+        return _context(query @ memory.key.mT, memory)
+
+
+class AdditiveAttention(nn.Module):
+    """Scores by a network with one hidden layer, v . tanh(W q + U m) (arXiv:1409.0473).
+
+    Args:
+        query_dim: Features of a query, and of the hidden layer.
+        memory_dim: Features of the memory.
+    """
+
+    def __init__(self, query_dim: int, memory_dim: int) -> None:
+        super().__init__()
+        self.output_projection = Linear(memory_dim, query_dim, bias=False)
+        self.query_projection = Linear(query_dim, query_dim, bias=False)
+        self.key_projection = Linear(memory_dim, query_dim)
+        self.energy = nn.Parameter(torch.empty(query_dim))
+        bound = 1 / math.sqrt(query_dim)
+        nn.init.uniform_(self.energy, -bound, bound)
+
+    def project(self, states: Float[Tensor, "B M I"], mask: Bool[Tensor, "B M"]) -> Attended:
+        """See ``Attention.project``."""
+        key = exponential(self.key_projection(states))
+        return Attended(key, self.output_projection(states), mask)
+
+    def forward(self, query: Float[Tensor, "B Q D"], memory: Attended) -> Float[Tensor, "B Q D"]:
+        """See ``Attention``."""
+        query = exponential(self.query_projection(query))
+        return _context(tanh_scores(query, memory.key, self.energy), memory)
+
+
+class MultiHeadDotAttention(nn.Module):
+    """Scaled dot products in several subspaces (arXiv:1706.03762, 3.2.2).
+
+    There is no bias of keys, which the softmax would cancel.
+
+    Args:
+        query_dim: Features of a query and of the context.
+        memory_dim: Features of the memory.
+        num_heads: Number of subspaces; must divide ``query_dim``.
+
+    Raises:
+        ValueError: ``num_heads`` does not divide ``query_dim``.
+    """
+
+    def __init__(self, query_dim: int, memory_dim: int, num_heads: int) -> None:
+        super().__init__()
+        if query_dim % num_heads:
+            raise ValueError(f"num_heads ({num_heads}) must divide hidden_dim ({query_dim})")
+        self.num_heads = num_heads
+        self.query_projection = Linear(query_dim, query_dim)
+        self.key_projection = Linear(memory_dim, query_dim, bias=False)
+        self.value_projection = Linear(memory_dim, query_dim)
+        self.output_projection = Linear(query_dim, query_dim, bias=False)
+
+    def project(self, states: Float[Tensor, "B M I"], mask: Bool[Tensor, "B M"]) -> Attended:
+        """See ``Attention.project``."""
+        key, value = self.key_projection(states), self.value_projection(states)
+        return Attended(self._split(key), self._split(value), mask)
+
+    def forward(self, query: Float[Tensor, "B Q D"], memory: Attended) -> Float[Tensor, "B Q D"]:
+        """See ``Attention``."""
+        heads = fused_attention(
+            self._split(self.query_projection(query)),
+            memory.key,
+            memory.value,
+            memory.mask[:, None, None],  # (B, 1, 1, M)
+        )  # (B, H, Q, E)
+        return self.output_projection(heads.transpose(1, 2).flatten(2))
+
+    def _split(self, x: Float[Tensor, "B P D"]) -> Float[Tensor, "B H P E"]:
+        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+
+
+def _context(scores: Float[Tensor, "B Q M"], memory: Attended) -> Float[Tensor, "B Q D"]:
+    hidden = scores.masked_fill(~memory.mask[:, None], float("-inf"))
+    return hidden.softmax(dim=-1).to(memory.value.dtype) @ memory.value

@@ -1,0 +1,143 @@
+"""Output projection and label-smoothed cross-entropy in one, without ever holding all logits."""
+
+from typing import Any, cast
+
+import torch
+from torch.autograd.function import once_differentiable
+
+from seqtrans.nn.kernels.linear import multiply, multiply_transposed
+from seqtrans.tensor_types import Float, Int, Tensor
+
+ROWS = 1024
+"""Positions whose logits exist at one time: many, as the weights' gradients are added up so often.
+"""
+
+_CPU_BLOCK = 64
+"""Positions whose probabilities exist at one time; of 8,000 tokens, 2 MB that stay in the cache."""
+
+
+def linear_cross_entropy(
+    features: Float[Tensor, "N D"],
+    weight: Float[Tensor, "V D"],
+    bias: Float[Tensor, " V"],
+    target: Int[Tensor, " N"],
+    label_smoothing: float = 0.0,
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """Cross-entropy of ``features @ weight.T + bias`` to ``target``, summed over positions.
+
+    Gradients are found along with the loss, a few rows at a time, while the probabilities are
+    still in the cache (as in arXiv:2410.10989); the backward pass only scales them. On a CPU it
+    takes less than half the time of ``F.cross_entropy``, and no memory that grows with N * V.
+    Under autocast the matrix products run in its type; softmax and sums are never below fp32.
+
+    Returns:
+        The loss smoothed as by ``F.cross_entropy``, and the plain negative log-likelihood, which
+        carries no gradient; both in nats.
+    """
+    wanted = torch.is_grad_enabled()
+    found = _LinearCrossEntropy.apply(features, weight, bias, target, label_smoothing, wanted)
+    return cast("tuple[Tensor, Tensor]", found)
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any,
+        features: Float[Tensor, "N D"],
+        weight: Float[Tensor, "V D"],
+        bias: Float[Tensor, " V"],
+        target: Int[Tensor, " N"],
+        label_smoothing: float,
+        with_gradient: bool,  # noqa: FBT001
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+        device = features.device.type
+        is_mixed = torch.is_autocast_enabled(device)
+        narrow = torch.get_autocast_dtype(device) if is_mixed else features.dtype
+        inputs = (features, weight, bias)
+        with torch.autocast(device, enabled=False):
+            f, w, b = (x.to(narrow) for x in inputs)
+            loss, nll, gradients = _sweep(f, w, b, target, label_smoothing, with_gradient)
+        if gradients is not None:
+            saved = (g.to(x.dtype) for g, x in zip(gradients, inputs, strict=True))
+            ctx.save_for_backward(*saved)
+        ctx.mark_non_differentiable(nll)
+        return loss, nll
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *gradients: Any
+    ) -> tuple[Tensor | None, ...]:
+        return *(saved * gradients[0] for saved in ctx.saved_tensors), None, None, None
+
+
+def _sweep(
+    features: Float[Tensor, "N D"],
+    weight: Float[Tensor, "V D"],
+    bias: Float[Tensor, " V"],
+    target: Int[Tensor, " N"],
+    smoothing: float,
+    with_gradient: bool,  # noqa: FBT001
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""], tuple[Tensor, Tensor, Tensor] | None]:
+    """Loss, negative log-likelihood, and the gradients of the loss to the first three arguments.
+
+    Smoothing mixes the uniform distribution into every target. What that does is linear in the
+    logits, so sums over all rows give it; no pass over the logits is needed.
+    """
+    wide = torch.promote_types(features.dtype, torch.float32)
+    gradient = _Gradient(features, weight, wide) if with_gradient else None
+    log_sum_exp = target_logit = features.new_zeros((), dtype=wide)
+    step, block = _steps(features)
+    for start in range(0, features.size(0), step):
+        rows, wanted = features[start : start + step], target[start : start + step, None]
+        all_logits = multiply(rows, weight, bias)  # (step, V)
+        for logits, index in zip(all_logits.split(block), wanted.split(block), strict=True):
+            probs = logits.softmax(dim=1, dtype=wide)
+            # the largest probability tells the log-sum-exp and can't underflow
+            log_sum_exp = log_sum_exp + (logits.amax(1) - probs.amax(1).log()).sum()
+            target_logit = target_logit + logits.gather(1, index).sum(dtype=wide)
+            if gradient is not None:
+                probs.scatter_add_(1, index, probs.new_full(index.shape, smoothing - 1))
+                gradient.to_bias += probs.sum(0)
+                logits.copy_(probs)
+        if gradient is not None:
+            gradient.add(start, all_logits)
+    nll = log_sum_exp - target_logit
+    mean_logit = features.sum(0, dtype=wide) @ weight.mean(0, dtype=wide)
+    mean_logit = mean_logit + features.size(0) * bias.mean(dtype=wide)
+    loss = (1 - smoothing) * nll + smoothing * (log_sum_exp - mean_logit)
+    return loss, nll, gradient and gradient.finish(smoothing)
+
+
+def _steps(features: Float[Tensor, "N D"]) -> tuple[int, int]:
+    """Rows of logits and, of these, of probabilities to compute at once."""
+    if torch.compiler.is_compiling():  # it would unroll the loop anew for every number of rows
+        rows = max(features.size(0), 1)
+        return rows, rows
+    return ROWS, _CPU_BLOCK if features.is_cpu else ROWS
+
+
+class _Gradient:
+    """Gradients of the loss, gathered from chunk after chunk of its gradient to the logits."""
+
+    def __init__(
+        self, features: Float[Tensor, "N D"], weight: Float[Tensor, "V D"], wide: torch.dtype
+    ) -> None:
+        self.features, self.weight = features, weight
+        self.to_features = torch.empty_like(features)
+        self.to_weight = torch.zeros_like(weight, dtype=wide)
+        self.to_bias = weight.new_zeros(weight.size(0), dtype=wide)
+
+    def add(self, start: int, to_logits: Float[Tensor, "rows V"]) -> None:
+        """Take in the gradient to the logits of the rows from ``start`` on, smoothing left out."""
+        rows = self.features[start : start + to_logits.size(0)]
+        self.to_features[start : start + rows.size(0)] = multiply(to_logits, self.weight.t())
+        self.to_weight += multiply_transposed(to_logits, rows)
+
+    def finish(self, smoothing: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Take in the smoothing and return the gradients to features, weight and bias."""
+        share = smoothing / self.weight.size(0)
+        self.to_features -= share * self.weight.sum(0)
+        self.to_weight -= share * self.features.sum(0, dtype=self.to_weight.dtype)
+        self.to_bias -= share * self.features.size(0)
+        return self.to_features, self.to_weight, self.to_bias

@@ -1,0 +1,28 @@
+"""Log-probabilities of large vocabularies."""
+
+import torch
+import torch.nn.functional as F
+
+from seqtrans.tensor_types import Float, Tensor
+
+_CPU_BLOCK = 1 << 18  # numbers a thread; 1 MB of fp32 stays in a core's cache
+
+
+def log_probabilities(logits: Float[Tensor, "B K V"]) -> Float[Tensor, "B K V"]:
+    """Log-softmax over the vocabulary, in at least fp32.
+
+    On a CPU some sentences at a time: of 900 rows of 8,000 bf16 logits, the widened copy alone
+    has 28 MB, and memory that is asked for and given back at every step comes from the system,
+    which clears it page by page (13,000 of them, two thirds of the time).
+    """
+    wide = torch.promote_types(logits.dtype, torch.float32)
+    if not logits.is_cpu or torch.is_grad_enabled():
+        return F.log_softmax(logits, dim=-1, dtype=wide)
+    # Of fp32 logits nothing is needed any more.
+    log_probs = logits if logits.dtype == wide else torch.empty_like(logits, dtype=wide)
+    rows = max(1, _CPU_BLOCK * torch.get_num_threads() // max(1, logits[:1].numel()))
+    for block, into in zip(logits.split(rows), log_probs.split(rows), strict=True):
+        if wide != logits.dtype:
+            into.copy_(block)
+        torch.log_softmax(into, dim=-1, out=into)
+    return log_probs

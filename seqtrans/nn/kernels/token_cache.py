@@ -1,0 +1,47 @@
+"""What a function makes of each token, remembered while a batch is searched."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+
+from seqtrans.nn.kernels.linear import rounded_up
+from seqtrans.tensor_types import Float, Int, Tensor
+
+
+class TokenRows:
+    """The rows that a function gives for tokens, each computed when its token first comes.
+
+    In a batch the same tokens come again and again (random weights, 180 sentences: 2,300 of 8,000
+    tokens in 9,000 places), so a recurrent decoder need not multiply the same embedding by the
+    same weights each time. Rows are only ever added, so hypotheses and states may share them.
+    Space for all tokens is asked for at once; the system provides it as rows are written.
+
+    Where gradients are recorded nothing is remembered, nor on a GPU, which would have to wait to
+    learn how many tokens are new.
+
+    Args:
+        compute: Rows of tokens; each must depend on its token alone.
+        vocab: Number of tokens.
+    """
+
+    def __init__(
+        self, compute: Callable[[Int[Tensor, "*P"]], Float[Tensor, "*P G"]], vocab: int
+    ) -> None:
+        self._compute = compute
+        self._is_known = torch.zeros(vocab, dtype=torch.bool)
+        self._rows: Float[Tensor, "V G"] | None = None
+
+    def __call__(self, token: Int[Tensor, "*P"]) -> Float[Tensor, "*P G"]:
+        """Rows of ``token``."""
+        if torch.is_grad_enabled() or not token.is_cpu:
+            return self._compute(token)
+        new = token[~self._is_known[token]].unique()
+        if self._rows is None or len(new):
+            padded = F.pad(new, (0, rounded_up(len(new)) - len(new)))
+            rows = self._compute(padded)[: len(new)]
+            if self._rows is None:
+                self._rows = rows.new_empty(len(self._is_known), rows.size(-1))
+            self._rows[new] = rows
+            self._is_known[new] = True
+        return F.embedding(token, self._rows)

@@ -1,0 +1,275 @@
+"""Recurrent cells: what turns one input and the state before it into the state after it.
+
+A cell works in two parts, so that everything that does not depend on the past is computed for
+all positions in one matrix product: ``project`` maps inputs to gates, ``step`` adds the past.
+Their leading axes are free: sentences, or sentences and hypotheses.
+"""
+
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import nn
+
+from seqtrans.nn.kernels.linear import Linear, linear
+from seqtrans.tensor_types import Float, Tensor
+
+Carry = tuple[Float[Tensor, "*N D"], ...]
+"""What a cell hands on to its next step: the hidden state and, of an LSTM, the memory cell."""
+
+
+@runtime_checkable
+class Cell(Protocol):
+    """One recurrent layer in one direction."""
+
+    @property
+    def num_parts(self) -> int:
+        """How many tensors it carries from step to step: 1, or 2 of an LSTM."""
+        ...
+
+    @property
+    def gates_dim(self) -> int:
+        """Features of the gates."""
+        ...
+
+    def project(self, inputs: Float[Tensor, "*N I"]) -> Float[Tensor, "*N G"]:
+        """What the inputs contribute to the gates, before normalisation."""
+        ...
+
+    def step(
+        self,
+        gates: Float[Tensor, "*N G"],
+        carry: Carry,
+        recurrent_mask: Float[Tensor, "*N D"] | None = None,
+    ) -> Carry:
+        """The state after one more position.
+
+        Args:
+            gates: From ``project``.
+            carry: The state before; its first part is the hidden state.
+            recurrent_mask: Factors of the hidden state on its way to the gates: dropout.
+        """
+        ...
+
+
+class _LSTMKernel(nn.LSTM):
+    weight_ih_l0: nn.Parameter
+    weight_hh_l0: nn.Parameter
+    bias_ih_l0: nn.Parameter
+    bias_hh_l0: nn.Parameter
+
+
+class _GRUKernel(nn.GRU):
+    weight_ih_l0: nn.Parameter
+    weight_hh_l0: nn.Parameter
+    bias_ih_l0: nn.Parameter
+    bias_hh_l0: nn.Parameter
+
+
+class LSTM(nn.Module):
+    """Long short-term memory; over whole sequences it runs torch's own kernel.
+
+    Recurrent weights start orthogonal, input weights Xavier-uniform, both gate by gate; biases
+    start at 0, but the forget gate's at 1 (http://proceedings.mlr.press/v37/jozefowicz15.html).
+
+    Args:
+        input_dim: Features of an input.
+        hidden_dim: Features of the state.
+    """
+
+    num_parts = 2
+
+    def __init__(self, input_dim: int, hidden_dim: int) -> None:
+        super().__init__()
+        self.gates_dim = 4 * hidden_dim
+        self.kernel = _LSTMKernel(input_dim, hidden_dim, batch_first=True)
+        _initialise(self.kernel.weight_ih_l0, self.kernel.weight_hh_l0)
+        _open_forget_gate(self.kernel.bias_ih_l0)
+        nn.init.zeros_(self.kernel.bias_hh_l0)
+
+    def forward(self, inputs: Float[Tensor, "B T I"], start: Carry) -> Float[Tensor, "B T D"]:
+        """Hidden state at every position."""
+        return self.kernel(inputs, _before(start, inputs))[0]
+
+    def project(self, inputs: Float[Tensor, "*N I"]) -> Float[Tensor, "*N G"]:
+        """See ``Cell.project``."""
+        return linear(inputs, self.kernel.weight_ih_l0, self.kernel.bias_ih_l0)
+
+    def step(
+        self,
+        gates: Float[Tensor, "*N G"],
+        carry: Carry,
+        recurrent_mask: Float[Tensor, "*N D"] | None = None,
+    ) -> Carry:
+        """See ``Cell.step``."""
+        hidden, cell = carry
+        past = _masked(hidden, recurrent_mask)
+        gates = gates + linear(past, self.kernel.weight_hh_l0, self.kernel.bias_hh_l0)
+        cell, show = _lstm(gates, cell)
+        return (show * cell.tanh()).to(gates.dtype), cell
+
+
+class GRU(nn.Module):
+    """Gated recurrent unit (arXiv:1406.1078); over whole sequences it runs torch's own kernel.
+
+    The reset gate acts after the recurrent product, as in cuDNN. Weights start as in ``LSTM``,
+    biases at 0.
+
+    Args:
+        input_dim: Features of an input.
+        hidden_dim: Features of the state.
+    """
+
+    num_parts = 1
+
+    def __init__(self, input_dim: int, hidden_dim: int) -> None:
+        super().__init__()
+        self.gates_dim = 3 * hidden_dim
+        self.kernel = _GRUKernel(input_dim, hidden_dim, batch_first=True)
+        _initialise(self.kernel.weight_ih_l0, self.kernel.weight_hh_l0)
+        nn.init.zeros_(self.kernel.bias_ih_l0)
+        nn.init.zeros_(self.kernel.bias_hh_l0)
+
+    def forward(self, inputs: Float[Tensor, "B T I"], start: Carry) -> Float[Tensor, "B T D"]:
+        """Hidden state at every position."""
+        return self.kernel(inputs, *_before(start, inputs))[0]
+
+    def project(self, inputs: Float[Tensor, "*N I"]) -> Float[Tensor, "*N G"]:
+        """See ``Cell.project``."""
+        return linear(inputs, self.kernel.weight_ih_l0, self.kernel.bias_ih_l0)
+
+    def step(
+        self,
+        gates: Float[Tensor, "*N G"],
+        carry: Carry,
+        recurrent_mask: Float[Tensor, "*N D"] | None = None,
+    ) -> Carry:
+        """See ``Cell.step``."""
+        (hidden,) = carry
+        past = _masked(hidden, recurrent_mask)
+        recurrent = linear(past, self.kernel.weight_hh_l0, self.kernel.bias_hh_l0)
+        return (_gru(gates, recurrent, hidden),)
+
+
+class LayerNormLSTM(nn.Module):
+    """LSTM whose gates and memory cell are layer-normalised (arXiv:1607.06450, equations 20-22).
+
+    Weights start as in ``LSTM``.
+
+    Args:
+        input_dim: Features of an input.
+        hidden_dim: Features of the state.
+    """
+
+    num_parts = 2
+
+    def __init__(self, input_dim: int, hidden_dim: int) -> None:
+        super().__init__()
+        self.gates_dim = 4 * hidden_dim
+        self.input_projection = Linear(input_dim, 4 * hidden_dim, bias=False)
+        self.recurrent_projection = Linear(hidden_dim, 4 * hidden_dim, bias=False)
+        self.input_norm = nn.LayerNorm(4 * hidden_dim)
+        self.recurrent_norm = nn.LayerNorm(4 * hidden_dim, bias=False)
+        self.cell_norm = nn.LayerNorm(hidden_dim)
+        _initialise(self.input_projection.weight, self.recurrent_projection.weight)
+        _open_forget_gate(self.input_norm.bias)
+
+    def project(self, inputs: Float[Tensor, "*N I"]) -> Float[Tensor, "*N G"]:
+        """See ``Cell.project``."""
+        return self.input_projection(inputs)
+
+    def step(
+        self,
+        gates: Float[Tensor, "*N G"],
+        carry: Carry,
+        recurrent_mask: Float[Tensor, "*N D"] | None = None,
+    ) -> Carry:
+        """See ``Cell.step``."""
+        hidden, cell = carry
+        recurrent = self.recurrent_projection(_masked(hidden, recurrent_mask))
+        normed = self.input_norm(gates) + self.recurrent_norm(recurrent)
+        cell, show = _lstm(normed, cell)
+        normed_cell = self.cell_norm(cell.to(normed.dtype))
+        return (show * normed_cell.tanh()).to(gates.dtype), cell
+
+
+class LayerNormGRU(nn.Module):
+    """GRU whose input and recurrent products are layer-normalised (arXiv:1607.06450, 3.1).
+
+    The three gates' products are normalised together. Weights start as in ``LSTM``.
+
+    Args:
+        input_dim: Features of an input.
+        hidden_dim: Features of the state.
+    """
+
+    num_parts = 1
+
+    def __init__(self, input_dim: int, hidden_dim: int) -> None:
+        super().__init__()
+        self.gates_dim = 3 * hidden_dim
+        self.input_projection = Linear(input_dim, 3 * hidden_dim, bias=False)
+        self.recurrent_projection = Linear(hidden_dim, 3 * hidden_dim, bias=False)
+        self.input_norm = nn.LayerNorm(3 * hidden_dim)
+        self.recurrent_norm = nn.LayerNorm(3 * hidden_dim)
+        _initialise(self.input_projection.weight, self.recurrent_projection.weight)
+
+    def project(self, inputs: Float[Tensor, "*N I"]) -> Float[Tensor, "*N G"]:
+        """See ``Cell.project``."""
+        return self.input_projection(inputs)
+
+    def step(
+        self,
+        gates: Float[Tensor, "*N G"],
+        carry: Carry,
+        recurrent_mask: Float[Tensor, "*N D"] | None = None,
+    ) -> Carry:
+        """See ``Cell.step``."""
+        (hidden,) = carry
+        recurrent = self.recurrent_projection(_masked(hidden, recurrent_mask))
+        after = _gru(self.input_norm(gates), self.recurrent_norm(recurrent), hidden)
+        return (after.to(gates.dtype),)
+
+
+def _before(start: Carry, inputs: Tensor) -> tuple[Float[Tensor, "1 B D"], ...]:
+    """The state before the first position as torch's kernels take it; cuDNN's wants no gaps."""
+    return tuple(part.to(inputs.dtype).unsqueeze(0).contiguous() for part in start)
+
+
+def _lstm(
+    gates: Float[Tensor, "*N G"], cell: Float[Tensor, "*N D"]
+) -> tuple[Float[Tensor, "*N D"], Float[Tensor, "*N D"]]:
+    """The memory cell after a step, and how much of it shows.
+
+    The cell is at least fp32: it is a sum over positions, which bf16 would round away.
+    """
+    write, forget, new, show = gates.chunk(4, dim=-1)
+    wide = cell.to(torch.promote_types(cell.dtype, torch.float32))
+    return forget.sigmoid() * wide + write.sigmoid() * new.tanh(), show.sigmoid()
+
+
+def _gru(
+    gates: Float[Tensor, "*N G"], recurrent: Float[Tensor, "*N G"], hidden: Float[Tensor, "*N D"]
+) -> Float[Tensor, "*N D"]:
+    dim = hidden.size(-1)
+    both = (gates[..., : 2 * dim] + recurrent[..., : 2 * dim]).sigmoid()
+    reset, stay = both.chunk(2, dim=-1)
+    new = (gates[..., 2 * dim :] + reset * recurrent[..., 2 * dim :]).tanh()
+    return torch.lerp(new, hidden.to(new.dtype), stay)
+
+
+def _masked(hidden: Float[Tensor, "*N D"], mask: Float[Tensor, "*N D"] | None) -> Tensor:
+    return hidden if mask is None else hidden * mask
+
+
+def _initialise(input_weight: Tensor, recurrent_weight: Tensor) -> None:
+    hidden_dim = recurrent_weight.size(1)
+    for gate in input_weight.detach().split(hidden_dim):
+        nn.init.xavier_uniform_(gate)
+    for gate in recurrent_weight.detach().split(hidden_dim):
+        nn.init.orthogonal_(gate)
+
+
+def _open_forget_gate(bias: Tensor) -> None:
+    """Gates lie in torch's order: write (input), forget, new, show (output)."""
+    nn.init.zeros_(bias)
+    nn.init.ones_(bias.detach().chunk(4)[1])

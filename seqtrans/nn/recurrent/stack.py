@@ -1,0 +1,111 @@
+"""Recurrent layers on top of each other, over whole sequences or step by step."""
+
+from typing import NamedTuple
+
+from torch import nn
+
+from seqtrans.nn.dropout import Dropout
+from seqtrans.nn.module_list import Stack
+from seqtrans.nn.recurrent.cells import Carry
+from seqtrans.nn.recurrent.layers import Recurrence, RecurrentLayer
+from seqtrans.tensor_types import Float, Tensor
+
+StackCarry = tuple[Carry, ...]
+"""What each layer hands on to its next step, the lowest layer's first."""
+
+
+class StepDropout(NamedTuple):
+    """Factors for one step of each layer, None where nothing is dropped."""
+
+    recurrent: tuple[Float[Tensor, "B D"] | None, ...]
+    output: tuple[Float[Tensor, "B D"] | None, ...]
+
+
+class RecurrentStack(nn.Module):
+    """Left-to-right layers, each reading the states of the one below.
+
+    Args:
+        recurrence: Which kind of layer.
+        input_dim: Features of an input of the lowest layer.
+        hidden_dim: Features of every layer's state.
+        num_layers: How many.
+        residual: Add the input of each layer but the lowest to its output (arXiv:1609.08144).
+        dropout: Probability of dropping a feature of a layer's output.
+        locked_dropout: Drop the same ones at every position.
+    """
+
+    def __init__(
+        self,
+        recurrence: Recurrence,
+        input_dim: int,
+        hidden_dim: int,
+        num_layers: int,
+        *,
+        residual: bool = False,
+        dropout: float = 0.0,
+        locked_dropout: bool = False,
+    ) -> None:
+        super().__init__()
+        self.residual = residual
+        self.hidden_dim = hidden_dim
+        self.dropout = Dropout(dropout, locked=locked_dropout)
+        self.lowest = RecurrentLayer(recurrence, input_dim, hidden_dim)
+        self.upper = Stack(
+            RecurrentLayer(recurrence, hidden_dim, hidden_dim) for _ in range(1, num_layers)
+        )
+
+    @property
+    def num_parts(self) -> int:
+        """Tensors that all layers together carry from step to step."""
+        return self.lowest.cell.num_parts * (1 + len(self.upper))
+
+    @property
+    def gates_dim(self) -> int:
+        """Features of the lowest layer's gates."""
+        return self.lowest.cell.gates_dim
+
+    def carry(self, parts: tuple[Float[Tensor, "*N D"], ...]) -> StackCarry:
+        """Deal ``num_parts`` tensors out to the layers."""
+        each = self.lowest.cell.num_parts
+        return tuple(parts[start : start + each] for start in range(0, len(parts), each))
+
+    def forward(self, inputs: Float[Tensor, "B T I"], start: StackCarry) -> Float[Tensor, "B T D"]:
+        """The top layer's output at every position."""
+        states = self.dropout(self.lowest(inputs, start[0]))
+        for layer, layer_start in zip(self.upper, start[1:], strict=True):
+            above = self.dropout(layer(states, layer_start))
+            states = states + above if self.residual else above
+        return states
+
+    def project(self, inputs: Float[Tensor, "*N I"]) -> Float[Tensor, "*N G"]:
+        """What inputs contribute to the lowest layer's gates: all of them in one product."""
+        return self.lowest.cell.project(inputs)
+
+    def step(
+        self, gates: Float[Tensor, "*N G"], carry: StackCarry, dropout: StepDropout | None = None
+    ) -> tuple[Float[Tensor, "*N D"], StackCarry]:
+        """The top layer's output after one more position, and what is carried on."""
+        nothing = (None,) * len(carry)
+        recurrent, output = dropout or (nothing, nothing)
+        after = [self.lowest.cell.step(gates, carry[0], recurrent[0])]
+        states = _times(after[0][0], output[0])
+        for number, layer in enumerate(self.upper, start=1):
+            gates = layer.cell.project(states)
+            after.append(layer.cell.step(gates, carry[number], recurrent[number]))
+            above = _times(after[number][0], output[number])
+            states = states + above if self.residual else above
+        return states, tuple(after)
+
+    def draw_dropout(self, inputs: Float[Tensor, "B T I"]) -> list[StepDropout]:
+        """Factors of each step for going through ``inputs`` step by step."""
+        layers = [self.lowest, *self.upper]
+        state = inputs.new_empty(inputs.size(0), self.hidden_dim)
+        recurrent = tuple(layer.recurrent_dropout.factors(state) for layer in layers)
+        outputs = [self.dropout.along(state, steps=inputs.size(1)) for _ in layers]
+        return [StepDropout(recurrent, output) for output in zip(*outputs, strict=True)]
+
+
+def _times(
+    x: Float[Tensor, "*N D"], factors: Float[Tensor, "*N D"] | None
+) -> Float[Tensor, "*N D"]:
+    return x if factors is None else x * factors

@@ -1,0 +1,1 @@
+"""The machine: devices, memory, processors, signals and files; knows no learning."""

@@ -1,0 +1,1 @@
+"""Files: written whole, locked, recognized by their content, read as text."""

@@ -1,0 +1,123 @@
+"""Bytes of text from plain and compressed streams, recognized by what they begin with."""
+
+import bz2
+import itertools
+import lzma
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Protocol, runtime_checkable
+
+import zstandard
+
+from seqtrans.errors import DataError
+from seqtrans.runtime.files.file_types import HEAD, compression, foreign, is_cut, more_would_tell
+
+_BLOCK = 1 << 18  # bytes of text handled at once
+_PACKED_BLOCK = 1 << 11  # compressed bytes; small, because zstd can blow them up 30,000 times
+_UNPACKING = 1 << 29  # bytes of memory that unpacking may take; xz -9 takes 2 ** 26
+_GZIP = 31  # what zlib calls a stream with the header and checksum of gzip
+_DAMAGE = (EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError)
+
+
+class _Unpacking(Protocol):
+    """What unpacks one frame."""
+
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def unused_data(self) -> bytes: ...
+
+    def decompress(self, data: bytes, /) -> bytes: ...
+
+
+_FRAMES: dict[str, Callable[[], _Unpacking]] = {
+    ".gz": lambda: zlib.decompressobj(_GZIP),
+    ".bz2": bz2.BZ2Decompressor,
+    ".xz": lambda: lzma.LZMADecompressor(memlimit=_UNPACKING),
+    ".zst": lambda: zstandard.ZstdDecompressor().decompressobj(),
+}
+
+
+@runtime_checkable
+class ByteSource(Protocol):
+    """A binary stream that hands out what it has, such as ``sys.stdin.buffer``."""
+
+    def read1(self, size: int = ..., /) -> bytes:
+        """Up to ``size`` bytes as soon as there are any; none at the end."""
+        ...
+
+
+def text_blocks(stream: ByteSource, name: str, ending: str = "") -> Iterator[bytes]:
+    """Bytes of the text in a stream, as soon as they are there, unpacked if need be.
+
+    Args:
+        stream: Plain, or compressed by gzip, bzip2, xz or zstd, in one part or several.
+        name: What messages call it.
+        ending: Of its name. A name says that an empty file is cut short, and nothing else.
+
+    Raises:
+        DataError: It is truncated, damaged, or of a format that is no plain text.
+        OSError: It can't be read.
+    """
+    head, blocks = _peeked(_blocks(stream))
+    packed = compression(head)
+    if packed is None:
+        if is_cut(head, ending):
+            raise DataError(f"{name}: truncated: it ends after {len(head)} bytes")
+        yield from _text(blocks, name, "")
+        return
+    try:
+        yield from _text(_unpacked(blocks, _FRAMES[packed]), name, f" within {packed}")
+    except (*_DAMAGE, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # bz2's own have no number
+            raise
+        reason = str(error) or type(error).__name__
+        raise DataError(
+            f"{name}: {packed} that can't be unpacked, truncated or damaged: {reason}"
+        ) from error
+
+
+def _text(blocks: Iterator[bytes], name: str, within: str) -> Iterator[bytes]:
+    head, blocks = _peeked(blocks)
+    if what := foreign(head):
+        raise DataError(f"{name}: is {what.name}{within}: {what.advice}")
+    yield from blocks
+
+
+def _blocks(stream: ByteSource) -> Iterator[bytes]:
+    while block := stream.read1(_BLOCK):
+        yield block
+
+
+def _peeked(blocks: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
+    """The first bytes, as few as tell what they are because more may come later, and all."""
+    head = b""
+    while more_would_tell(head) and (block := next(blocks, None)) is not None:
+        head += block
+    return head[:HEAD], itertools.chain([head] if head else [], blocks)
+
+
+def _unpacked(blocks: Iterator[bytes], begin: Callable[[], _Unpacking]) -> Iterator[bytes]:
+    """Text of all frames; the libraries' own readers pass over a cut frame, or over what follows.
+
+    Args:
+        blocks: Compressed frames, one after the other.
+        begin: What unpacks one frame.
+    """
+    frame = None
+    for part in _parts(blocks):
+        left = part if frame else part.lstrip(b"\0")  # padding between frames
+        while left:
+            frame = frame or begin()
+            yield frame.decompress(left)
+            left = frame.unused_data.lstrip(b"\0")
+            frame = None if frame.eof else frame
+    if frame:
+        raise EOFError("it ends within a frame")
+
+
+def _parts(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    for block in blocks:
+        for start in range(0, len(block), _PACKED_BLOCK):
+            yield block[start : start + _PACKED_BLOCK]

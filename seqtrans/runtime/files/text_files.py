@@ -1,0 +1,162 @@
+r"""Lines of UTF-8 text from plain and compressed files, the same whatever wrote them.
+
+Only LF and CRLF end a line. ``str.splitlines`` and text-mode files also break at U+2028, \x0b,
+\x85 or a lone CR, which occur inside sentences and would shift one side of a parallel corpus.
+"""
+
+import errno
+from codecs import BOM_UTF8
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from seqtrans.errors import DataError
+from seqtrans.runtime.files.decompression import ByteSource, text_blocks
+from seqtrans.runtime.files.encoding_hints import advice
+
+_LONGEST = 1 << 24  # bytes of a line; more is no text, or unpacks to more than memory holds
+_HOLE = bytes(1 << 9)  # no text has so many zeros, but a file that a crash cut short
+_MARK = "\ufeff"
+_OLD_MAC = "if it is text of an old Mac, convert it with tr '\\r' '\\n'"
+
+
+def open_lines(path: Path) -> Iterator[str]:
+    """Lines of a file without their ends; what gzip, bzip2, xz or zstd compressed is unpacked.
+
+    What a file is, its content says, not its name.
+
+    A byte order mark is dropped. A last line without an end counts; an empty file has no lines.
+    The file is opened at the first line asked for, and at most a block and a line are held.
+
+    Raises:
+        DataError: The file can't be opened or unpacked, is no plain text, or not UTF-8.
+    """
+    return split_lines(_read_blocks(path), str(path))
+
+
+def stream_lines(stream: ByteSource, name: str) -> Iterator[str]:
+    """Lines of an open stream, each as soon as it is complete; see ``open_lines``.
+
+    Raises:
+        DataError: As ``open_lines``; the message calls it ``name``.
+    """
+    return split_lines(_stream_blocks(stream, name), name)
+
+
+def split_lines(blocks: Iterable[bytes], name: str) -> Iterator[str]:
+    """Lines of UTF-8 text that comes in blocks cut anywhere; see ``open_lines``.
+
+    Raises:
+        DataError: The text is not UTF-8, after the lines before; a line is endless; or no line
+            ends, though there are CRs that should end some. The message calls it ``name``.
+    """
+    place = _Place(name)
+    for text in _whole_lines(blocks, place):
+        try:
+            lines = place.decode(text).split("\n")
+        except UnicodeDecodeError as error:
+            good = text[: text.rfind(b"\n", 0, error.start) + 1]
+            yield from place.decode(good).split("\n")[:-1]
+            raise place.not_utf8(text, error.start) from error
+        if last := lines.pop():
+            lines.append(last)
+        place.pass_over(text, len(lines))
+        yield from lines
+
+
+def _whole_lines(blocks: Iterable[bytes], place: "_Place") -> Iterator[bytes]:
+    """Blocks that end where lines do; the last has at most one line, without an end."""
+    pending: list[bytes] = []  # the beginning of a line whose end has not come yet
+    held = 0  # bytes of it
+    for block in blocks:
+        end = block.rfind(b"\n") + 1
+        if end:
+            yield b"".join((*pending, block[:end]))
+            pending, held = [block[end:]], len(block) - end
+            continue
+        pending.append(block)
+        held += len(block)
+        place.check_length(held, block)
+    rest = b"".join(pending)
+    if b"\r" in rest and place.line == 1:
+        raise place.error(f"no line ends, but CRs stand in it: {_OLD_MAC}")
+    yield rest
+
+
+@dataclass
+class _Place:
+    """How far text is read, for messages.
+
+    Attributes:
+        name: What messages call the text.
+        line: Number of the next line, from 1.
+        offset: Bytes before it.
+        is_utf8: Whether a byte above 0x7f was among them.
+    """
+
+    name: str
+    line: int = 1
+    offset: int = 0
+    is_utf8: bool = False
+
+    def error(self, what: str, line: int = 0) -> DataError:
+        """What is wrong with a line, counted from the next."""
+        return DataError(f"{self.name}:{self.line + line}: {what}")
+
+    def check_length(self, held: int, block: bytes) -> None:
+        """Refuse a line of more than ``_LONGEST`` bytes."""
+        if held > _LONGEST:
+            hint = _OLD_MAC if b"\r" in block else "is it text?"
+            raise self.error(f"the line has more than {_LONGEST:,} bytes: {hint}")
+
+    def decode(self, text: bytes) -> str:
+        """What comes next, with LF at line ends.
+
+        Raises:
+            UnicodeDecodeError: It is not UTF-8.
+            DataError: It is a hole.
+        """
+        if (hole := text.find(_HOLE)) >= 0:
+            what = f"{len(_HOLE)} zero bytes in a row: the file is damaged, or is no text"
+            raise self.error(what, text.count(b"\n", 0, hole))
+        decoded = text.decode()
+        if self.offset == 0:
+            decoded = decoded.removeprefix(_MARK)
+        return decoded.replace("\r\n", "\n") if "\r" in decoded else decoded
+
+    def pass_over(self, text: bytes, lines: int) -> None:
+        """Go on behind text that was decoded."""
+        self.line, self.offset = self.line + lines, self.offset + len(text)
+        self.is_utf8 = self.is_utf8 or not text.removeprefix(BOM_UTF8).isascii()
+
+    def not_utf8(self, text: bytes, start: int) -> DataError:
+        """Where ``text``, which comes next, is not UTF-8, and what helps."""
+        column = start - text.rfind(b"\n", 0, start)
+        if self.offset == 0 and text.startswith(BOM_UTF8) and b"\n" not in text[:start]:
+            column -= len(BOM_UTF8)
+        where = f"byte {column} of the line, byte {self.offset + start + 1} of the text"
+        said = f"not UTF-8: {where}, is 0x{text[start]:02x}; "
+        return self.error(
+            said + advice(text, self.line - 1, utf8_before=self.is_utf8),
+            text.count(b"\n", 0, start),
+        )
+
+
+def _read_blocks(path: Path) -> Iterator[bytes]:
+    try:
+        with path.open("rb") as file:
+            yield from text_blocks(file, str(path), path.suffix.lower())
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file") from error
+    except IsADirectoryError as error:
+        raise DataError(f"{path}: is a folder, not a text file") from error
+    except OSError as error:
+        raise DataError(f"{path}: can't be read: {error.strerror or error}") from error
+
+
+def _stream_blocks(stream: ByteSource, name: str) -> Iterator[bytes]:
+    try:
+        yield from text_blocks(stream, name)
+    except OSError as error:
+        reason = "it is closed" if error.errno == errno.EBADF else error.strerror or error
+        raise DataError(f"{name}: can't be read: {reason}") from error

@@ -1,0 +1,1 @@
+"""Checkpoints: format, store, retention, and the run directory."""

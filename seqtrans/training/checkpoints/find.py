@@ -1,0 +1,65 @@
+"""Find a checkpoint of a run by its name, and the recipe that the run stores."""
+
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from seqtrans import config
+from seqtrans.errors import CheckpointError
+from seqtrans.training.checkpoints.run_directory import AVERAGED, RunDirectory
+
+RecipeT = TypeVar("RecipeT")
+
+
+def stored_recipe_of(cls: type[RecipeT], task: str, run: RunDirectory) -> RecipeT:
+    """Read the recipe of a run of one task; the files it names may be gone.
+
+    Raises:
+        CheckpointError: The run is one of another task.
+        RecipeError: It was altered into something invalid.
+    """
+    document = config.read(run.recipe)
+    stored = _task_of(document)
+    if stored not in (None, task):
+        raise CheckpointError(f"{run.path} is a run of task '{stored}', not '{task}'")
+    return config.validate(cls, document)
+
+
+def stored_task(run: RunDirectory) -> str | None:
+    """Return the name of a run's task; None where its recipe does not say.
+
+    Raises:
+        RecipeError: The recipe can't be read.
+    """
+    return _task_of(config.read(run.recipe))
+
+
+def _task_of(document: config.Document) -> str | None:
+    value = document.value
+    task = cast("dict[str, Any]", value).get("task") if isinstance(value, dict) else None
+    return task if isinstance(task, str) else None
+
+
+def find_checkpoint(run: RunDirectory, name: str) -> Path:
+    """Folder of the checkpoint called ``name``; see ``load_run``.
+
+    Raises:
+        CheckpointError: There is no such checkpoint.
+    """
+    if name in ("best", "last"):
+        is_chosen = (run.checkpoints / name).exists()
+        try:
+            return run.pointed(name if is_chosen else "last")
+        except CheckpointError as error:
+            there = ", ".join(_kept(run))
+            told = f"; its checkpoints are {there}" if there else ""
+            raise CheckpointError(f"{error}{told}") from error
+    path = run.checkpoints / name
+    if name != path.name or not path.is_dir():
+        known = ", ".join(["best", "last", *_kept(run)])
+        raise CheckpointError(f"{run.path} has no checkpoint '{name}'; it has {known}")
+    return path
+
+
+def _kept(run: RunDirectory) -> list[str]:
+    averaged = [AVERAGED] if (run.checkpoints / AVERAGED).is_dir() else []
+    return [*averaged, *map(str, run.steps())]

@@ -1,0 +1,185 @@
+"""What the trainer holds, to and from the checkpoints of its run."""
+
+import json
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from torch import nn
+from torch.optim import Optimizer
+
+from seqtrans.errors import CheckpointError
+from seqtrans.tensor_types import Tensor
+from seqtrans.training.checkpoints import format as checkpoint
+from seqtrans.training.checkpoints.averaging import average
+from seqtrans.training.checkpoints.optimizer_state import named_moments, restore_moments
+from seqtrans.training.checkpoints.provenance import Origins
+from seqtrans.training.checkpoints.recount import begun_anew, recounted
+from seqtrans.training.checkpoints.run_directory import AVERAGED, RunDirectory, prepare_to_resume
+from seqtrans.training.checkpoints.state_schema import state_from
+from seqtrans.training.checkpoints.store import CheckpointStore
+from seqtrans.training.checkpoints.weights import fill, holding, named_weights, other_formats
+from seqtrans.training.config import TrainingConfig
+from seqtrans.training.distributed.process_group import ProcessShard, all_or_none
+from seqtrans.training.distributed.sharded_tensors import gathered
+from seqtrans.training.early_stopping import StoppingState
+from seqtrans.training.optim.ema import MovingAverage
+from seqtrans.training.state import TrainState
+
+T = TypeVar("T")
+
+
+class Saving:
+    """Saves and restores model, optimizer and moving average; nothing where there is no run.
+
+    With several processes the first writes, and all learn whether it could.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer,
+        moving: MovingAverage | None,
+        config: TrainingConfig,
+        run: RunDirectory | None,
+        shard: ProcessShard,
+        origins: Origins,
+    ) -> None:
+        self.model, self.optimizer, self.moving = model, optimizer, moving
+        self.config, self.run, self.shard, self.origins = config, run, shard, origins
+        self.store = CheckpointStore.of(run, config, origins) if run else None
+        self._saved_step = 0
+
+    def save(self, state: TrainState, metrics: Mapping[str, float]) -> None:
+        """Write a checkpoint, or add ``metrics`` to the one of this step.
+
+        Raises:
+            TrainingError: It can't be written; on every rank.
+        """
+        store = self.store
+        is_new = self._saved_step != state.step
+        tensors = self.tensors() if is_new else {}
+        with all_or_none(self.shard, "a checkpoint"):
+            if store and self.shard.rank == 0 and is_new:
+                store.save(state, metrics, tensors, self._others())
+            elif store and self.shard.rank == 0 and metrics:
+                store.add_metrics(state, metrics)
+        self._saved_step = state.step
+
+    def resume(self) -> TrainState | None:
+        """Restore the newest good checkpoint; None where nothing was saved yet.
+
+        Raises:
+            CheckpointError: None is good, or it does not fit.
+            TrainingError: The run directory can't be written.
+        """
+        if self.run is None:
+            return None
+        found = prepare_to_resume(self.run) if self.shard.rank == 0 else None
+        step = self._told(found[0] if found else None)  # the others read what it has tidied up
+        if step is None:
+            return None
+        path = self.run.at(step)
+        plain = found[1] if found else checkpoint.read_training(path)
+        self._restore(path, plain["optimizer"])
+        self._saved_step = step
+        if self.store and self.shard.rank == 0:
+            self.store.tidy(step)  # a run killed after a save had no time for it
+        state = state_from(plain)
+        if state.micro_batches_in_epoch == 0:  # as in checkpoints that did not hold it yet
+            per_update = self.config.micro_batches(self.shard.world)
+            state.micro_batches_in_epoch = state.updates_in_epoch * per_update
+        return self._reconsidered(state, plain)
+
+    def _reconsidered(self, state: TrainState, plain: Mapping[str, Any]) -> TrainState:
+        """The state of a checkpoint, where it counts otherwise than before; the first says so."""
+        if self.store and self.shard.rank == 0:
+            records, config = self.store.records(), self.config.stopping
+            state.stopping = recounted(state.stopping, plain, records, config, self.origins)
+            state = begun_anew(state, plain, self.origins)
+        values: dict[str, Any] = self._told(asdict(state))
+        stopping = StoppingState(**values.pop("stopping"))
+        return TrainState(**values, stopping=stopping)
+
+    def _restore(self, path: Path, optimizer: str) -> None:
+        """Fill model, optimizer and moving average from a checkpoint, made with ``optimizer``."""
+        if optimizer != self.config.optimizer.kind:
+            raise CheckpointError(
+                f"{path} was trained with optimizer '{optimizer}', "
+                f"not '{self.config.optimizer.kind}': set training.optimizer.kind to that, or "
+                "begin another run with init_from"
+            )
+        fill(self.model, checkpoint.read_tensors(path, checkpoint.MODEL), str(path))
+        moments = checkpoint.read_tensors(path, checkpoint.OPTIMIZER)
+        restore_moments(self.model, self.optimizer, moments, str(path))
+        if self.moving:
+            self.moving.restore(checkpoint.read_tensors(path, checkpoint.AVERAGE), str(path))
+
+    def steps_to_average(self) -> list[int]:
+        """Steps of the checkpoints to average at the end; none where that is not wanted.
+
+        Every process must call it.
+        """
+        return self._told([] if self.shard.rank else self._steps_to_average())
+
+    def _steps_to_average(self) -> list[int]:
+        count = self.config.checkpoints.average_best
+        if self.store is None or self.run is None or count is None:
+            return []
+        steps = self.store.best_steps(count)
+        try:
+            done = checkpoint.read_state(self.run.checkpoints / AVERAGED).get("steps")
+        except CheckpointError:
+            done = None
+        return [] if len(steps) < 2 or steps == done else steps
+
+    @contextmanager
+    def averaged(self, steps: list[int]) -> Generator[dict[str, Tensor]]:
+        """Within, the model holds the mean of the checkpoints of ``steps``."""
+        assert self.run is not None  # noqa: S101 - there were steps to average
+        weights = average([self.run.at(step) for step in steps])
+        with holding(self.model, weights):
+            yield weights
+
+    def save_averaged(
+        self, steps: list[int], metrics: Mapping[str, float], weights: dict[str, Tensor]
+    ) -> None:
+        """Write the mean of the checkpoints of ``steps`` as a checkpoint.
+
+        Raises:
+            TrainingError: It can't be written; on every rank.
+        """
+        with all_or_none(self.shard, "a checkpoint"):
+            if self.store and self.shard.rank == 0:
+                self.store.save_averaged(steps, metrics, weights, other_formats(self.model))
+
+    def tensors(self) -> dict[str, dict[str, Tensor]]:
+        """Everything that training goes on from: by file, whole tensors by name.
+
+        The first process gets them. Where processes hold parts, every one must call it.
+        """
+        weights = named_weights(self.model)
+        tensors = {
+            checkpoint.MODEL: weights,
+            checkpoint.OPTIMIZER: named_moments(self.model, self.optimizer),
+        }
+        if self.moving:
+            tensors[checkpoint.AVERAGE] = weights | self.moving.named()
+        keep, wait = self.shard.rank == 0, self.shard.await_device
+        return {file: gathered(named, wait, keep=keep) for file, named in tensors.items()}
+
+    def _others(self) -> checkpoint.Writers:
+        """Writers of the model's own formats, which hold the weights that it is used with."""
+
+        def with_averages(write: Callable[[Path], None], path: Path) -> None:
+            with self.moving.applied() if self.moving else nullcontext():
+                write(path)
+
+        return {n: partial(with_averages, w) for n, w in other_formats(self.model).items()}
+
+    def _told(self, value: T) -> T:
+        """What the first process says: of a shared folder, hosts may see what is new later."""
+        return json.loads(self.shard.gather(json.dumps(value))[0])

@@ -1,0 +1,179 @@
+"""The checkpoints of a run: written, pointed at, and deleted when superseded."""
+
+import errno
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import Any
+
+from seqtrans.errors import TrainingError
+from seqtrans.tensor_types import Tensor
+from seqtrans.training.checkpoints import format as checkpoint
+from seqtrans.training.checkpoints.provenance import Origins
+from seqtrans.training.checkpoints.retention import Record, best_first, superfluous
+from seqtrans.training.checkpoints.run_directory import AVERAGED, RunDirectory
+from seqtrans.training.checkpoints.state_schema import plain_state, state_from
+from seqtrans.training.config import CheckpointsConfig, TrainingConfig
+from seqtrans.training.early_stopping import StoppingConfig
+from seqtrans.training.state import TrainState
+
+talk = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class CheckpointStore:
+    """Keeps the checkpoints of one run as its config wants; used by one process of a run."""
+
+    run: RunDirectory
+    checkpoints: CheckpointsConfig
+    stopping: StoppingConfig
+    optimizer: str  # kind of optimizer whose tensors are saved
+    origins: Origins = field(default_factory=Origins)  # of what is saved
+
+    @classmethod
+    def of(
+        cls, run: RunDirectory, config: TrainingConfig, origins: Origins | None = None
+    ) -> "CheckpointStore":
+        """The store that a training config describes."""
+        kind = config.optimizer.kind
+        return cls(run, config.checkpoints, config.stopping, kind, origins or Origins())
+
+    def save(
+        self,
+        state: TrainState,
+        metrics: Mapping[str, float],
+        tensors: Mapping[str, dict[str, Tensor]],
+        others: checkpoint.Writers | None = None,
+    ) -> None:
+        """Write the checkpoint of ``state.step``; then, and only then, delete older ones.
+
+        Args:
+            state: Where the run stands.
+            metrics: What validation measured at this step; empty where it was not its turn.
+            tensors: By file, tensors by name. See ``checkpoint``.
+            others: More files. See ``checkpoint``.
+
+        Raises:
+            TrainingError: It can't be written; earlier checkpoints are as they were.
+        """
+        path, plain = self.run.at(state.step), self._plain(state, metrics)
+        try:
+            checkpoint.write(path, plain, tensors, others)
+        except OSError as error:
+            raise _cannot_save(path.parent, state.step, error) from error
+        self.tidy(state.step)
+
+    def add_metrics(self, state: TrainState, metrics: Mapping[str, float]) -> None:
+        """Complete a checkpoint that was saved before its validation was done."""
+        path = self.run.at(state.step)
+        try:
+            checkpoint.rewrite_state(path, self._plain(state, metrics))
+        except OSError as error:
+            raise _cannot_save(path.parent, state.step, error) from error
+        self.tidy(state.step)
+
+    def tidy(self, step: int) -> None:
+        """Point at the best and the last checkpoint, then delete those to be kept no longer.
+
+        Whatever lies beyond ``step``, the last that is known to be good, is left alone: it is
+        damaged, and training will come by and replace it.
+
+        Raises:
+            TrainingError: The folder can't be changed; no checkpoint is damaged by that.
+        """
+        records = [record for record in self.records() if record.step <= step]
+        try:
+            self.run.point("last", str(step))
+            doomed = superfluous(records, self.checkpoints, self.stopping)
+            self._point_at_best([record for record in records if record.step not in doomed])
+            for old in self._without_best(doomed):
+                checkpoint.remove(self.run.at(old))
+        except OSError as error:
+            raise _cannot_save(self.run.checkpoints, step, error) from error
+
+    def save_averaged(
+        self,
+        steps: list[int],
+        metrics: Mapping[str, float],
+        weights: dict[str, Tensor],
+        others: checkpoint.Writers | None = None,
+    ) -> None:
+        """Write the mean of checkpoints as one more, which may become the best."""
+        path = self.run.checkpoints / AVERAGED
+        measured = {"measured": dict(self.origins.measured)} if metrics else {}
+        plain = {"steps": steps, "metrics": dict(metrics), **measured}
+        try:
+            checkpoint.write(path, plain, {checkpoint.MODEL: weights}, others)
+            self._point_at_best(self.records())
+        except OSError as error:
+            raise _cannot_save(path.parent, steps[-1], error) from error
+
+    def best_steps(self, count: int) -> list[int]:
+        """Steps of the best ``count`` checkpoints whose weights are whole, best first."""
+        steps = (record.step for record in best_first(self.records(), self.stopping))
+        return list(islice(filter(self._is_whole, steps), count))
+
+    def _is_whole(self, step: int) -> bool:
+        try:
+            checkpoint.read_used(self.run.at(step))
+        except checkpoint.CheckpointError as error:
+            talk.warning("%s; it is left out", error)
+            return False
+        return True
+
+    def records(self) -> list[Record]:
+        """What is known of each checkpoint; a damaged one is as good as not validated."""
+        return [self._record(step) for step in self.run.steps()]
+
+    def _record(self, step: int) -> Record:
+        try:
+            plain = checkpoint.read_training(self.run.at(step), check_files=False)
+        except checkpoint.CheckpointError:
+            return Record(step)
+        ends_epoch = state_from(plain).updates_in_epoch == 0
+        return replace(self._measured(plain, step), ends_epoch=ends_epoch)
+
+    def _measured(self, plain: Mapping[str, Any], step: int) -> Record:
+        metrics = plain.get("metrics", {})
+        value, loss = metrics.get(self.stopping.metric), metrics.get("loss")
+        return Record(step, value, loss=loss, measured=plain.get("measured", {}))
+
+    def _plain(self, state: TrainState, metrics: Mapping[str, float]) -> dict[str, Any]:
+        plain = plain_state(state, self.stopping, self.origins)
+        return {**plain, "metrics": dict(metrics), "optimizer": self.optimizer}
+
+    def _without_best(self, doomed: Sequence[int]) -> list[int]:
+        """Spare what ``best`` names, though by what is no longer measured; or it names nothing."""
+        try:
+            best = self.run.pointed("best")
+        except checkpoint.CheckpointError:
+            return list(doomed)
+        if self.checkpoints.keep_best:
+            return [step for step in doomed if self.run.at(step) != best]
+        if best in map(self.run.at, doomed):
+            (self.run.checkpoints / "best").unlink()
+        return list(doomed)
+
+    def _point_at_best(self, records: Sequence[Record]) -> None:
+        best = best_first([*records, *self._averaged()], self.stopping)
+        if best:
+            self.run.point("best", str(best[0].step) if best[0].step else AVERAGED)
+
+    def _averaged(self) -> list[Record]:
+        """The mean of checkpoints, where there is one; as step 0, before all others."""
+        try:
+            plain = checkpoint.read_state(self.run.checkpoints / AVERAGED, check_files=False)
+        except checkpoint.CheckpointError:
+            return []
+        return [self._measured(plain, 0)]
+
+
+def _cannot_save(folder: object, step: int, error: OSError) -> TrainingError:
+    cause = error.strerror or str(error)
+    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space" in cause
+    remedy = "make room" if is_full else "mend that"
+    return TrainingError(
+        f"checkpoint of step {step} can't be written to {folder}: {cause}; "
+        f"earlier checkpoints are whole: {remedy}, then go on with --resume"
+    )

@@ -1,0 +1,136 @@
+"""Weights by name: out of a model, into a model, and what does not fit."""
+
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from seqtrans.errors import CheckpointError
+from seqtrans.protocols import SavesOtherwise
+from seqtrans.tensor_types import Int, Tensor
+from seqtrans.training.distributed.sharded_tensors import assign
+
+SHOWN_PROBLEMS = 5
+
+
+class RowMap(NamedTuple):
+    """Which rows of a stored tensor become which rows of a new one."""
+
+    stored: Int[Tensor, " N"]
+    new: Int[Tensor, " N"]
+
+
+def named_weights(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters and persistent buffers by name, sharing memory with ``model``.
+
+    A tied weight is listed once, under its first name, because safetensors refuses storage
+    that two tensors share.
+    """
+    persistent = model.state_dict(keep_vars=True).keys()
+    tensors = (*model.named_parameters(), *model.named_buffers())
+    return {name: tensor.detach() for name, tensor in tensors if name in persistent}
+
+
+def other_formats(model: nn.Module) -> Mapping[str, Callable[[Path], None]]:
+    """What ``SavesOtherwise`` says of a model; nothing where it is none."""
+    return model.other_formats() if isinstance(model, SavesOtherwise) else {}
+
+
+@torch.no_grad()
+def fill(model: nn.Module, stored: Mapping[str, Tensor], origin: str) -> None:
+    """Copy stored tensors into ``model``.
+
+    Args:
+        model: What to fill.
+        stored: Exactly the tensors of ``named_weights(model)``, anywhere and in any precision.
+        origin: Where they are from, for the error.
+
+    Raises:
+        CheckpointError: Tensors are missing, unexpected or misshapen; ``model`` is as it was.
+    """
+    wanted = named_weights(model)
+    if problems := differences(stored, wanted):
+        raise CheckpointError(f"{origin} does not fit this model: {problems}")
+    for name, tensor in wanted.items():
+        assign(tensor, stored[name])
+
+
+@torch.no_grad()
+def carry_over(
+    model: nn.Module, stored: Mapping[str, Tensor], rows: Mapping[str, RowMap], origin: str
+) -> dict[str, int]:
+    """Start ``model`` from the weights of one with another vocabulary.
+
+    Args:
+        model: What to fill; rows that nothing is carried into keep their fresh values.
+        stored: The other model's weights by name.
+        rows: By name of each tensor with one row per vocabulary entry, the rows to carry.
+            All others must be the same in both models.
+        origin: Where ``stored`` is from, for the error.
+
+    Returns:
+        How many rows were carried, by name of tensor.
+
+    Raises:
+        CheckpointError: Anything but the number of those rows differs.
+    """
+    wanted = named_weights(model)
+    if unknown := rows.keys() - wanted.keys():
+        raise CheckpointError(f"{origin}: this model has no {', '.join(sorted(unknown))}")
+    same = {n: t for n, t in stored.items() if n not in rows}
+    problems = differences(same, {n: t for n, t in wanted.items() if n not in rows})
+    problems = problems or _row_problems(stored, wanted, rows)
+    if problems:
+        raise CheckpointError(f"{origin} does not fit this model: {problems}")
+    for name, tensor in same.items():
+        wanted[name].copy_(tensor)
+    for name, row_map in rows.items():
+        wanted[name][row_map.new] = stored[name][row_map.stored].to(wanted[name])
+    return {name: len(row_map.new) for name, row_map in rows.items()}
+
+
+@contextmanager
+def holding(model: nn.Module, weights: Mapping[str, Tensor]) -> Generator[None]:
+    """Within, ``model`` holds other weights of the same names and shapes."""
+    own = {name: tensor.clone() for name, tensor in named_weights(model).items()}
+    fill(model, weights, "what is lent to it")
+    try:
+        yield
+    finally:
+        fill(model, own, "its own weights")
+
+
+def differences(stored: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
+    """What keeps ``stored`` from being copied into ``wanted``, in words; empty if nothing."""
+    parts = [f"missing {n}" for n in sorted(wanted.keys() - stored.keys())]
+    parts += [f"unexpected {n}" for n in sorted(stored.keys() - wanted.keys())]
+    parts += [
+        f"{n} is {_size(stored[n])}, not {_size(wanted[n])}"
+        for n in sorted(stored.keys() & wanted.keys())
+        if stored[n].shape != wanted[n].shape
+    ]
+    return _listed(parts)
+
+
+def _row_problems(
+    stored: Mapping[str, Tensor], wanted: Mapping[str, Tensor], rows: Iterable[str]
+) -> str:
+    parts = [f"missing {n}" for n in rows if n not in stored]
+    parts += [
+        f"rows of {n} are {_size(stored[n][0])}, not {_size(wanted[n][0])}"
+        for n in rows
+        if n in stored and stored[n].shape[1:] != wanted[n].shape[1:]
+    ]
+    return _listed(parts)
+
+
+def _size(tensor: Tensor) -> str:
+    return "x".join(map(str, tensor.shape)) or "a number"
+
+
+def _listed(parts: list[str]) -> str:
+    more = len(parts) - SHOWN_PROBLEMS
+    return "; ".join(parts[:SHOWN_PROBLEMS]) + (f"; and {more} more" if more > 0 else "")

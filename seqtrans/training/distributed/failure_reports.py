@@ -1,0 +1,168 @@
+"""What processes tell each other when one of them fails, stops answering or is gone.
+
+Whoever fails says so to the others through the launcher's key-value store, so that of all the
+processes of a run one speaks, and it speaks about the cause.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
+
+import torch.distributed as dist
+from torch.distributed import PrefixStore  # pyright: ignore[reportPrivateImportUsage]
+
+from seqtrans.errors import TrainingError
+from seqtrans.protocols import Shard
+from seqtrans.training.distributed.restarts import ONLY
+
+T = TypeVar("T")
+SPOKEN, HERE, ENDED = "seqtrans/spoken", "seqtrans/here", "seqtrans/ended"
+GRACE = 2.0
+"""Seconds that processes give each other to notice, and to say, that one is gone."""
+REACH = 10.0
+"""Seconds after which the store is taken to be out of reach."""
+
+
+class ElsewhereError(TrainingError):
+    """Something failed in another process, which knows the cause and tells it."""
+
+
+class LostContactError(ElsewhereError):
+    """Other processes stopped answering; the message says which and what this one waited for."""
+
+
+class AbsentError(dist.DistError):
+    """A wait was given up because some processes are known to be gone, or silent.
+
+    Args:
+        message: What happened.
+        missing: Their ranks; what to add of each, which may be nothing.
+    """
+
+    def __init__(self, message: str, missing: Mapping[int, str]) -> None:
+        super().__init__(message)
+        self.missing = missing
+
+
+def is_lost_contact(error: BaseException) -> bool:
+    """Whether an error of ``torch.distributed`` says that another process does not answer."""
+    lost = "gloo" in str(error) or "NCCL" in str(error)  # as a plain RuntimeError
+    return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and lost)
+
+
+@contextmanager
+def in_contact(shard: Shard, where: Callable[[], str]) -> Generator[None]:
+    """Within, an error that means that another process is gone says so.
+
+    Args:
+        shard: This process.
+        where: Tells what it is doing; see ``lost``.
+
+    Raises:
+        LostContactError: Another process does not answer.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error, TrainingError) or not is_lost_contact(error):
+            raise
+        raise lost(error, shard, where()) from error
+
+
+def lost(error: BaseException, shard: Shard, where: str) -> LostContactError:
+    """Find out who is missing, and what to say about it.
+
+    Args:
+        error: What ``is_lost_contact`` found.
+        shard: This process.
+        where: What it was doing: "step 12, while it summed gradients".
+    """
+    waited = "too long" if "timed out" in str(error).lower() else "in vain"
+    found = error.missing if isinstance(error, AbsentError) else _missing(shard)
+    missing = " and ".join(f"process {rank} of {shard.world}{how}" for rank, how in found.items())
+    return LostContactError(
+        f"{where}: process {shard.rank} waited {waited} for {missing or 'another process'}; "
+        "checkpoints are whole: go on with --resume"
+    )
+
+
+def speaks_first(error: BaseException) -> bool:
+    """Whether this process is to report ``error``: the first that asks, and the cause first.
+
+    A process that only met the consequences gives the one that caused them time to speak. On a
+    host that can reach no other, one process speaks for it.
+    """
+    store = shared_store()
+    if store is None:  # one process, or several that have not met
+        return not isinstance(error, LostContactError) or _speaks_for_host()
+    is_cause = not isinstance(error, ElsewhereError)
+    if not is_cause:
+        time.sleep(GRACE)
+    asked = _answer(lambda: store.add(SPOKEN, 1))
+    if os.environ.get("RANK") == "0" and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "False":
+        time.sleep(2 * GRACE)  # this process keeps the store, and others still want to ask
+    if asked is None:
+        return is_cause or _speaks_for_host()
+    return asked == 1
+
+
+def _speaks_for_host() -> bool:
+    return os.environ.get("LOCAL_RANK", "0") == "0"
+
+
+def _missing(shard: Shard) -> dict[int, str]:
+    """Ranks that do not notice, as this one does, that something is wrong; how they ended."""
+    store = shared_store()
+    if store is None:
+        return {}
+    keys = [f"{HERE}/{rank}" for rank in range(shard.world)]
+
+    def look() -> dict[int, str]:
+        store.set(keys[shard.rank], "1")
+        time.sleep(GRACE)
+        missing = [rank for rank, key in enumerate(keys) if not store.check([key])]
+        return {rank: _end(store, rank) for rank in missing}
+
+    found = _answer(look)
+    if found is None:  # the store is where the first process is
+        return {0: ", with which all contact is lost"} if shard.rank else {}
+    return found
+
+
+def _answer(ask: Callable[[], T]) -> T | None:
+    """What comes of asking the store; None where it is gone, or does not answer."""
+    answers: list[T] = []
+
+    def run() -> None:
+        with suppress(RuntimeError):
+            answers.append(ask())
+
+    # In a thread, because nothing ends a wait for a host that is cut off.
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(REACH)
+    return answers[0] if answers else None
+
+
+def _end(store: Any, rank: int) -> str:
+    """What a launcher on this machine knows of a process that is missing."""
+    key = f"{ENDED}/{rank}"
+    return f", which was ended by {store.get(key).decode()}" if store.check([key]) else ""
+
+
+def shared_store() -> Any:
+    """The key-value store that the processes of a run share; None where there is one process."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return None
+    store: Any = dist.distributed_c10d._get_default_store()  # pyright: ignore[reportPrivateUsage]
+    while isinstance(store.underlying_store, PrefixStore):  # groups add names of their own
+        store = store.underlying_store
+    return store
+
+
+def agreed(store: Any, attempt: str = ONLY) -> Any:
+    """The part of a launcher's store in which it and the processes of an attempt talk."""
+    return PrefixStore(f"seqtrans/{attempt}", store)

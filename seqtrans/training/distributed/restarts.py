@@ -1,0 +1,91 @@
+"""Processes that ``torchrun`` starts again after a failure: which belong together, and to what."""
+
+import os
+import socket
+import time
+import uuid
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from seqtrans.runtime.files.atomic_files import write_atomically
+from seqtrans.runtime.files.run_lock import start_of
+
+_HELLO, _ANSWER, _MET = "seqtrans/hello", "seqtrans/answer", "seqtrans/met"
+ONLY = "0"
+"""Name of the attempt where there is but one."""
+
+
+def job() -> str:
+    """What processes that replace each other have in common; empty where nobody restarts them.
+
+    It is the id of ``torchrun --rdzv-id``, the same after every host was started anew. Without one
+    it is the process that started this one, which outlives those that it restarts.
+    """
+    name = os.environ.get("TORCHELASTIC_RUN_ID")
+    if name is None or name != "none":
+        return name or ""
+    parent = os.getppid()
+    return f"{socket.gethostname()} {parent} {start_of(parent)}"
+
+
+def belongs_to(file: Path, job: str) -> bool:
+    """Whether ``hand_over`` wrote the name of this job into a file."""
+    try:
+        return job != "" and file.read_text(encoding="utf-8") == job
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def hand_over(file: Path, job: str) -> None:
+    """Let that of which a file tells belong to a job; nothing where its name is empty.
+
+    Raises:
+        OSError: The file can't be written.
+    """
+    if job and not belongs_to(file, job):
+        write_atomically(file, job)
+
+
+def name_attempt(store: Any, rank: int, world: int, seconds: float) -> str:
+    """A name that the processes of this attempt have in common, and those of no other.
+
+    The store of a launcher outlives the processes, and what earlier ones told each other in it
+    would mislead. Launchers count restarts, but each host for itself. So the first process draws a
+    name, and tells it to those that answer.
+
+    Args:
+        store: The key-value store of a launcher.
+        rank: This process.
+        world: How many there are; every one must call it.
+        seconds: How long to wait for the others.
+
+    Raises:
+        TimeoutError: That was not enough; names those that are missing.
+    """
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return ONLY
+    own = uuid.uuid4().hex
+    deadline = time.monotonic() + seconds
+    if rank > 0:
+        store.set(f"{_HELLO}/{rank}", own)
+        while not store.check([f"{_ANSWER}/{own}"]):
+            _pause(deadline, {0}, world)
+        name = store.get(f"{_ANSWER}/{own}").decode()
+        store.set(f"{_MET}/{name}/{rank}", "1")
+        return name
+    missing = set(range(1, world))
+    while missing:
+        for other in sorted(missing):
+            if store.check([f"{_HELLO}/{other}"]):  # maybe from one that is gone
+                store.set(f"{_ANSWER}/{store.get(f'{_HELLO}/{other}').decode()}", own)
+            if store.check([f"{_MET}/{own}/{other}"]):
+                missing.remove(other)
+        _pause(deadline, missing, world)
+    return own
+
+
+def _pause(deadline: float, missing: Collection[int], world: int) -> None:
+    if missing and time.monotonic() > deadline:
+        raise TimeoutError(" and ".join(f"process {rank} of {world}" for rank in sorted(missing)))
+    time.sleep(0.02)

@@ -1,0 +1,267 @@
+"""Several processes with one model: each has all of it, or each keeps a part.
+
+Either way the gradient is the mean over the processes of what each computed.
+
+Where each keeps a part, a device must hold its part of weights, gradients and moments; while it
+computes, what is in no layer (embeddings, the output) and about two layers whole, with their
+gradients, as the next is fetched meanwhile; and the whole model, without gradients, while sentences
+are decoded: processes do so unequally often, and fetching takes all of them.
+"""
+
+import math
+import warnings
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from seqtrans.training.compilation import Compiled
+from seqtrans.training.config import ProcessesConfig, TrainingConfig
+from seqtrans.training.distributed.gradient_sync import Exchange
+from seqtrans.training.distributed.process_group import ProcessShard
+from seqtrans.training.distributed.sharded_tensors import in_parts
+
+
+class Replica(Protocol):
+    """A model as training calls it."""
+
+    @property
+    def module(self) -> nn.Module:
+        """What to call for a loss to learn from."""
+        ...
+
+    def sharing(self, *, only_if: bool) -> AbstractContextManager[None]:
+        """Within, a backward pass averages gradients over all processes; or not yet."""
+        ...
+
+    def stand_in(self) -> bool:
+        """Take part in what the others still wait for, after memory ran out in this process.
+
+        What they and this one find is worth nothing. False: there is no way to.
+        """
+        ...
+
+    def norm(self, norms: Sequence[float]) -> float:
+        """Norm of the whole gradient, from those of what this process has of each parameter's."""
+        ...
+
+    def whole(self, *, only_if: bool = True) -> AbstractContextManager[None]:
+        """Within, every process holds the same whole model, for any use but training.
+
+        Otherwise it may be shared out, for calls that all processes make equally often.
+        """
+        ...
+
+
+def shares_out(config: ProcessesConfig, shard: ProcessShard) -> bool:
+    """Whether each of several processes is to keep a part of each weight."""
+    return shard.world > 1 and config.sharding == "full"
+
+
+def shard_weights(
+    model: nn.Module,
+    config: ProcessesConfig,
+    shard: ProcessShard,
+    device: torch.device | None = None,
+) -> None:
+    """Leave each process its part of each weight, where ``config`` wants it; else nothing.
+
+    The parameters of ``model`` become others, ``DTensor``: do it before anything refers to them.
+    Layers are fetched one after the other, the rest of the model at once. A second time it does
+    nothing.
+
+    Args:
+        model: With all of its weights, the same in every process.
+        config: Whether.
+        shard: This process, in the group that is to exchange weights and gradients.
+        device: Where it shall learn, if not where it is: layer by layer it is moved there and cut,
+            so that there is never room needed for all of it.
+    """
+    if not shares_out(config, shard) or in_parts(model):
+        return
+    from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+
+    kind = (device or next(model.parameters()).device).type
+    mesh = (
+        DeviceMesh.from_group(shard.group, kind)
+        if shard.group is not None
+        else init_device_mesh(kind, (shard.world,))
+    )
+    reduced = torch.bfloat16 if config.communication == "bf16" else None
+    policy = MixedPrecisionPolicy(reduce_dtype=reduced)
+    for part in (*_layers(model), model):
+        fully_shard(part, mesh=mesh, mp_policy=policy)
+
+
+def replicate(model: nn.Module, config: TrainingConfig, shard: ProcessShard) -> Replica:
+    """The model for training by all processes, compiled where that is wanted.
+
+    What it returns holds on to which parameters learn; after a change of that make it anew.
+    """
+    if shard.world == 1:
+        return Alone(_compiled(model, config))
+    if shares_out(config.processes, shard):
+        return Sharded(model, _compiled(model, config), shard)
+    # Weights of one channel are in two memory orders at once, of which it expects the other.
+    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
+    # static_graph saves looking for unused parameters and lets activations be recomputed: none of
+    # the first are trained here, and nothing does the second.
+    parallel = nn.parallel.DistributedDataParallel(
+        model, process_group=shard.group, gradient_as_bucket_view=True
+    )
+    exchange = Exchange(shard.group, rounds=config.processes.communication == "bf16")
+    parallel.register_comm_hook(exchange, Exchange.average)
+    return Replicated(parallel, _compiled(parallel, config), shard, exchange)
+
+
+@dataclass(frozen=True)
+class Alone:
+    """One process has nothing to share; see ``Replica``."""
+
+    module: nn.Module
+
+    def sharing(self, *, only_if: bool) -> AbstractContextManager[None]:
+        """See ``Replica.sharing``."""
+        del only_if
+        return nullcontext()
+
+    def stand_in(self) -> bool:
+        """See ``Replica.stand_in``: nobody waits."""
+        return True
+
+    def norm(self, norms: Sequence[float]) -> float:
+        """See ``Replica.norm``."""
+        return math.hypot(*norms)
+
+    def whole(self, *, only_if: bool = True) -> AbstractContextManager[None]:
+        """See ``Replica.whole``."""
+        del only_if
+        return nullcontext()
+
+
+@dataclass(frozen=True)
+class Replicated:
+    """Every process holds all of the model; see ``Replica``.
+
+    Batch normalisation normalises every micro-batch by itself, in whichever process, so that the
+    gradient is that of one process. The running statistics are those of the first process: it
+    saves them, and all judge by them.
+    """
+
+    parallel: nn.parallel.DistributedDataParallel
+    module: nn.Module
+    shard: ProcessShard
+    exchange: Exchange
+
+    @contextmanager
+    def sharing(self, *, only_if: bool) -> Generator[None]:
+        """See ``Replica.sharing``."""
+        self.exchange.begin()
+        with nullcontext() if only_if else self.parallel.no_sync():
+            yield
+
+    def stand_in(self) -> bool:
+        """See ``Replica.stand_in``; afterwards ``parallel`` is of no more use, in any process."""
+        self.exchange.finish(self.parallel.reducer)
+        return True
+
+    def norm(self, norms: Sequence[float]) -> float:
+        """See ``Replica.norm``; all processes have the same gradient."""
+        return math.hypot(*norms)
+
+    @contextmanager
+    def whole(self, *, only_if: bool = True) -> Generator[None]:
+        """See ``Replica.whole``: with the buffers of the first process."""
+        del only_if
+        self.shard.share(self.parallel.module.buffers())
+        self.shard.await_device(_device(self.parallel))
+        yield
+
+
+@dataclass(frozen=True)
+class Sharded:
+    """Every process keeps a part of each weight; see ``Replica``."""
+
+    parallel: Any  # an FSDPModule
+    module: nn.Module
+    shard: ProcessShard
+
+    @contextmanager
+    def sharing(self, *, only_if: bool) -> Generator[None]:
+        """See ``Replica.sharing``."""
+        self.parallel.set_requires_gradient_sync(only_if)
+        yield
+
+    def stand_in(self) -> bool:
+        """See ``Replica.stand_in``: the others wait for weights, layer by layer; there is none."""
+        return False
+
+    def norm(self, norms: Sequence[float]) -> float:
+        """See ``Replica.norm``; infinite or no number where it is so in any process."""
+        return math.sqrt(self.shard.sum([math.hypot(*norms) ** 2])[0])
+
+    def whole(self, *, only_if: bool = True) -> AbstractContextManager[None]:
+        """See ``Replica.whole``; processes may then call the model unequally often."""
+        return made_whole(self.parallel, self.shard, only_if=only_if)
+
+
+@contextmanager
+def made_whole(model: nn.Module, shard: ProcessShard, *, only_if: bool = True) -> Generator[None]:
+    """Within, every process holds the same buffers of what was shared out, and all weights.
+
+    Args:
+        model: What was shared out.
+        shard: This process.
+        only_if: False: weights come and go with every call.
+    """
+    from torch.distributed.fsdp import FSDPModule
+
+    shard.share(model.buffers())
+    parts = [part for part in model.modules() if isinstance(part, FSDPModule)]
+    root: Any = model
+    root._get_fsdp_state()._lazy_init()  # else the first that is called, a layer, is taken for it
+    for part in parts if only_if else ():
+        part.set_reshard_after_forward(False, recurse=False)
+        part.unshard()
+    try:
+        shard.await_device(_device(model))
+        yield
+    finally:
+        for part in parts:
+            part.reshard()
+            part.set_reshard_after_forward(part is not model, recurse=False)
+            _forget_passes(part)
+
+
+def _forget_passes(part: Any) -> None:
+    """Let FSDP forget the forward passes since the last backward pass, in a layer.
+
+    It fetches ahead in backward passes, in the order of all forward passes before. After a
+    validation, in which processes make unequally many, one would fetch what the others don't, and
+    all would wait for ever.
+    """
+    group = part._get_fsdp_state()._fsdp_param_group
+    if group is not None:
+        group._post_forward_indices.clear()
+        group.comm_ctx.post_forward_order.clear()
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device
+
+
+def _compiled(model: nn.Module, config: TrainingConfig) -> nn.Module:
+    return Compiled(model) if config.compile else model
+
+
+def _layers(model: nn.Module) -> Iterator[nn.Module]:
+    """The parts of a model that follow each other, such as the layers of a Transformer."""
+    for part in model.children():
+        if isinstance(part, nn.ModuleList | nn.Sequential):
+            yield from (layer for layer in part if any(True for _ in layer.parameters()))
+        else:
+            yield from _layers(part)

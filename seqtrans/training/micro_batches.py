@@ -1,0 +1,72 @@
+"""How the batches of an epoch become updates, and how processes share those."""
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import TypeVar
+
+from torch import nn
+
+from seqtrans.errors import TrainingError
+from seqtrans.protocols import BatchT, Shard
+from seqtrans.training.distributed.sharded_tensors import in_parts
+
+T = TypeVar("T")
+
+
+def check_shares(accumulate: int, processes: int) -> None:
+    """Make sure that every process has a micro-batch in an update.
+
+    Raises:
+        TrainingError: There are more processes than micro-batches.
+    """
+    if processes > accumulate:
+        raise TrainingError(
+            f"{processes} processes can't share {accumulate} micro-batches an update; "
+            f"set training.accumulate to {processes} or a multiple, or training.processes.batch "
+            "to each"
+        )
+
+
+def shared_updates(
+    batches: Iterator[Callable[[], BatchT]], accumulate: int, shard: Shard, start: int
+) -> Iterator[Sequence[BatchT]]:
+    """See ``Task.updates``; of an update's micro-batches, N processes take every Nth.
+
+    The last update of an epoch may be short: then some get none, and an update is still the same
+    whatever the number of processes.
+
+    Args:
+        batches: Functions that make the batches of the epoch.
+        accumulate: Micro-batches an update; the same whatever the number of processes.
+        shard: This process.
+        start: Micro-batches to leave out.
+
+    Raises:
+        TrainingError: There are more processes than micro-batches.
+    """
+    check_shares(accumulate, shard.world)
+    skipped = islice(batches, start, None)
+    while update := list(islice(skipped, accumulate)):
+        yield [make() for make in update[shard.rank :: shard.world]]
+
+
+def in_step(model: nn.Module, shard: Shard, own: Sequence[T], spare: T) -> Iterator[tuple[T, bool]]:
+    """What this process is to call a model with, and whether that counts.
+
+    Where weights are shared out, each call fetches them from all processes, so that all must make
+    as many: those that have fewer make the rest with ``spare``. What comes of a call is not to be
+    read before the next is asked for: until then the others may keep a GPU waiting.
+
+    Args:
+        model: To be called.
+        shard: This process; every one must take all there is.
+        own: What it has.
+        spare: For calls that count for nothing.
+    """
+    number = len(own)
+    if in_parts(model):
+        number = max(map(int, shard.gather(str(number))))
+    device = next(model.parameters()).device
+    for i in range(number):
+        yield (own[i], True) if i < len(own) else (spare, False)
+        shard.await_device(device)

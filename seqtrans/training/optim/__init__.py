@@ -1,0 +1,1 @@
+"""Optimizers, schedules and what they apply to."""

@@ -1,0 +1,248 @@
+"""Seconds of checking before hours of training."""
+
+import logging
+import shutil
+import sys
+import time
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from seqtrans.errors import TrainingError
+from seqtrans.protocols import Batch, BatchT, Task
+from seqtrans.runtime.determinism import reproducible
+from seqtrans.runtime.memory_limits import peak_memory
+from seqtrans.runtime.out_of_memory import is_out_of_memory, prepare_memory, release
+from seqtrans.runtime.precision import autocast, uses_bf16
+from seqtrans.training.checkpoints.run_directory import RunDirectory
+from seqtrans.training.checkpoints.weights import named_weights, other_formats
+from seqtrans.training.config import TrainingConfig
+from seqtrans.training.distributed.process_group import ALONE, ProcessShard
+from seqtrans.training.distributed.sharded_tensors import in_parts
+from seqtrans.training.oom.size_limits import Sizes
+from seqtrans.training.optim.optimizer import moments_per_weight
+
+talk = logging.getLogger(__name__)
+
+_SHOWN = 5
+
+
+class Rehearsal(NamedTuple):
+    """What the largest batch took, or the largest part of it that fits."""
+
+    targets: int  # of the batch
+    fitting: int  # of those, how many were computed at once
+    seconds: float  # forward and backward
+    memory: int  # bytes at the peak; on the CPU of the whole process so far
+    unused: tuple[str, ...]  # parameters that no gradient reaches, but for those that are frozen
+
+
+def try_largest_batch(
+    task: Task[BatchT],
+    model: nn.Module,
+    config: TrainingConfig,
+    shard: ProcessShard = ALONE,
+    sizes: Sizes | None = None,
+    step: int | None = None,
+) -> Rehearsal:
+    """One forward and backward pass on the batch that needs the most memory.
+
+    Where it does not fit, half of it is tried, and so on, as training will divide it. Weights,
+    buffers and the random state are afterwards as they were; there is no gradient. Where weights
+    are shared out every process must call it, for the same batch.
+
+    Args:
+        task: What to learn from.
+        model: What will learn, where it will.
+        config: How.
+        shard: This process.
+        sizes: What is known to fit: nothing larger is tried.
+        step: Updates done before by a run that goes on; None in a new one.
+
+    Raises:
+        TrainingError: Not even the smallest part fits into memory; or, where weights are shared
+            out, the first that was tried.
+    """
+    prepare_memory()  # this is the first that a run computes
+    device = next(model.parameters()).device
+    batch, sizes = task.largest_batch(), sizes or Sizes(None)
+    part = max(sizes.parts(batch, sys.maxsize), key=lambda part: part.size)
+    is_shared_out = in_parts(model)
+    with untouched(model):
+        began = time.monotonic()
+        while (unused := _fits(task, model, config, part)) is None:
+            release()
+            smaller, *others = part.halves()
+            if is_shared_out and others:
+                raise _undivided(part, sizes, step)
+            part = smaller
+            if not others:
+                raise TrainingError(
+                    f"of the largest batch, of {batch.num_targets} targets, not even "
+                    f"{part.num_targets} fit into memory; leave out long sentences, or take "
+                    "smaller images or a smaller model"
+                )
+            began = time.monotonic()
+        shard.await_device(device)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        seconds = time.monotonic() - began
+    return Rehearsal(batch.num_targets, part.num_targets, seconds, peak_memory(), unused)
+
+
+def _undivided(part: Batch, sizes: Sizes, step: int | None) -> TrainingError:
+    """The error that memory ran out here while the others wait for weights; see ``Shortage``."""
+    said = (
+        f"the largest batch, of {part.num_targets} targets, does not fit into memory, and where "
+        "weights are shared out processes can't try a part of it: "
+    )
+    if step is None:
+        return TrainingError(f"{said}take smaller batches, or more processes")
+    limit = sizes.learn_alone(step, part.size)
+    return TrainingError(
+        f"{said}go on with --resume, by which what is larger than {limit:,} is divided"
+    )
+
+
+def check_used(unused: Sequence[str], processes: int) -> None:
+    """Say which parameters never learn, as no gradient reaches them.
+
+    Raises:
+        TrainingError: There are some, and several processes, which would wait for their gradients.
+    """
+    if not unused:
+        return
+    shown = ", ".join(unused[:_SHOWN]) + (
+        f" and {len(unused) - _SHOWN} more" * (len(unused) > _SHOWN)
+    )
+    if processes > 1:
+        raise TrainingError(
+            f"the loss does not depend on {shown}: several processes can't average gradients that "
+            "there are not; name them in training.freeze"
+        )
+    talk.info("the loss does not depend on these, which won't learn: %s", shown)
+
+
+def batch_fits(
+    task: Task[BatchT], model: nn.Module, config: TrainingConfig, reserved: int = 0
+) -> bool:
+    """Whether memory holds the largest batch, and so many bytes besides; see ``Rehearsal``."""
+    device = next(model.parameters()).device
+    with untouched(model):
+        try:
+            ballast = torch.empty(reserved, dtype=torch.uint8, device=device)
+            found = _fits(task, model, config, task.largest_batch()) is not None
+            del ballast
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            found = False
+    release()
+    return found
+
+
+def reserved_memory(model: nn.Module, config: TrainingConfig) -> int:
+    """Bytes that training keeps besides weights, gradients and activations, about."""
+    trained = sum(p.nbytes for p in model.parameters() if p.requires_grad)
+    average = sum(p.nbytes for p in model.parameters()) if config.ema_decay else 0
+    return int(trained * moments_per_weight(config.optimizer)) + average
+
+
+def _fits(
+    task: Task[BatchT], model: nn.Module, config: TrainingConfig, batch: BatchT
+) -> tuple[str, ...] | None:
+    """The parameters that no gradient reaches; None where memory can't hold both passes."""
+    device = next(model.parameters()).device
+    try:
+        with reproducible(device, wanted=config.deterministic):
+            with autocast(bf16=uses_bf16(config.precision, device), device=device):
+                sums = task.loss_sums(model, batch.to(device))
+            sums.loss.backward()
+        return tuple(_unused(model, config.freeze))
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+    finally:
+        model.zero_grad(set_to_none=True)
+    return None
+
+
+def check_room(run: RunDirectory, model: nn.Module, config: TrainingConfig) -> None:
+    """Make sure that all checkpoints of a run fit on its disk.
+
+    Raises:
+        TrainingError: They don't.
+    """
+    wanted = config.checkpoints
+    count = wanted.keep_best + wanted.keep_last + 1  # the one being written
+    count += 1 if wanted.average_best else 0
+    count += (config.max_epochs or 0) if wanted.keep_every_epoch else 0
+    check_disk_space(run, checkpoint_size(model, config), count)
+
+
+def checkpoint_size(model: nn.Module, config: TrainingConfig) -> int:
+    """Bytes of one checkpoint, about."""
+    weights = sum(tensor.nbytes for tensor in named_weights(model).values())
+    trained = sum(p.nbytes for p in model.parameters() if p.requires_grad)
+    average = weights if config.ema_decay else 0
+    others = weights * len(other_formats(model))
+    return weights + average + others + trained * moments_per_weight(config.optimizer)
+
+
+def _unused(model: nn.Module, frozen: Sequence[str]) -> Iterator[str]:
+    for name, parameter in model.named_parameters():
+        is_frozen = any(fnmatchcase(name, pattern) for pattern in frozen)
+        if parameter.requires_grad and parameter.grad is None and not is_frozen:
+            yield name
+
+
+@contextmanager
+def untouched(model: nn.Module) -> Generator[None]:
+    """Within, ``model`` is as in training; afterwards it is as it was, and has no gradient."""
+    device = next(model.parameters()).device
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    was_training = model.training
+    devices = [device] if device.type == "cuda" else []
+    model.train()
+    try:
+        with torch.random.fork_rng(devices):
+            yield
+    finally:
+        model.zero_grad(set_to_none=True)
+        model.train(was_training)
+        with torch.no_grad():
+            for name, buffer in model.named_buffers():
+                buffer.copy_(buffers[name])
+
+
+def check_disk_space(run: RunDirectory, checkpoint_bytes: int, count: int) -> None:
+    """Make sure that the checkpoints of a run will fit on its disk.
+
+    Args:
+        run: Where they go; what is there already counts as room.
+        checkpoint_bytes: Size of one.
+        count: How many there will be at a time, the one being written included.
+
+    Raises:
+        TrainingError: They won't.
+    """
+    free = shutil.disk_usage(run.path).free
+    held = sum(file.stat().st_size for file in run.checkpoints.rglob("*") if file.is_file())
+    if free + held < count * checkpoint_bytes:
+        raise TrainingError(
+            f"{run.path}: {count} checkpoints of {_size(checkpoint_bytes)} need "
+            f"{_size(count * checkpoint_bytes)}, but only {_size(free + held)} are "
+            "free; free some, or lower checkpoints.keep_best or keep_last"
+        )
+
+
+def _size(size: float) -> str:
+    """Bytes for people: ``12 kB``, ``3.4 GB``."""
+    unit, *larger = ("bytes", "kB", "MB", "GB", "TB")
+    while size >= 999.5 and larger:
+        size, unit, larger = size / 1000, larger[0], larger[1:]
+    return f"{size:.3g} {unit}"

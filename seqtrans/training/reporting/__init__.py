@@ -1,0 +1,1 @@
+"""Where the numbers and the words of a run go."""

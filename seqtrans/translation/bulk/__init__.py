@@ -1,0 +1,6 @@
+"""Bulk translation: many files by many processes; what is done is never done again."""
+
+from seqtrans.translation.bulk.driver import Engine, Means, Progress, translate_files
+from seqtrans.translation.bulk.job_spec import Work, describe
+
+__all__ = ["Engine", "Means", "Progress", "Work", "describe", "translate_files"]

@@ -1,0 +1,158 @@
+"""What a bulk job translates and how: equal work gives equal bytes."""
+
+import hashlib
+import json
+import stat
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from seqtrans.errors import CheckpointError, DataError
+from seqtrans.runtime.files.file_types import COMPRESSED
+from seqtrans.runtime.precision import Precision
+from seqtrans.training.checkpoints.format import STATE
+from seqtrans.translation.inference.output_format import Format
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file to translate, as it was when the job began."""
+
+    path: str
+    size: int
+    modified_ns: int
+
+
+@dataclass(frozen=True)
+class Work:
+    """All that the output depends on, and nothing else.
+
+    Attributes:
+        run: The run directory.
+        checkpoint: Folder of the checkpoint.
+        seal: Checksum of what the checkpoint says about itself.
+        decoding: Fields of ``DecodingConfig``.
+        precision: Of the model.
+        output_format: Text or JSON lines.
+        shard_lines: Lines translated together; what is done is counted in shards.
+        sources: The files, in the order given.
+    """
+
+    run: str
+    checkpoint: str
+    seal: str
+    decoding: dict[str, Any]
+    precision: Precision
+    output_format: Format
+    shard_lines: int
+    sources: tuple[Source, ...]
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the output files: of the sources, without what says that they are packed."""
+        ending = ".jsonl" if self.output_format == "jsonl" else ""
+        paths = [Path(source.path) for source in self.sources]
+        return [(p.stem if p.suffix.lower() in COMPRESSED else p.name) + ending for p in paths]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Lines of one source that are translated together.
+
+    Attributes:
+        number: From 0, through all sources.
+        source: Which source, from 0.
+        first: Number of its first line, from 1.
+        lines: How many.
+    """
+
+    number: int
+    source: int
+    first: int
+    lines: int
+
+
+def describe(
+    *,
+    run: Path,
+    checkpoint: Path,
+    decoding: Mapping[str, Any],
+    precision: Precision,
+    output_format: Format,
+    shard_lines: int,
+    sources: Sequence[Path],
+) -> Work:
+    """The work that a command line asks for.
+
+    Raises:
+        DataError: A source can't be read, or two would get the same name.
+        CheckpointError: The checkpoint is gone.
+    """
+    work = Work(
+        run=str(run.absolute()),
+        checkpoint=str(checkpoint.absolute()),
+        seal=seal_of(checkpoint),
+        decoding=dict(decoding),
+        precision=precision,
+        output_format=output_format,
+        shard_lines=shard_lines,
+        sources=tuple(look_at(path.absolute()) for path in sources),
+    )
+    for i, name in enumerate(work.names):
+        if name in work.names[:i]:
+            first, second = sources[work.names.index(name)], sources[i]
+            raise DataError(f"{first} and {second} would both become {name}: translate them apart")
+    return work
+
+
+def look_at(path: Path) -> Source:
+    """A file as it is now.
+
+    Raises:
+        DataError: It is missing, or no file.
+    """
+    try:
+        found = path.stat()
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file") from error
+    except OSError as error:
+        raise DataError(f"{path}: can't be read: {error.strerror or error}") from error
+    if not stat.S_ISREG(found.st_mode):
+        raise DataError(f"{path}: is no regular file; a bulk job reads files, folders it does not")
+    return Source(str(path), found.st_size, found.st_mtime_ns)
+
+
+def seal_of(checkpoint: Path) -> str:
+    """Checksum of a checkpoint's ``state.yaml``, which holds those of its other files.
+
+    Raises:
+        CheckpointError: It can't be read.
+    """
+    try:
+        return hashlib.sha256((checkpoint / STATE).read_bytes()).hexdigest()
+    except OSError as error:
+        raise CheckpointError(f"{checkpoint}: can't be read: {error.strerror or error}") from error
+
+
+def as_json(work: Work, lines: Sequence[int]) -> str:
+    """Work, and how many lines its sources have, as text."""
+    return json.dumps({**asdict(work), "lines": list(lines)}, indent=1)
+
+
+def from_json(text: str) -> tuple[Work, list[int]]:
+    """What ``as_json`` wrote.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    try:
+        stored = json.loads(text)
+        lines = [int(count) for count in stored.pop("lines")]
+        sources = tuple(Source(**source) for source in stored.pop("sources"))
+        work = Work(**stored, sources=sources)
+    except (TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ValueError(str(error)) from error
+    if len(lines) != len(sources) or work.shard_lines < 1:
+        raise ValueError("its numbers do not fit")
+    return work, lines

@@ -1,0 +1,168 @@
+"""Encoded corpora, built once and found again by the content of all they were made from."""
+
+import errno
+import fcntl
+import hashlib
+import json
+import shutil
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from functools import lru_cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from seqtrans.errors import DataError
+from seqtrans.runtime.files.atomic_files import sync_folder
+from seqtrans.translation.data.encoded_corpus import (
+    FORMAT,
+    EncodedCorpus,
+    check_corpus,
+    encode_corpus,
+    open_corpus,
+)
+from seqtrans.translation.data.parallel_corpus import CorpusFiles, FilterConfig, read_pairs
+from seqtrans.translation.tokenization.segmenters import Segmenters, fingerprint
+
+
+def cached_corpus(
+    cache: Path,
+    corpora: Sequence[CorpusFiles],
+    segmenters: Segmenters,
+    limits: FilterConfig | None,
+    *,
+    keep_text: bool,
+) -> EncodedCorpus:
+    """The sentence pairs of files as token ids, built unless the cache has them.
+
+    All processes of a run may call it at once: one builds, the others wait and map its files. A
+    build that is killed, or a damaged entry, leaves nothing that would be taken for a corpus.
+
+    Args:
+        cache: Folder of corpora, made if need be; any of its folders may be deleted.
+        corpora: Files of sentence pairs, one after the other.
+        segmenters: Text to ids.
+        limits: Which pairs to leave out; None keeps all, empty ones too.
+        keep_text: Whether to store the text as well, so that it can be segmented anew.
+
+    Raises:
+        DataError: A file can't be read, no pair is left, or the cache can't be written.
+    """
+    key = corpus_key(corpora, segmenters, limits, keep_text=keep_text)
+    folder = cache / key
+    if _is_whole(folder):
+        return open_corpus(folder)
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with _locked(cache / f".{key}.lock") as is_alone:
+            if is_alone:
+                for leftover in cache.glob(f".{key}.*.partial"):
+                    shutil.rmtree(leftover, ignore_errors=True)
+            if not _is_whole(folder):  # else another process was faster
+                _build(folder, corpora, segmenters, limits, keep_text=keep_text)
+    except OSError as error:
+        remedy = "make room, or set" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "set"
+        raise DataError(
+            f"{cache}: can't keep the encoded corpus: {error.strerror or error}; {remedy} another "
+            "folder as data.cache"
+        ) from error
+    return open_corpus(folder)
+
+
+def corpus_key(
+    corpora: Sequence[CorpusFiles],
+    segmenters: Segmenters,
+    limits: FilterConfig | None,
+    *,
+    keep_text: bool,
+) -> str:
+    """Hexadecimal digits that differ where ``encode_corpus`` would write something else.
+
+    Raises:
+        DataError: A file can't be read.
+    """
+    files = [
+        [file_digest(path) for path in one.paths] + [one.source_column, one.target_column]
+        for one in corpora
+    ]
+    parts = {
+        "format": FORMAT,
+        "files": files,
+        "segmentation": fingerprint(segmenters),
+        "limits": None if limits is None else asdict(limits),
+        "keep_text": keep_text,
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _build(
+    folder: Path,
+    corpora: Sequence[CorpusFiles],
+    segmenters: Segmenters,
+    limits: FilterConfig | None,
+    *,
+    keep_text: bool,
+) -> None:
+    """Build aside and rename; of several builders the first wins."""
+    with TemporaryDirectory(
+        prefix=f".{folder.name}.",
+        suffix=".partial",
+        dir=folder.parent,
+        ignore_cleanup_errors=True,
+    ) as aside:
+        built = Path(aside) / "corpus"
+        built.mkdir()
+        pairs = read_pairs(*corpora)
+        report = encode_corpus(pairs, segmenters, limits, keep_text=keep_text, folder=built)
+        if not report.kept:
+            names = ", ".join(str(path) for one in corpora for path in one.paths)
+            raise DataError(f"{names}: no pair is left to learn from: {report}")
+        try:
+            built.rename(folder)
+        except OSError:
+            if _is_whole(folder):  # another process was faster
+                return
+            folder.rename(Path(aside) / "damaged")
+            built.rename(folder)
+        sync_folder(folder.parent)
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        check_corpus(folder)
+    except DataError:
+        return False
+    return True
+
+
+@contextmanager
+def _locked(path: Path) -> Generator[bool, None, None]:
+    """Wait until no other process is in here; yield whether the file system can tell."""
+    with path.open("wb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError:
+            yield False
+        else:
+            yield True
+
+
+def file_digest(path: Path) -> str:
+    """Return hexadecimal digits that differ where the content of a file does; read once.
+
+    Raises:
+        DataError: The file can't be read.
+    """
+    try:
+        stat = path.stat()
+        return _digest(path, stat.st_size, stat.st_mtime_ns, stat.st_ino)
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file") from error
+    except OSError as error:
+        raise DataError(f"{path}: can't be read: {error.strerror or error}") from error
+
+
+@lru_cache(maxsize=1000)
+def _digest(path: Path, *_: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,156 @@
+"""How sure scores are: intervals and paired tests, from what a metric counts in every line.
+
+The bootstrap draws as many lines with replacement (Koehn 2004), randomisation swaps lines of two
+systems (Riezler and Maxwell 2005). Random numbers are drawn as sacreBLEU draws them, so intervals
+are its own; so are p-values where no difference of samples equals that of the texts, which it
+leaves out of the count.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqtrans.errors import DataError
+from seqtrans.translation.evaluation.metrics import PairedTestName
+
+BOOTSTRAP_SAMPLES = 1000
+SWAPS = 10_000
+SEED = "12345"
+
+Numbers = NDArray[np.float64]
+Counts = Numbers
+"""A row for every line; the score of a text comes from the sum of its rows."""
+ScoreOf = Callable[[Sequence[float]], float]
+"""A score from a sum of rows."""
+
+_TIE = 1e-9  # scores that differ by less are equal but for rounding
+_TOGETHER = 32  # swaps drawn at once: by any multiple of 32 the numbers are the same
+
+
+class Certainty(NamedTuple):
+    """What is known about one score.
+
+    Attributes:
+        mean: Of the scores of bootstrap samples.
+        half_width: Half of what the middle 95 % of them span.
+        p_value: Probability of a difference from the first system as large as this by chance.
+        settings: How that was found, as signatures tell it.
+    """
+
+    mean: float | None = None
+    half_width: float | None = None
+    p_value: float | None = None
+    settings: tuple[tuple[str, str | int], ...] = ()
+
+
+def certainties(
+    systems: Sequence[Sequence[Sequence[float]]],
+    score: ScoreOf,
+    *,
+    resampled: bool,
+    paired: PairedTestName | None,
+) -> list[Certainty]:
+    """Estimate intervals, and test how every system differs from the first; each where wanted.
+
+    Args:
+        systems: What a metric counts in every line of each.
+        score: The metric.
+        resampled: Whether to estimate intervals; so does the test ``bootstrap``.
+        paired: How to test; None: not at all.
+
+    Raises:
+        DataError: ``SACREBLEU_SEED`` is no seed, where one is needed.
+    """
+    if not (resampled or paired):
+        return [Certainty() for _ in systems]
+    name, seed = _seed()
+    every = [np.array(counts, dtype=np.float64) for counts in systems]
+    found = [Certainty() for _ in every]
+    samples = [bootstrap(counts, score, seed) for counts in every] if resampled else []
+    for i, scores in enumerate(samples):
+        found[i] = Certainty(*interval(scores), None, (("bs", len(scores)), ("seed", name)))
+    for i, counts in enumerate(every[1:] if paired else [], start=1):
+        if paired == "bootstrap":
+            difference = abs(_total(counts, score) - _total(every[0], score))
+            p_value = bootstrap_test(samples[0], samples[i], difference)
+            found[i] = found[i]._replace(p_value=p_value)
+            continue
+        p_value, swaps = randomisation_test(every[0], counts, score, seed)
+        drawn = (("ar", swaps), ("seed", name)) if swaps else (("ar", "exact"),)
+        found[i] = found[i]._replace(p_value=p_value, settings=(*found[i].settings, *drawn))
+    return found
+
+
+def bootstrap(counts: Counts, score: ScoreOf, seed: int) -> Numbers:
+    """Return the scores of samples of as many lines; of the same lines for the same seed."""
+    draw, lines = np.random.default_rng(seed), len(counts)
+    times = (
+        np.bincount(draw.choice(lines, size=lines), minlength=lines)
+        for _ in range(BOOTSTRAP_SAMPLES)
+    )
+    return np.array([score((drawn @ counts).tolist()) for drawn in times])
+
+
+def interval(scores: Numbers) -> tuple[float, float]:
+    """Return the mean of the scores of samples, and half of what the middle 95 % span."""
+    ordered, outside = np.sort(scores), len(scores) // 40
+    return float(scores.mean()), float(ordered[-1 - outside] - ordered[outside]) / 2
+
+
+def bootstrap_test(first: Numbers, second: Numbers, difference: float) -> float:
+    """Return the probability of a difference as large as that of two systems by chance.
+
+    Args:
+        first: Scores of samples of the first system.
+        second: Of the same samples of the second.
+        difference: Of the scores of the whole texts, without sign.
+    """
+    differences = np.abs(second - first)
+    hits = np.count_nonzero(differences - differences.mean() >= difference - _TIE)
+    return (int(hits) + 1) / (len(differences) + 1)
+
+
+def randomisation_test(
+    first: Counts, second: Counts, score: ScoreOf, seed: int
+) -> tuple[float, int]:
+    """Return the probability of a difference as large by swapping lines, and how many were tried.
+
+    Where few lines differ all the ways to swap them are counted: the probability is exact, and
+    the number of tries 0.
+    """
+    different = np.flatnonzero((first != second).any(axis=1))
+    change = second[different] - first[different]
+    sums = first.sum(axis=0), second.sum(axis=0)
+    difference = abs(score(sums[0].tolist()) - score(sums[1].tolist()))
+
+    def hits(swaps: NDArray[np.bool_]) -> int:
+        moved = swaps @ change
+        pairs = zip((sums[0] + moved).tolist(), (sums[1] - moved).tolist(), strict=True)
+        return sum(abs(score(a) - score(b)) >= difference - _TIE for a, b in pairs)
+
+    ways = 2 ** max(0, len(different) - 1)  # to swap all the others comes to the same
+    if ways <= SWAPS:
+        swapped = (np.arange(ways)[:, None] >> np.arange(len(different)) & 1).astype(bool)
+        return hits(swapped) / ways, 0
+    draw, count = np.random.default_rng(seed), 0
+    for start in range(0, SWAPS, _TOGETHER):
+        size = min(_TOGETHER, SWAPS - start), len(first)
+        count += hits(~draw.integers(2, size=size, dtype=np.bool_)[:, different])
+    return (count + 1) / (SWAPS + 1), SWAPS
+
+
+def _total(counts: Counts, score: ScoreOf) -> float:
+    return score(counts.sum(axis=0).tolist())
+
+
+def _seed() -> tuple[str, int]:
+    """``SACREBLEU_SEED`` or its default, and the number; ``none`` is another one every time."""
+    name = os.environ.get("SACREBLEU_SEED", SEED).lower()
+    if name == "none":
+        return name, int(np.random.SeedSequence().generate_state(1)[0])
+    if not (name.isascii() and name.isdecimal()):
+        raise DataError(f"SACREBLEU_SEED is '{name}': set it to a whole number, or to none")
+    return name, int(name)

@@ -1,0 +1,192 @@
+"""The translation model: any encoder, any decoder, embeddings and an output layer."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, assert_never
+
+from torch import nn
+
+from seqtrans.nn.initialize import scaled_normal_embedding, xavier_linear
+from seqtrans.nn.kernels.cross_entropy import linear_cross_entropy
+from seqtrans.nn.kernels.linear import Linear
+from seqtrans.nn.kernels.log_softmax import log_probabilities
+from seqtrans.tensor_types import Bool, Float, Int, Tensor
+from seqtrans.translation.models.interfaces import DecoderHalf, EncoderHalf, Memory
+from seqtrans.translation.models.recurrent_decoder import RecurrentDecoder, RecurrentDecoderConfig
+from seqtrans.translation.models.recurrent_encoder import RecurrentEncoder, RecurrentEncoderConfig
+from seqtrans.translation.models.transformer import (
+    TransformerConfig,
+    TransformerDecoder,
+    TransformerDecoderConfig,
+    TransformerEncoder,
+    TransformerEncoderConfig,
+)
+from seqtrans.translation.protocols import DecoderState
+
+EncoderConfig = TransformerEncoderConfig | RecurrentEncoderConfig
+DecoderConfig = TransformerDecoderConfig | RecurrentDecoderConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """A translation model.
+
+    Args:
+        encoder: What reads the source.
+        decoder: What writes the target.
+        tie_embeddings: Which tables of token vectors are one and the same: ``none``;
+            ``target_output``, the decoder's input and the output layer (arXiv:1608.05859);
+            ``source_target``, both inputs; ``all``, the three. The last two need a joint
+            vocabulary.
+
+    Raises:
+        ValueError: Tables to be tied differ in size, or what dot attention compares does.
+    """
+
+    encoder: EncoderConfig = field(default_factory=TransformerEncoderConfig)
+    decoder: DecoderConfig = field(default_factory=TransformerDecoderConfig)
+    tie_embeddings: Literal["none", "target_output", "source_target", "all"] = "none"
+
+    def __post_init__(self) -> None:
+        """Refuse halves that don't fit together."""
+        source, target = _embedding_dim(self.encoder), _embedding_dim(self.decoder)
+        output = _output_dim(self.decoder)
+        if self.tie_embeddings in ("source_target", "all") and source != target:
+            raise ValueError(
+                f"tie_embeddings '{self.tie_embeddings}' needs embeddings of one size, not "
+                f"{source} in the encoder and {target} in the decoder"
+            )
+        if self.tie_embeddings in ("target_output", "all") and target != output:
+            raise ValueError(
+                f"tie_embeddings '{self.tie_embeddings}' needs a decoder whose output has the "
+                f"size of its embedding, not {output} and {target}"
+            )
+        if isinstance(self.decoder, RecurrentDecoderConfig):
+            self.decoder.check_memory(_memory_dim(self.encoder))
+
+
+class EncoderDecoder(nn.Module):
+    """Embeds the source, encodes it, and predicts the target token by token.
+
+    Args:
+        config: The halves and what they share.
+        source_vocab: Number of source tokens.
+        target_vocab: Number of target tokens.
+
+    Raises:
+        ValueError: Embeddings of different vocabularies are to be tied.
+    """
+
+    def __init__(self, config: ModelConfig, source_vocab: int, target_vocab: int) -> None:
+        super().__init__()
+        encoder = _build_encoder(config.encoder)
+        decoder = _build_decoder(config.decoder, encoder.memory_dim)
+        self.encoder = encoder
+        self.decoder = decoder
+        self.source_embedding = nn.Embedding(source_vocab, encoder.embedding_dim)
+        self.target_embedding = nn.Embedding(target_vocab, decoder.embedding_dim)
+        self.output = Linear(decoder.output_dim, target_vocab)
+        xavier_linear(self.output)
+        scaled_normal_embedding(self.source_embedding)
+        scaled_normal_embedding(self.target_embedding)
+        if config.tie_embeddings in ("source_target", "all"):
+            if source_vocab != target_vocab:
+                raise ValueError(
+                    f"tie_embeddings '{config.tie_embeddings}' needs a joint vocabulary, not "
+                    f"{source_vocab} source and {target_vocab} target tokens"
+                )
+            self.source_embedding.weight = self.target_embedding.weight
+        if config.tie_embeddings in ("target_output", "all"):
+            self.output.weight = self.target_embedding.weight
+
+    def forward(
+        self,
+        source: Int[Tensor, "B S"],
+        source_mask: Bool[Tensor, "B S"],
+        target_input: Int[Tensor, "B T"],
+        target_output: Int[Tensor, "B T"],
+        target_mask: Bool[Tensor, "B T"],
+        label_smoothing: float = 0.0,
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+        """Loss under teacher forcing, summed over the real target tokens.
+
+        Returns:
+            The label-smoothed cross-entropy, as ``F.cross_entropy`` defines it, and the plain
+            negative log-likelihood (without gradient) in nats.
+        """
+        features = self._features(source, source_mask, target_input)
+        return linear_cross_entropy(
+            features[target_mask],  # (N, D): padded positions are never projected
+            self.output.weight,
+            self.output.bias,
+            target_output[target_mask],
+            label_smoothing,
+        )
+
+    def logits(
+        self,
+        source: Int[Tensor, "B S"],
+        source_mask: Bool[Tensor, "B S"],
+        target_input: Int[Tensor, "B T"],
+    ) -> Float[Tensor, "B T V"]:
+        """Logits of every next target token under teacher forcing."""
+        return self.output(self._features(source, source_mask, target_input))
+
+    def encode(self, source: Int[Tensor, "B S"], source_mask: Bool[Tensor, "B S"]) -> Memory:
+        """Read whole source sentences."""
+        return self.encoder(self.source_embedding(source), source_mask)
+
+    def begin(self, source: Int[Tensor, "B S"], source_mask: Bool[Tensor, "B S"]) -> DecoderState:
+        """See ``Seq2SeqModel.begin``."""
+        return self.decoder.begin(self.encode(source, source_mask), self.target_embedding)
+
+    def decode_step(
+        self, token: Int[Tensor, "B K"], state: DecoderState
+    ) -> tuple[Float[Tensor, "B K V"], DecoderState]:
+        """See ``Seq2SeqModel.decode_step``."""
+        features, state = self.decoder.step(token, state)
+        return log_probabilities(self.output(features)), state
+
+    def _features(
+        self,
+        source: Int[Tensor, "B S"],
+        source_mask: Bool[Tensor, "B S"],
+        target_input: Int[Tensor, "B T"],
+    ) -> Float[Tensor, "B T D"]:
+        memory = self.encode(source, source_mask)
+        return self.decoder(self.target_embedding(target_input), memory)
+
+
+def _build_encoder(config: EncoderConfig) -> EncoderHalf:
+    match config:
+        case TransformerEncoderConfig():
+            return TransformerEncoder(config)
+        case RecurrentEncoderConfig():
+            return RecurrentEncoder(config)
+        case _:
+            assert_never(config)
+
+
+def _build_decoder(config: DecoderConfig, memory_dim: int) -> DecoderHalf[Any]:
+    match config:
+        case TransformerDecoderConfig():
+            return TransformerDecoder(config, memory_dim)
+        case RecurrentDecoderConfig():
+            return RecurrentDecoder(config, memory_dim)
+        case _:
+            assert_never(config)
+
+
+def _memory_dim(config: EncoderConfig) -> int:
+    if isinstance(config, RecurrentEncoderConfig):
+        return config.memory_dim
+    return config.model_dim
+
+
+def _embedding_dim(config: EncoderConfig | DecoderConfig) -> int:
+    if isinstance(config, TransformerConfig):
+        return config.model_dim
+    return config.embedding_dim or config.hidden_dim
+
+
+def _output_dim(config: DecoderConfig) -> int:
+    return config.model_dim if isinstance(config, TransformerConfig) else config.hidden_dim

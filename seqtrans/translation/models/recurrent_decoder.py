@@ -1,0 +1,270 @@
+"""Recurrent decoders with attention (arXiv:1409.0473, arXiv:1508.04025)."""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Literal, assert_never
+
+import torch
+from torch import nn
+
+from seqtrans.config.types import Positive, Probability
+from seqtrans.nn.attention.recurrent import (
+    AdditiveAttention,
+    Attended,
+    DotAttention,
+    GeneralAttention,
+    MultiHeadDotAttention,
+)
+from seqtrans.nn.dropout import Dropout
+from seqtrans.nn.gather import gather_hypotheses
+from seqtrans.nn.initialize import xavier_joint, xavier_linear
+from seqtrans.nn.kernels.linear import Linear
+from seqtrans.nn.kernels.token_cache import TokenRows
+from seqtrans.nn.recurrent.layers import Recurrence, mean_states
+from seqtrans.nn.recurrent.stack import RecurrentStack, StackCarry
+from seqtrans.tensor_types import Float, Int, Tensor
+from seqtrans.translation.models.interfaces import Memory
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecurrentDecoderConfig:
+    """An LSTM or GRU with attention that writes the target.
+
+    Args:
+        cell: Which recurrence.
+        hidden_dim: Features of the state, of the attention's query and of the output.
+        num_layers: Layers on top of each other; the top one asks the attention.
+        embedding_dim: Features of an embedded target token; None: ``hidden_dim``.
+        residual: Add the input of each layer but the first to its output (arXiv:1609.08144).
+        attention: How memory is scored: ``dot`` and ``general`` (arXiv:1508.04025),
+            ``additive`` (arXiv:1409.0473), ``multi_head`` dot products (arXiv:1706.03762).
+            ``dot`` has no weights and needs an encoder with a ``memory_dim`` of ``hidden_dim``.
+        num_heads: Heads of ``multi_head``, which needs it; must divide ``hidden_dim``.
+        input_feeding: Give each step also the attentional output of the step before
+            (arXiv:1508.04025, 3.3). Training then goes step by step: on CPU 1.4 times as long.
+        initial_state: What the first state is made of, by a learned map and tanh: the encoder's
+            ``last`` state or the ``mean`` of its states; ``zero`` is neither.
+        dropout: Probability of dropping a feature of the embeddings, of each layer's output and
+            of what the output layer reads.
+        variational_dropout: Drop the same features at every position of a sentence
+            (arXiv:1512.05287).
+        recurrent_dropout: Probability of dropping a feature of the state on its way to the next
+            position, the same at every position; layers then run step by step.
+        layer_norm: Normalise inside the cells (arXiv:1607.06450); they then run step by step.
+
+    Raises:
+        ValueError: ``residual`` with one layer; ``num_heads`` without ``multi_head``, missing
+            there, or not dividing ``hidden_dim``.
+    """
+
+    kind: Literal["recurrent"] = "recurrent"
+    cell: Literal["lstm", "gru"] = "lstm"
+    hidden_dim: Positive = 512
+    num_layers: Positive = 1
+    embedding_dim: Positive | None = None
+    residual: bool = False
+    attention: Literal["dot", "general", "additive", "multi_head"] = "additive"
+    num_heads: Positive | None = None
+    input_feeding: bool = False
+    initial_state: Literal["last", "mean", "zero"] = "last"
+    dropout: Probability = 0.2
+    variational_dropout: bool = False
+    recurrent_dropout: Probability = 0.0
+    layer_norm: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse choices that contradict each other."""
+        if self.residual and self.num_layers == 1:
+            raise ValueError("residual (true) needs num_layers of at least 2, not 1")
+        if self.attention != "multi_head":
+            if self.num_heads is not None:
+                raise ValueError(
+                    f"num_heads ({self.num_heads}) belongs to multi_head attention, "
+                    f"not to {self.attention}"
+                )
+        elif self.num_heads is None:
+            raise ValueError("multi_head attention needs num_heads, which is missing")
+        elif self.hidden_dim % self.num_heads:
+            raise ValueError(
+                f"num_heads ({self.num_heads}) must divide hidden_dim ({self.hidden_dim})"
+            )
+
+    def check_memory(self, memory_dim: int) -> None:
+        """Refuse an encoder that the attention can't look at.
+
+        Raises:
+            ValueError: ``dot`` attention, and ``memory_dim`` is not ``hidden_dim``.
+        """
+        if self.attention == "dot" and memory_dim != self.hidden_dim:
+            raise ValueError(
+                f"dot attention needs hidden_dim ({self.hidden_dim}) to be the size of the "
+                f"encoder's memory ({memory_dim}); general attention doesn't"
+            )
+
+
+@dataclass(frozen=True)
+class RecurrentState:
+    """Cells' states per hypothesis, projected memory per sentence, gates per token."""
+
+    gates: TokenRows  # what a token contributes to the lowest layer's
+    memory: Attended
+    carry: tuple[tuple[Float[Tensor, "B K D"], ...], ...]  # of each layer
+    feed: Float[Tensor, "B K D"] | None  # attentional output of the step before, if it is fed
+
+    def reorder(self, parent: Int[Tensor, "B J"]) -> "RecurrentState":
+        """See ``DecoderState.reorder``; memory belongs to sentences and stays as it is."""
+        return replace(
+            self,
+            carry=tuple(
+                tuple(gather_hypotheses(part, parent) for part in layer) for layer in self.carry
+            ),
+            feed=None if self.feed is None else gather_hypotheses(self.feed, parent),
+        )
+
+    def keep(self, sentence: Int[Tensor, " R"]) -> "RecurrentState":
+        """See ``DecoderState.keep``."""
+        return RecurrentState(
+            self.gates,
+            self.memory.keep(sentence),
+            tuple(tuple(part[sentence] for part in layer) for layer in self.carry),
+            None if self.feed is None else self.feed[sentence],
+        )
+
+
+class RecurrentDecoder(nn.Module):
+    """Stacked recurrent layers over the target, which look at memory through one attention.
+
+    The top layer's state h asks; what the output layer reads is tanh(W [c; h]) with the context
+    c (arXiv:1508.04025, equation 5); the attention applies the half of W that belongs to c.
+    Embeddings are scaled as in ``RecurrentEncoder``.
+
+    Args:
+        config: Sizes and choices.
+        memory_dim: Features of the encoder's memory.
+
+    Raises:
+        ValueError: ``dot`` attention and ``memory_dim`` is not ``hidden_dim``.
+    """
+
+    def __init__(self, config: RecurrentDecoderConfig, memory_dim: int) -> None:
+        super().__init__()
+        config.check_memory(memory_dim)
+        dim = config.hidden_dim
+        self.embedding_dim = config.embedding_dim or dim
+        self.output_dim = dim
+        self.scale = math.sqrt(self.embedding_dim)
+        self.initial_state = config.initial_state
+        self.dropout = Dropout(config.dropout, locked=config.variational_dropout)
+        self.stack = RecurrentStack(
+            Recurrence(
+                cell=config.cell,
+                layer_norm=config.layer_norm,
+                recurrent_dropout=config.recurrent_dropout,
+            ),
+            self.embedding_dim,
+            dim,
+            config.num_layers,
+            residual=config.residual,
+            dropout=config.dropout,
+            locked_dropout=config.variational_dropout,
+        )
+        self.start = (
+            None
+            if config.initial_state == "zero"
+            else Linear(memory_dim, self.stack.num_parts * dim)
+        )
+        self.feed = Linear(dim, self.stack.gates_dim, bias=False) if config.input_feeding else None
+        self.attention = _build_attention(config, memory_dim)
+        self.combination = Linear(dim, dim)
+        for part in (self.start, self.feed, self.attention, self.combination):
+            if part is not None:
+                xavier_linear(part)
+        xavier_joint(self.attention.output_projection, self.combination)
+
+    def forward(self, embedded: Float[Tensor, "B T E"], memory: Memory) -> Float[Tensor, "B T D"]:
+        """See ``DecoderHalf``; all positions at once unless outputs are fed back."""
+        inputs = self.dropout(embedded * self.scale)
+        attended = self.attention.project(memory.states, memory.mask)
+        start = self._first_carry(memory)
+        if self.feed is None:
+            return self.dropout(self._look(self.stack(inputs, start), attended))
+        return self.dropout(self._run_fed(inputs, start, attended, self.feed))
+
+    def begin(self, memory: Memory, embedding: nn.Embedding) -> RecurrentState:
+        """See ``DecoderHalf.begin``."""
+        carry = tuple(
+            # Of a state with gaps torch would multiply each sentence by its own copy of weights.
+            tuple(part[:, None].contiguous() for part in layer)
+            for layer in self._first_carry(memory)
+        )
+        feed = None if self.feed is None else torch.zeros_like(carry[0][0])
+
+        def gates_of(token: Int[Tensor, "*P"]) -> Float[Tensor, "*P G"]:
+            return self.stack.project(embedding(token) * self.scale)
+
+        return RecurrentState(
+            TokenRows(gates_of, embedding.num_embeddings),
+            self.attention.project(memory.states, memory.mask),
+            carry,
+            feed,
+        )
+
+    def step(
+        self, token: Int[Tensor, "B K"], state: RecurrentState
+    ) -> tuple[Float[Tensor, "B K D"], RecurrentState]:
+        """See ``DecoderHalf.step``; never drops anything."""
+        gates = state.gates(token)
+        if self.feed is not None:
+            gates = gates + self.feed(state.feed)
+        query, carry = self.stack.step(gates, state.carry)
+        features = self._look(query, state.memory)
+        return features, replace(state, carry=carry, feed=None if self.feed is None else features)
+
+    def _first_carry(self, memory: Memory) -> StackCarry:
+        """Every layer's state before the first position."""
+        if self.start is None:
+            zeros = memory.states.new_zeros(memory.states.size(0), self.output_dim)
+            return self.stack.carry((zeros,) * self.stack.num_parts)
+        use_last = self.initial_state == "last"
+        summary = memory.last if use_last else mean_states(memory.states, memory.mask)
+        return self.stack.carry(self.start(summary).tanh().chunk(self.stack.num_parts, dim=-1))
+
+    def _look(self, query: Float[Tensor, "B Q D"], memory: Attended) -> Float[Tensor, "B Q D"]:
+        """Attend from each query; join query and context."""
+        return (self.attention(query, memory) + self.combination(query)).tanh()
+
+    def _run_fed(
+        self,
+        inputs: Float[Tensor, "B T E"],
+        carry: StackCarry,
+        memory: Attended,
+        feed: Linear,
+    ) -> Float[Tensor, "B T D"]:
+        """Step by step, each reading also what the step before put out (without dropout)."""
+        features = inputs.new_zeros(inputs.size(0), 1, self.output_dim)
+        outputs: list[Tensor] = []
+        steps = zip(
+            self.stack.project(inputs).unbind(1), self.stack.draw_dropout(inputs), strict=True
+        )
+        for gates, dropout in steps:
+            query, carry = self.stack.step(gates + feed(features[:, 0]), carry, dropout)
+            features = self._look(query[:, None], memory)
+            outputs.append(features)
+        return torch.cat(outputs, dim=1)
+
+
+def _build_attention(
+    config: RecurrentDecoderConfig, memory_dim: int
+) -> DotAttention | GeneralAttention | AdditiveAttention | MultiHeadDotAttention:
+    match config.attention:
+        case "dot":
+            return DotAttention(config.hidden_dim, memory_dim)
+        case "general":
+            return GeneralAttention(config.hidden_dim, memory_dim)
+        case "additive":
+            return AdditiveAttention(config.hidden_dim, memory_dim)
+        case "multi_head":
+            assert config.num_heads is not None  # noqa: S101 (the config checked it)
+            return MultiHeadDotAttention(config.hidden_dim, memory_dim, config.num_heads)
+        case _:
+            assert_never(config.attention)

@@ -1,0 +1,255 @@
+"""Beam search over any ``Seq2SeqModel``.
+
+Hypotheses are an axis of their own, never folded into the batch, so there is no offset
+arithmetic. A *live* hypothesis can still grow; a *finished* one ends in EOS. Scores are
+log-probabilities divided by ``length ** length_penalty``, EOS counted, BOS not.
+
+Tokens are kept as a trellis, one column of (token, parent) per step, and read backwards once a
+sentence is done: nothing that grows with the length is copied from step to step.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.nn.functional import pad
+
+from seqtrans.tensor_types import Bool, Float, Int, Tensor
+from seqtrans.translation.protocols import Hypothesis, Seq2SeqModel, Specials, StateT
+from seqtrans.translation.search.config import DecodingConfig
+from seqtrans.translation.search.repetition import WordGuard, extend, without_loops, without_repeats
+from seqtrans.translation.search.top_k import NEVER, Candidates, best_continuations
+from seqtrans.translation.search.trellis import Finished, Live, Search, Step
+
+_WORTH_DROPPING = 0.125  # share of settled sentences from which copying the others pays
+
+
+@dataclass(frozen=True, kw_only=True)
+class BeamSearch:
+    """Beam search with exact stopping; a ``Searcher``.
+
+    A sentence is done when no live hypothesis can beat the worst of its finished ones that count
+    any more, however it went on. A hypothesis that reaches the longest length allowed must take
+    EOS next, so that every result ends in EOS and scores what the model gives it. That length
+    depends on the sentence alone, never on its neighbours in the batch.
+
+    Args:
+        bos: Id that starts every target sentence.
+        eos: Id that ends one.
+        banned: Ids that are never produced (padding, BOS, unknown); not EOS.
+        beam_size: Hypotheses kept per sentence; 1 is greedy search.
+        length_penalty: Exponent of the length in the score; 0 favours short output.
+        n_best: Hypotheses wanted per sentence; at most ``beam_size``.
+        spare: Hypotheses returned besides, for those among them that turn out to be the same text.
+        max_length: Longest output in tokens, EOS counted.
+        max_length_factor: Tokens of output allowed for each token of source; None leaves
+            ``max_length`` the only limit.
+        max_length_offset: Tokens of output allowed besides.
+        no_repeat_ngram: Tokens of an n-gram that no hypothesis has twice; 0 allows repeats.
+        no_loops: Whether tokens of a hypothesis are never followed by the same ones again; one
+            alone may follow itself once.
+        word_guard: Refuses words that were said before.
+
+    Raises:
+        ValueError: The settings contradict each other.
+    """
+
+    bos: int
+    eos: int
+    banned: tuple[int, ...] = ()
+    beam_size: int = 5
+    length_penalty: float = 1.0
+    n_best: int = 1
+    spare: int = 0
+    max_length: int = 256
+    max_length_factor: float | None = None
+    max_length_offset: int = 0
+    no_repeat_ngram: int = 0
+    no_loops: bool = False
+    word_guard: WordGuard | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.n_best <= self.beam_size:
+            raise ValueError(f"n_best ({self.n_best}) must be 1 to beam_size ({self.beam_size})")
+        if self.length_penalty < 0:
+            raise ValueError(f"length_penalty ({self.length_penalty}) must be at least 0")
+        if self.eos in self.banned:
+            raise ValueError(f"eos ({self.eos}) must not be banned: no output could end")
+
+    @torch.inference_mode()
+    def __call__(
+        self,
+        model: Seq2SeqModel[StateT],
+        source: Int[Tensor, "B S"],
+        source_mask: Bool[Tensor, "B S"],
+    ) -> list[list[Hypothesis]]:
+        """Translate a batch; per sentence, ``n_best + spare`` hypotheses at most, best first.
+
+        Raises:
+            FloatingPointError: The model's log-probabilities are not numbers.
+        """
+        found: list[list[Hypothesis]] = [[] for _ in range(source.size(0))]
+        search = self.start(source_mask)
+        state = model.begin(source, source_mask)
+        while True:
+            log_probs, state = model.decode_step(search.live.token, state)
+            search = self.advance(search, log_probs)
+            settled = self.is_settled(search)
+            count = int(settled.sum())
+            if count == len(settled):
+                self._read_out(search, found)
+                return found
+            if count >= _WORTH_DROPPING * len(settled):
+                self._read_out(search.keep(settled.nonzero()[:, 0]), found)
+                growing = (~settled).nonzero()[:, 0]
+                search, state = search.keep(growing), state.keep(growing)
+            if self.beam_size > 1:
+                state = state.reorder(search.trellis[-1].parent)
+
+    def start(self, source_mask: Bool[Tensor, "B S"]) -> Search:
+        """What is known before the first step: one live hypothesis per sentence, only BOS."""
+        device, sentences = source_mask.device, source_mask.size(0)
+        log_prob = torch.zeros((sentences, 1), device=device)
+        nothing = torch.zeros(
+            (sentences, self.n_best + self.spare), dtype=torch.long, device=device
+        )
+        return Search(
+            sentence=torch.arange(sentences, device=device),
+            limit=self.limit(source_mask.sum(1)),
+            live=Live(torch.full_like(log_prob, self.bos, dtype=torch.long), log_prob),
+            finished=Finished(log_prob.new_full(nothing.shape, NEVER), nothing, nothing),
+            history=nothing.new_empty((sentences, 1, 0)) if self._remembers else None,
+        )
+
+    def limit(self, source_length: Int[Tensor, " B"]) -> Int[Tensor, " B"]:
+        """Longest output in tokens, EOS counted, for sources of so many tokens."""
+        if self.max_length_factor is None:
+            return torch.full_like(source_length, self.max_length)
+        limit = (source_length * self.max_length_factor).ceil().long() + self.max_length_offset
+        return limit.clamp(1, self.max_length)
+
+    def advance(self, search: Search, log_probs: Float[Tensor, "B K V"]) -> Search:
+        """Grow every live hypothesis by one token: a pure function.
+
+        2K candidates are drawn: at most K of them can end in EOS, so K survive to live on.
+        """
+        length, history = len(search.trellis) + 1, search.history
+        if history is not None:
+            log_probs = self._without_repeats(log_probs, history)
+        candidates = best_continuations(
+            search.live.log_prob, log_probs, 2 * self.beam_size, self.banned
+        )
+        candidates = self._end_at_limit(candidates, search, log_probs[:, :, self.eos])
+        log_prob, parent, token = candidates
+        ended = token == self.eos
+
+        alive = min(self.beam_size, log_prob.size(1))  # of a tiny vocabulary, too few at first
+        growing, slot = log_prob.masked_fill(ended, NEVER).topk(alive, dim=1)
+        step = Step(token.gather(1, slot), parent.gather(1, slot))
+
+        score = self.score(log_prob, length).masked_fill(~ended, NEVER)
+        finished = search.finished.merge(Finished(score, torch.full_like(token, length), parent))
+        return Search(
+            sentence=search.sentence,
+            limit=search.limit,
+            live=Live(step.token, growing),
+            finished=finished,
+            trellis=(*search.trellis, step),
+            history=None if history is None else extend(history, step.parent, step.token),
+        )
+
+    @property
+    def _remembers(self) -> bool:
+        """Whether what a hypothesis has said decides on what it may say."""
+        return self.no_repeat_ngram > 0 or self.no_loops or self.word_guard is not None
+
+    def _without_repeats(
+        self, log_probs: Float[Tensor, "B K V"], history: Int[Tensor, "B K T"]
+    ) -> Float[Tensor, "B K V"]:
+        if self.no_repeat_ngram:
+            log_probs = without_repeats(log_probs, history, self.no_repeat_ngram)
+        if self.no_loops:
+            log_probs = without_loops(log_probs, history)
+        return self.word_guard(log_probs, history) if self.word_guard else log_probs
+
+    def score(self, log_prob: Tensor, length: Tensor | int) -> Tensor:
+        """Length-normalised score of hypotheses of ``length`` tokens, EOS counted."""
+        return log_prob / length**self.length_penalty
+
+    def is_settled(self, search: Search) -> Bool[Tensor, " B"]:
+        """Whether no live hypothesis can beat the worst of the finished ones any more.
+
+        Log-probabilities only fall, and dividing by the longest length flatters the most.
+        """
+        best_possible = self.score(search.live.log_prob[:, 0], search.limit)
+        at_limit = search.limit <= len(search.trellis)
+        return at_limit | (search.finished.score[:, -1] >= best_possible)
+
+    def _end_at_limit(
+        self, candidates: Candidates, search: Search, eos_log_prob: Float[Tensor, "B K"]
+    ) -> Candidates:
+        """Where the length is used up, let every hypothesis take EOS and nothing else."""
+        log_prob, parent, token = candidates
+        count, live = log_prob.size(1), search.live.log_prob.size(1)
+        ending = pad(search.live.log_prob + eos_log_prob, (0, count - live), value=NEVER)
+        slot = torch.arange(count, device=token.device).clamp(max=live - 1)
+        at_limit = (search.limit <= len(search.trellis) + 1)[:, None]
+        return Candidates(
+            torch.where(at_limit, ending, log_prob),
+            torch.where(at_limit, slot, parent),
+            token.masked_fill(at_limit, self.eos),
+        )
+
+    def _read_out(self, search: Search, found: list[list[Hypothesis]]) -> None:
+        """Follow the finished hypotheses back to BOS."""
+        tokens = [step.token.tolist() for step in search.trellis]
+        parents = [step.parent.tolist() for step in search.trellis]
+        ends = zip(*(x.tolist() for x in search.finished), strict=True)
+        for row, (sentence, end) in enumerate(zip(search.sentence.tolist(), ends, strict=True)):
+            for score, length, slot in zip(*end, strict=True):
+                if math.isnan(score):
+                    raise FloatingPointError("the model's log-probabilities are not numbers (NaN)")
+                if score == NEVER:
+                    continue
+                body: list[int] = []
+                at = slot
+                for column in range(length - 2, -1, -1):  # the last column has no EOS in it
+                    body.append(tokens[column][row][at])
+                    at = parents[column][row][at]
+                found[sentence].append(Hypothesis(body[::-1], score))
+            if not found[sentence]:
+                raise FloatingPointError("the model gives no output any probability")
+
+
+def build_search(
+    config: DecodingConfig, specials: Specials, pieces: Sequence[str] = ()
+) -> BeamSearch:
+    """Build the search that a configuration describes; it never produces padding, BOS or unknown.
+
+    Args:
+        config: How to search.
+        specials: Special ids of the target vocabulary.
+        pieces: The target token of every id; for ``no_loops``.
+    """
+    return BeamSearch(
+        bos=specials.bos,
+        eos=specials.eos,
+        banned=tuple(sorted({specials.pad, specials.bos, specials.unk} - {specials.eos})),
+        beam_size=config.beam_size,
+        length_penalty=config.length_penalty,
+        n_best=config.n_best,
+        spare=config.n_best if config.n_best > 1 else 0,
+        max_length=config.max_length,
+        max_length_factor=config.max_length_factor,
+        max_length_offset=config.max_length_offset,
+        no_repeat_ngram=config.no_repeat_ngram,
+        no_loops=config.no_loops,
+        word_guard=_word_guard(config, pieces),
+    )
+
+
+def _word_guard(config: DecodingConfig, pieces: Sequence[str]) -> WordGuard | None:
+    if not pieces or not (config.no_repeat_words or config.no_loops):
+        return None
+    return WordGuard(pieces, config.no_repeat_words, loops=config.no_loops)

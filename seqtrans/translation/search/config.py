@@ -1,0 +1,51 @@
+"""How to search, as a recipe says it."""
+
+from dataclasses import dataclass
+
+from seqtrans.config.types import NonNegative, NonNegativeFloat, Positive, PositiveFloat, Size
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodingConfig:
+    """How translations are searched for.
+
+    Args:
+        beam_size: Hypotheses kept per sentence; 1 is greedy search.
+        length_penalty: Exponent of the length in the score, at least 0; more favours long output.
+        n_best: Different translations returned per line; at most ``beam_size``. There are fewer
+            where the search finds fewer: several hypotheses may be the same text, but for spaces.
+        max_length: Longest output in tokens.
+        max_length_factor: Tokens of output allowed for each token of source.
+        max_length_offset: Tokens of output allowed besides, for short sources.
+        no_repeat_ngram: Tokens of an n-gram that no translation has twice, so that none gets into
+            a loop; of a long line, no part has it twice. 0: repeats are allowed.
+        no_repeat_words: Words of an n-gram that no translation has twice, however its words are
+            segmented. 0: repeats are allowed. Text without spaces has no words.
+        no_loops: Whether a translation never says the same directly again, as in "and so and so",
+            be it tokens (one alone may follow itself once) or words however they are segmented.
+        max_source_tokens: Longer input is split at ends of sentences and translated in parts.
+        batch_tokens: Source tokens searched at once, padding included; a matter of memory and
+            speed, never of the result. ``auto``: the most that fit, measured before training, up
+            to 4,096 on a CPU and 32,768 on a GPU; not with ``training.processes.sharding: full``.
+
+    Raises:
+        ValueError: ``n_best`` is larger than ``beam_size``.
+    """
+
+    beam_size: Positive = 5
+    length_penalty: NonNegativeFloat = 1.0
+    n_best: Positive = 1
+    max_length: Positive = 256
+    max_length_factor: PositiveFloat = 2.0
+    max_length_offset: NonNegative = 10
+    no_repeat_ngram: NonNegative = 0
+    no_repeat_words: NonNegative = 0
+    no_loops: bool = False
+    max_source_tokens: Positive = 200
+    batch_tokens: Size = 4096
+
+    def __post_init__(self) -> None:
+        if self.n_best > self.beam_size:
+            raise ValueError(
+                f"n_best ({self.n_best}) must not be larger than beam_size ({self.beam_size})"
+            )

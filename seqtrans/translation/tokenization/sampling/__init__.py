@@ -1,0 +1,1 @@
+"""Segmentations of subwords drawn at random, for training."""

@@ -1,0 +1,106 @@
+"""What segmentation takes from text: characters that become others, or have no token."""
+
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from seqtrans.translation.protocols import Segmenter
+from seqtrans.translation.tokenization.words_and_characters import TokenSegmenter
+
+_SHOWN = 3
+
+
+@dataclass
+class Changes:
+    """What becomes of lines of text that are encoded and decoded.
+
+    Attributes:
+        unit: What is looked at: characters, or words where these are the tokens.
+        lines: How many lines there are.
+        total: How many units they have.
+        changed: How often each unit occurs that comes back as something else.
+        becomes: As what.
+        unknown: How often each unit occurs that has no token.
+        changed_lines: How many lines hold a changed unit.
+    """
+
+    unit: str
+    lines: int
+    total: int = 0
+    changed: Counter[str] = field(default_factory=Counter[str])
+    becomes: dict[str, str] = field(default_factory=dict[str, str])
+    unknown: Counter[str] = field(default_factory=Counter[str])
+    changed_lines: int = 0
+
+    @property
+    def examples_of_changed(self) -> str:
+        """The most frequent changes, for people."""
+        common = (unit for unit, _ in self.changed.most_common(_SHOWN))
+        return ", ".join(f"{_shown(unit)} -> {_shown(self.becomes[unit])}" for unit in common)
+
+    @property
+    def examples_of_unknown(self) -> str:
+        """The most frequent unknown units, for people."""
+        return ", ".join(_shown(unit) for unit, _ in self.unknown.most_common(_SHOWN))
+
+
+def find_changes(segmenter: Segmenter, lines: Sequence[str]) -> Changes:
+    """Encode and decode every different character of ``lines``, or word where these are tokens.
+
+    Spaces at the ends of lines and in a row are not looked at.
+    """
+    by_word = isinstance(segmenter, TokenSegmenter) and segmenter.unit == "words"
+    found = Changes("words" if by_word else "characters", len(lines))
+    split = [Counter(_words(line) if by_word else _characters(line)) for line in lines]
+    counts: Counter[str] = Counter()
+    for units in split:
+        counts.update(units)
+    found.total = counts.total()
+    beside = "" if by_word else _unchanged(segmenter, counts)
+    encoded = segmenter.encode([f"{beside}{unit}{beside}" for unit in counts])
+    for unit, ids in zip(counts, encoded, strict=True):
+        if segmenter.specials.unk in ids:
+            found.unknown[unit] = counts[unit]
+            continue
+        text = segmenter.decode(ids)
+        if text != f"{beside}{unit}{beside}":
+            found.changed[unit] = counts[unit]
+            found.becomes[unit] = text.removeprefix(beside).removesuffix(beside)
+    found.changed_lines = sum(not found.changed.keys().isdisjoint(units) for units in split)
+    return found
+
+
+def _words(line: str) -> list[str]:
+    return list(filter(None, line.split(" ")))
+
+
+def _characters(line: str) -> list[str]:
+    """Characters, each with the marks on it, of which normalization makes one."""
+    if unicodedata.is_normalized("NFC", line):
+        return list(line.replace(" ", ""))
+    characters: list[str] = []
+    for character in line.replace(" ", ""):
+        if characters and unicodedata.combining(character):
+            characters[-1] += character
+        else:
+            characters.append(character)
+    return characters
+
+
+def _unchanged(segmenter: Segmenter, counts: Counter[str]) -> str:
+    """A letter that comes back as it was: white space between two is not at the end of a line."""
+    letters = [unit for unit, _ in counts.most_common() if unit.isalpha()]
+    texts = map(segmenter.decode, segmenter.encode(letters))
+    return next((unit for unit, text in zip(letters, texts, strict=True) if unit == text), "")
+
+
+def _shown(text: str) -> str:
+    """Text as it looks; what can't be seen by its numbers."""
+    if not text:
+        return "nothing"
+    if text == " ":
+        return "space"
+    if all(c.isprintable() and not unicodedata.combining(c) for c in text) and text.strip():
+        return text
+    return " ".join(f"U+{ord(c):04X}" for c in text)

@@ -1,0 +1,100 @@
+"""Token to id and back, for segmentations that look whole tokens up."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from seqtrans.translation.protocols import Specials
+
+SPECIALS = Specials(pad=0, bos=1, eos=2, unk=3)
+"""Ids in every vocabulary made here."""
+
+SPECIAL_PIECES = ("<pad>", "<s>", "</s>", "<unk>")
+"""Pieces of ``SPECIALS``; text that happens to spell one is ordinary text."""
+
+_MOST_COUNTED = 1_000_000  # distinct tokens held while counting
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Distinct tokens; the id of each is its place, after the special ones."""
+
+    tokens: tuple[str, ...]
+
+    @cached_property
+    def pieces(self) -> tuple[str, ...]:
+        """The token of every id, special ones first."""
+        return (*SPECIAL_PIECES, *self.tokens)
+
+    @cached_property
+    def ids(self) -> dict[str, int]:
+        """The id of every token that is text."""
+        return {token: i for i, token in enumerate(self.tokens, start=len(SPECIAL_PIECES))}
+
+    def encode(self, tokens: Iterable[str]) -> list[int]:
+        """Ids of tokens; of unknown ones that of unk."""
+        ids, unk = self.ids, SPECIALS.unk
+        return [ids.get(token, unk) for token in tokens]
+
+    def decode(self, ids: Iterable[int]) -> list[str]:
+        """Tokens of ids; special ones are left out."""
+        return [self.pieces[i] for i in ids if i >= len(SPECIAL_PIECES)]
+
+    def to_bytes(self) -> bytes:
+        """A JSON list, one token a line."""
+        return (json.dumps(self.tokens, ensure_ascii=False, indent=0) + "\n").encode()
+
+    @staticmethod
+    def from_bytes(content: bytes) -> "Vocabulary":
+        """Undo ``to_bytes``.
+
+        Raises:
+            ValueError: It is something else.
+        """
+        try:
+            tokens = json.loads(content)
+        except RecursionError as error:
+            raise ValueError("is nested too deeply") from error
+        if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
+            raise ValueError("is not a list of tokens")
+        if len(set(tokens)) != len(tokens):
+            raise ValueError("lists a token twice")
+        return Vocabulary(tuple(tokens))
+
+
+def build_vocabulary(
+    lines: Iterable[Sequence[str]], vocab_size: int | None = None, min_count: int = 1
+) -> Vocabulary:
+    """The most frequent tokens of ``lines``, ties in the order of their code points.
+
+    Where a text has over a million distinct tokens, those seen once are forgotten each time the
+    million is full, so that memory is bounded.
+
+    Args:
+        lines: Tokens of each line.
+        vocab_size: Most pieces, the special ones included; as many as there are if None.
+        min_count: How often a token must occur.
+    """
+    counts: Counter[str] = Counter()
+    for tokens in lines:
+        counts.update(tokens)
+        if len(counts) > _MOST_COUNTED:
+            counts = Counter({token: n for token, n in counts.items() if n > 1})
+    frequent = sorted((-n, token) for token, n in counts.items() if n >= min_count)
+    room = None if vocab_size is None else vocab_size - len(SPECIAL_PIECES)
+    return Vocabulary(tuple(token for _, token in frequent[:room]))
+
+
+def check_target_size(target_vocab_size: int | None, *, joint: bool) -> None:
+    """Refuse a size of its own for a target vocabulary that is not one of its own.
+
+    Raises:
+        ValueError: Both are asked for.
+    """
+    if joint and target_vocab_size is not None:
+        raise ValueError(
+            f"target_vocab_size {target_vocab_size} contradicts joint: one vocabulary has one "
+            "size; set joint to false, or leave it out"
+        )
