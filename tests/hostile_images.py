@@ -146,11 +146,11 @@ def make_folder(folder: Path) -> None:
     for i, (image, label) in enumerate(zip(images, labels, strict=True)):
         path = folder / f"class {label}" / f"{i}.png"
         path.parent.mkdir(exist_ok=True)
-        coloured = Image.fromarray(image).convert(("L", "RGB", "P", "RGBA")[i % 4])
-        coloured.save(path, exif=coloured.getexif())
-        coloured.convert("L").save(path.with_name(f"{i}.jpg"))
+        colored = Image.fromarray(image).convert(("L", "RGB", "P", "RGBA")[i % 4])
+        colored.save(path, exif=colored.getexif())
+        colored.convert("L").save(path.with_name(f"{i}.jpg"))
         for kind in ("webp", "bmp", "gif", "tif", "ppm"):
-            coloured.convert(("RGB", "P", "RGBA")[i % 3] if kind in ("gif", "tif") else "RGB").save(
+            colored.convert(("RGB", "P", "RGBA")[i % 3] if kind in ("gif", "tif") else "RGB").save(
                 path.with_name(f"{i}.{kind}")
             )
         deep = Image.fromarray(image.astype(np.uint16) * 257)
@@ -171,13 +171,13 @@ def spoil_folder(chance: Chance, folder: Path) -> None:
             file.write_bytes(spoil_bytes(chance, file.read_bytes()))
 
 
-def png(width: int, height: int, colour: int) -> bytes:
+def png(width: int, height: int, color: int) -> bytes:
     """An empty picture, packed a thousandfold; its checksums are right."""
     packer = zlib.compressobj(9)
-    row = bytes(1 + width * {0: 1, 2: 3, 3: 1}[colour])
+    row = bytes(1 + width * {0: 1, 2: 3, 3: 1}[color])
     packed = b"".join(packer.compress(row) for _ in range(min(height, 10_000))) + packer.flush()
-    header = struct.pack(">2I5B", width, height, 8, colour, 0, 0, 0)
-    palette = ((b"PLTE", bytes(768)),) if colour == 3 else ()
+    header = struct.pack(">2I5B", width, height, 8, color, 0, 0, 0)
+    palette = ((b"PLTE", bytes(768)),) if color == 3 else ()
     chunks = ((b"IHDR", header), *palette, (b"IDAT", packed), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))

@@ -4,14 +4,14 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from seqtrans.protocols import Shard
+from seqtrans.protocols import ProcessGroup
 
 
 class Meeting:
-    """A shard whose others are threads; see ``Shard``."""
+    """A group whose others are threads; see ``ProcessGroup``."""
 
     def __init__(self, rank: int, world: int, table: list[Any], barrier: threading.Barrier) -> None:
-        self.rank, self.world = rank, world
+        self.rank, self.world_size = rank, world
         self._table, self._barrier = table, barrier
 
     def sum(self, values):
@@ -31,7 +31,7 @@ class Meeting:
         return found
 
 
-def together(world: int, work: Callable[[Shard], Any]) -> list[Any]:
+def together(world: int, work: Callable[[ProcessGroup], Any]) -> list[Any]:
     """What ``work`` returns in each of so many processes."""
     table: list[Any] = [None] * world
     found: list[Any] = [None] * world

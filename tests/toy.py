@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from seqtrans.protocols import LossSums
 from seqtrans.training.checkpoints.run_directory import RunDirectory, create, open_run
 from seqtrans.training.config import TrainingConfig
-from seqtrans.training.distributed.process_group import ALONE
+from seqtrans.training.distributed.process_group import SINGLE_PROCESS
 from seqtrans.training.early_stopping import StoppingConfig
 from seqtrans.training.optim.optimizer import SgdConfig
 from seqtrans.training.optim.schedule import ConstantConfig
@@ -89,14 +89,15 @@ class ToyTask:
     def unit(self):
         return "symbols"
 
-    def updates(self, epoch, shard, start=0) -> Iterator[Sequence[ToyBatch]]:
+    def updates(self, epoch, group, start=0) -> Iterator[Sequence[ToyBatch]]:
         order = torch.randperm(
             self.train.num_targets, generator=torch.Generator().manual_seed(epoch)
         )
-        done = start // (self.accumulate * shard.world)
+        done = start // (self.accumulate * group.world_size)
         for rows in order.split(self.batch_size * self.accumulate)[done:]:
             yield [
-                self.rows(r) for r in rows[shard.rank :: shard.world].tensor_split(self.accumulate)
+                self.rows(r)
+                for r in rows[group.rank :: group.world_size].tensor_split(self.accumulate)
             ]
 
     def rows(self, rows) -> ToyBatch:
@@ -107,13 +108,13 @@ class ToyTask:
         nll = F.cross_entropy(logits, batch.label, reduction="sum")
         return LossSums(nll, {"nll": nll.detach()})
 
-    def validate(self, model, shard) -> Mapping[str, float]:
-        logits = model(self.valid.token[shard.rank :: shard.world])
-        label = self.valid.label[shard.rank :: shard.world]
+    def validate(self, model, group) -> Mapping[str, float]:
+        logits = model(self.valid.token[group.rank :: group.world_size])
+        label = self.valid.label[group.rank :: group.world_size]
         self.validated.append(len(label))
         nll = float(F.cross_entropy(logits, label, reduction="sum"))
         correct = float((logits.argmax(-1) == label).sum())
-        nll, correct, count = shard.sum([nll, correct, float(len(label))])
+        nll, correct, count = group.sum([nll, correct, float(len(label))])
         return {"loss": nll / count, "accuracy": correct / count}
 
     @property
@@ -146,14 +147,14 @@ def toy_config(**overrides) -> TrainingConfig:
 
 
 def toy_trainer(
-    task=None, model=None, run=None, *, dropout=0.0, shard=ALONE, origins=None, **config
+    task=None, model=None, run=None, *, dropout=0.0, group=SINGLE_PROCESS, origins=None, **config
 ):
     torch.manual_seed(0)
     loggers = [JsonLinesLogger(run.metrics)] if run else []
     model = model or ToyModel(dropout)
     task = task or toy_task()
     chosen = toy_config(**config)
-    return Trainer(task, model, chosen, run=run, loggers=loggers, shard=shard, origins=origins)
+    return Trainer(task, model, chosen, run=run, loggers=loggers, group=group, origins=origins)
 
 
 def toy_run(path: Path) -> RunDirectory:

@@ -20,8 +20,8 @@ from seqtrans import config
 from seqtrans.recipe import load_recipe
 from seqtrans.recipe.prepare import prepare
 from seqtrans.training.checkpoints.run_directory import create, open_run
-from seqtrans.training.distributed.process_group import ALONE
-from seqtrans.training.oom.size_limits import Sizes
+from seqtrans.training.distributed.process_group import SINGLE_PROCESS
+from seqtrans.training.oom.size_limits import MicroBatchSizeLimits
 from seqtrans.training.reporting.loggers import JsonLinesLogger
 from seqtrans.training.reporting.plots import read_curves
 from seqtrans.training.trainer import Trainer
@@ -98,7 +98,7 @@ def train(folder: Path, steps: int) -> None:
     recipe = load_recipe(folder / "recipe.yaml", [f"training.max_steps={steps}"])
     path = folder / "run"
     run = open_run(path) if path.exists() else create(path, config.dump(recipe))
-    prepared = prepare(recipe, run, ALONE)
+    prepared = prepare(recipe, run, SINGLE_PROCESS)
     loggers = [JsonLinesLogger(run.metrics)]
     trainer = Trainer(prepared.task, prepared.model, recipe.training, run=run, loggers=loggers)
     trainer.resume()
@@ -113,7 +113,7 @@ def make_run(folder: Path) -> None:
 def make_short_run(folder: Path) -> None:
     """Memory ran out in this one."""
     make_run(folder)
-    sizes = Sizes(folder / "run" / "sizes.yaml")
+    sizes = MicroBatchSizeLimits(folder / "run" / "sizes.yaml")
     sizes.learn(1, 120)
     sizes.learn(4, 60)
     sizes.write()

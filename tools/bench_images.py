@@ -9,7 +9,7 @@ its own process, in turn, a round at a time. A number is seconds per epoch, with
 then the median over rounds. The accuracy beside it is that on the test images after the last
 epoch, the mean over rounds; each round has another seed.
 
-The hand-written loop is the bar: images normalised in memory, torch's fused Adam, nothing but
+The hand-written loop is the bar: images normalized in memory, torch's fused Adam, nothing but
 what training needs (``peers/image_loop_driver.py``). In bf16 it has the channels last in memory.
 Lightning gets its batches in the fastest way there is; that of Keras is ``fit`` on arrays.
 seqtrans logs, checks that every loss and gradient is finite, measures accuracy and the norm of
@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).parent / "peers"))
 
 import numpy as np
 from image_contract import BATCH, SHAPES
-from rounds import HERE, OURS, Entrant, Results, processor
+from rounds import KEY_ALIVE, OURS, Entrant, Results, processor
 
 from seqtrans.images.data.readers.idx import IdxFiles, read_idx
 
@@ -140,7 +140,7 @@ def run(entrant: Entrant, seed: int, arguments: argparse.Namespace) -> dict[str,
     """Run a driver once; None if it failed, with the end of what it said on stderr."""
     report, log = arguments.work / "report.json", arguments.work / f"{entrant.system}.log"
     report.unlink(missing_ok=True)
-    driver = HERE / f"image_{entrant.system}_driver.py"
+    driver = KEY_ALIVE / f"image_{entrant.system}_driver.py"
     command = [entrant.python, "-W", "ignore", str(driver), "--data", str(arguments.work)]
     command += ["--report", str(report), "--shape", entrant.shape, "--seed", str(seed)]
     command += ["--precision", entrant.precision, "--epochs", str(arguments.epochs)]

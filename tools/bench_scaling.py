@@ -135,7 +135,7 @@ def laps(asked: argparse.Namespace) -> list[Lap]:
     from seqtrans.training.distributed.process_group import join, leave
     from seqtrans.training.trainer import Trainer
 
-    shard = join()
+    group = join()
     settings = {
         "data.batch_tokens": 4096,
         "training.accumulate": 8 * max(asked.processes),
@@ -151,16 +151,16 @@ def laps(asked: argparse.Namespace) -> list[Lap]:
     recipe = load_recipe(asked.recipe, given)
     recipe = replace(recipe, data=replace(recipe.data, train=recipe.data.train * asked.copies))
     with tempfile.TemporaryDirectory() as folder:
-        name = folder if shard.rank == 0 else ""
-        directory = Path(shard.gather(name)[0]) / "run"  # one run for all
-        if shard.rank == 0:
+        name = folder if group.rank == 0 else ""
+        directory = Path(group.gather(name)[0]) / "run"  # one run for all
+        if group.rank == 0:
             create(directory, config.dump(recipe))
-        shard.sum([0.0])  # the others wait until it is there
-        prepared = prepare(recipe, open_run(directory), shard, shard)
-        trainer = Trainer(prepared.task, prepared.model, recipe.training, shard=shard)
+        group.sum([0.0])  # the others wait until it is there
+        prepared = prepare(recipe, open_run(directory), group, group)
+        trainer = Trainer(prepared.task, prepared.model, recipe.training, group=group)
         found = timed(trainer)
         trainer.fit()
-        shard.sum([0.0])  # nobody removes the folder before all are done
+        group.sum([0.0])  # nobody removes the folder before all are done
     leave()
     return found[asked.warmup :]
 

@@ -17,7 +17,7 @@ from seqtrans.tensor_types import Float, Tensor
 FOLDER = Path(__file__).resolve().parent.parent / "recipes" / "images"
 TEXT, PICTURE = FOLDER / "ACTIVATIONS.md", FOLDER / "activations.png"
 COLUMNS = 5
-VALUE_COLOUR, GRADIENT_COLOUR = "#1f5fa8", "#c8551b"
+VALUE_COLOR, GRADIENT_COLOR = "#1f5fa8", "#c8551b"
 
 HEAD = """# Activations
 
@@ -63,8 +63,8 @@ def draw(path: Path) -> None:
         axes = figure.add_subplot(rows, COLUMNS, number)
         x, y, gradient = curves(name)
         is_step = name == "binary_step"
-        axes.plot(x, y.masked_fill(x.abs() < 0.01, float("nan")) if is_step else y, VALUE_COLOUR)
-        axes.plot(x, gradient, GRADIENT_COLOUR, linestyle="--")
+        axes.plot(x, y.masked_fill(x.abs() < 0.01, float("nan")) if is_step else y, VALUE_COLOR)
+        axes.plot(x, gradient, GRADIENT_COLOR, linestyle="--")
         axes.set(title=name, ylim=(-1.75, 2.25), xlim=(-4, 4), xticks=range(-4, 5, 2))
         axes.grid(visible=True, alpha=0.3)
     handles = figure.axes[0].get_lines()

@@ -42,7 +42,7 @@ class Machine:
     bandwidth: float  # bytes a second, of each process in each direction, as all-reduce reaches it
     latency: float  # seconds a hop
     counting: float  # seconds of a sum of counts by gloo
-    utilisation: float  # share of the peak: products of 512 features do not fill a GPU
+    utilization: float  # share of the peak: products of 512 features do not fill a GPU
 
 
 MACHINES = (
@@ -89,7 +89,7 @@ class Update:
 
 def compute(job: Job, machine: Machine) -> float:
     """Seconds of one micro-batch."""
-    return FLOP * job.parameters * job.tokens / (machine.flops * machine.utilisation)
+    return FLOP * job.parameters * job.tokens / (machine.flops * machine.utilization)
 
 
 def update(job: Job, machine: Machine, *, overlap: bool = True) -> Update:

@@ -108,8 +108,8 @@ MUTANTS = (
     Mutant(
         "images judged at their own size",
         "seqtrans/images/data/batches.py",
-        "normalise(resize(images, new_size), normalisation)",
-        "normalise(images, normalisation)",
+        "normalize(resize(images, new_size), normalization)",
+        "normalize(images, normalization)",
         ("tests/unit/test_image_sizes.py",),
     ),
     Mutant(
@@ -143,8 +143,8 @@ MUTANTS = (
     Mutant(
         "all processes judge the same images",
         CLASSIFICATION,
-        "own = slice(shard.rank, None, shard.world)",
-        "own = slice(0, None, shard.world)",
+        "own = slice(group.rank, None, group.world_size)",
+        "own = slice(0, None, group.world_size)",
         TASKS,
     ),
     Mutant(

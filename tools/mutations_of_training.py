@@ -123,15 +123,15 @@ IN_TRAINING = (
     Mutant(
         "world size forgotten",
         UPDATING,
-        "self.shard.world / num_targets",
+        "self.group.world_size / num_targets",
         "1.0 / num_targets",
         UPDATES,
     ),
     Mutant(
         "means of means",
         UPDATING,
-        "self.shard.world / num_targets",
-        "self.shard.world / (batch.num_targets * number * self.shard.world)",
+        "self.group.world_size / num_targets",
+        "self.group.world_size / (batch.num_targets * number * self.group.world_size)",
         UPDATES,
     ),
     Mutant(
@@ -193,7 +193,7 @@ IN_TRAINING = (
     Mutant(
         "every process judges by statistics of its own",
         "seqtrans/training/distributed/wrappers.py",
-        "self.shard.share(self.parallel.module.buffers())",
+        "self.group.share(self.parallel.module.buffers())",
         "pass",
         ("tests/parity/test_image_processes.py",),
     ),

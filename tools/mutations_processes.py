@@ -13,7 +13,7 @@ PROCESS_MUTANTS = (
     Mutant(
         "processes: sums change their order after the first update",
         "seqtrans/training/train_step.py",
-        "if isinstance(self.replica, Replicated):",
+        "if isinstance(self.replica, DataParallel):",
         "if not self.replica:",
         STOPPED,
     ),
@@ -34,14 +34,14 @@ PROCESS_MUTANTS = (
     Mutant(
         "processes: each decides by its own metrics",
         TRAINER,
-        "return json.loads(self.shard.gather(json.dumps(metrics))[0])",
+        "return json.loads(self.group.gather(json.dumps(metrics))[0])",
         "return metrics",
         TOGETHER,
     ),
     Mutant(
         "processes: one abandons what the others wait for",
         TRAINER,
-        "self._interruption.abandonable(if_=self.shard.world == 1),",
+        "self._interruption.abandonable(if_=self.group.world_size == 1),",
         "self._interruption.abandonable(),",
         TOGETHER,
     ),
@@ -69,14 +69,14 @@ PROCESS_MUTANTS = (
     Mutant(
         "processes: they judge by a model that is shared out, each as often as it has batches",
         "seqtrans/training/micro_batches.py",
-        "        number = max(map(int, shard.gather(str(number))))\n",
-        "        shard.gather(str(number))\n",
+        "        number = max(map(int, group.gather(str(number))))\n",
+        "        group.gather(str(number))\n",
         SHARDED,
     ),
     Mutant(
         "processes: they classify by such a model, each as often as it has images",
         "seqtrans/images/task.py",
-        "classify(model, part, *seeing, shard, at_once)",
+        "classify(model, part, *seeing, group, at_once)",
         "classify(model, part, *seeing, None, at_once)",
         SHARDED,
     ),

@@ -33,15 +33,15 @@ def classify(
 ) -> None:
     """Say what is on images, with probabilities.
 
-    Weights of others are recognised by their names and shapes; they must be those of a published
+    Weights of others are recognized by their names and shapes; they must be those of a published
     network. Nothing is unpickled. A run of a Keras model holds a Python file that builds it, and
     using the run runs that file.
     """
     from seqtrans.images.classifier import images_of, open_classifier
-    from seqtrans.runtime.memory_limits import heed_memory_cap
+    from seqtrans.runtime.memory_limits import limit_memory_to_cgroup
     from seqtrans.training.reporting.loggers import speaking
 
-    heed_memory_cap()
+    limit_memory_to_cgroup()
     found = open_classifier(model, checkpoint)
     with speaking():
         paths = images_of(images)

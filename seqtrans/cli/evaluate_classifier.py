@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from seqtrans.images.data.dataset import ImageSet
     from seqtrans.images.error_analysis import Judgement, Mistake
 
-talk = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 SHOWN_CLASSES = 20  # a larger matrix fits on no screen
 SHOWN_MISTAKES = 36
@@ -29,11 +29,11 @@ def evaluate_run(path: Path, checkpoint: str, output_format: Literal["table", "j
     from seqtrans.images.error_analysis import judge
     from seqtrans.images.recipe.build import load_classifier
     from seqtrans.images.recipe.load_data import read_like
-    from seqtrans.runtime.memory_limits import heed_memory_cap
+    from seqtrans.runtime.memory_limits import limit_memory_to_cgroup
     from seqtrans.runtime.out_of_memory import prepare_memory
     from seqtrans.training.reporting.loggers import speaking
 
-    heed_memory_cap()
+    limit_memory_to_cgroup()
     prepare_memory()  # pictures are drawn in the end
     with speaking():
         classifier = load_classifier(path, checkpoint)
@@ -78,7 +78,7 @@ def _keep(path: Path, text: str, found: "Judgement", images: "ImageSet") -> None
     try:
         draw_confusion(found.confusion.counts, found.confusion.classes, path / "confusion.png")
     except ImportError:
-        talk.info("no confusion.png: that takes pip install 'seqtrans[plots]'")
+        logger.info("no confusion.png: that takes pip install 'seqtrans[plots]'")
     sheet = path / "mistakes.png"
     shown = found.mistakes[:SHOWN_MISTAKES]
     if not shown:
@@ -88,7 +88,7 @@ def _keep(path: Path, text: str, found: "Judgement", images: "ImageSet") -> None
         with open_aside(sheet) as file:
             _save_mistakes(shown, images, file)
     except RecipeError as error:
-        talk.info("no mistakes.png: %s", error)
+        logger.info("no mistakes.png: %s", error)
 
 
 def _save_mistakes(shown: "list[Mistake]", images: "ImageSet", file: Any) -> None:

@@ -40,7 +40,7 @@ def export(
     the optimizer's state, two thirds of most runs, nor logs. What follows is of the others.
 
     The file is ONNX, TorchScript or what torch.export writes (pt2). Into it go images as float32
-    (batch, channels, height, width) with pixels from 0 to 255, any number at once; it normalises
+    (batch, channels, height, width) with pixels from 0 to 255, any number at once; it normalizes
     them itself. Their size is the one that the model sees: that of data.resize, if the recipe has
     it. Out come logits in fp32 (softmax makes probabilities of them). Names of the classes, size,
     mean and deviation are stored in it: as metadata of ONNX, each value as JSON; as the extra file

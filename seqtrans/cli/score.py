@@ -69,13 +69,13 @@ def score(  # noqa: PLR0913 - typer's signature
     """
     from seqtrans.recipe import load_run
     from seqtrans.runtime.device import use_threads
-    from seqtrans.runtime.memory_limits import heed_memory_cap
+    from seqtrans.runtime.memory_limits import limit_memory_to_cgroup
     from seqtrans.translation.data.parallel_corpus import NamedLines, align
     from seqtrans.translation.inference.forced_scoring import Scorer, Summary
 
     if source == target == Path("-"):
         raise typer.BadParameter("SOURCE and TARGET can't both be the standard input")
-    heed_memory_cap()
+    limit_memory_to_cgroup()
     use_threads(threads)
     with open_output(output) as file:
         loaded = load_run(run, checkpoint)

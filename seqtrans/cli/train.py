@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from seqtrans.recipe import Recipe
     from seqtrans.recipe.resume import Resumption
     from seqtrans.training.checkpoints.run_directory import RunDirectory
-    from seqtrans.training.distributed.process_group import ProcessShard
+    from seqtrans.training.distributed.process_group import TorchProcessGroup
     from seqtrans.training.trainer import Outcome, Trainer
 
-talk = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 FAILED_ELSEWHERE = 2  # as where an error was said
 SHOWN_KEYS = 5
 
@@ -47,7 +47,7 @@ def train(
 
     On several machines, start it on each by torchrun --nnodes ... -m seqtrans train RECIPE.
     """
-    from seqtrans.training.distributed.failure_reports import in_contact, speaks_first
+    from seqtrans.training.distributed.failure_reports import in_contact, should_report
     from seqtrans.training.distributed.launch import follow_launcher
     from seqtrans.training.distributed.process_group import PATIENCE, join, leave, patient
 
@@ -56,22 +56,22 @@ def train(
         _launch(devices, recipe, path, settings or [], resume=resume, tensorboard=tensorboard)
     follow_launcher()
     try:
-        shard = join()
-        with in_contact(shard, lambda: "preparing the run"), ExitStack() as held:
-            with patient(shard, PATIENCE, "opening") as waiting:
+        group = join()
+        with in_contact(group, lambda: "preparing the run"), ExitStack() as held:
+            with patient(group, PATIENCE, "opening") as waiting:
                 resume = resume or _was_restarted(path, waiting)
                 opened = _resume_run if resume else _new_run
                 chosen, directory, store = opened(recipe, settings or [], path, waiting, held)
-            outcome = _train(chosen, directory, shard, store, tensorboard=tensorboard)
+            outcome = _train(chosen, directory, group, store, tensorboard=tensorboard)
     except Exception as error:
-        if not speaks_first(error):
+        if not should_report(error):
             raise typer.Exit(FAILED_ELSEWHERE) from error
         raise
     finally:
         leave()
     if outcome.signal is not None:
         again = f"seqtrans train {recipe} --run {directory.path} --resume"
-        sys.stderr.write(f"go on with: {again}\n" if shard.rank == 0 else "")
+        sys.stderr.write(f"go on with: {again}\n" if group.rank == 0 else "")
         raise typer.Exit(128 + outcome.signal)
 
 
@@ -94,19 +94,19 @@ def _launch(
     raise typer.Exit(launch(arguments, devices))
 
 
-def _was_restarted(path: Path, shard: "ProcessShard") -> bool:
+def _was_restarted(path: Path, group: "TorchProcessGroup") -> bool:
     """Whether this process is one that replaces others, of which the first began the run."""
     from seqtrans.training.checkpoints.run_directory import RunDirectory
-    from seqtrans.training.distributed.restarts import belongs_to, job
+    from seqtrans.training.distributed.restarts import is_owned_by, job
 
     run = RunDirectory(path)
     # One process looks, because hosts may see what is new in a shared folder at different times.
-    is_ours = shard.rank == 0 and run.is_there() and belongs_to(run.job, job())
-    return bool(shard.sum([float(is_ours)])[0])
+    is_ours = group.rank == 0 and run.is_there() and is_owned_by(run.job, job())
+    return bool(group.sum([float(is_ours)])[0])
 
 
 def _new_run(
-    recipe: Path, settings: list[str], path: Path, shard: "ProcessShard", held: ExitStack
+    recipe: Path, settings: list[str], path: Path, group: "TorchProcessGroup", held: ExitStack
 ) -> "tuple[Recipe, RunDirectory, None]":
     from seqtrans import config
     from seqtrans.images.recipe.build import builder_files
@@ -116,31 +116,31 @@ def _new_run(
     from seqtrans.training.micro_batches import check_shares
 
     chosen = load_recipe(recipe, settings)
-    check_shares(chosen.training.micro_batches(shard.world), shard.world)
-    shard.sum([0.0])  # no process was refused: of a run that can't be, nothing is to stay
-    if shard.rank == 0:
+    check_shares(chosen.training.micro_batches(group.world_size), group.world_size)
+    group.sum([0.0])  # no process was refused: of a run that can't be, nothing is to stay
+    if group.rank == 0:
         held.enter_context(writing(path, job()))
         is_of_images = isinstance(chosen, ClassificationRecipe)
         files = builder_files(chosen, recipe.parent) if is_of_images else {}
         create(path, config.dump(chosen), job(), files)
-    shard.sum([0.0])  # the others wait until it is there
+    group.sum([0.0])  # the others wait until it is there
     return chosen, open_run(path), None
 
 
 def _resume_run(
-    recipe: Path, settings: list[str], path: Path, shard: "ProcessShard", held: ExitStack
+    recipe: Path, settings: list[str], path: Path, group: "TorchProcessGroup", held: ExitStack
 ) -> "tuple[Recipe, RunDirectory, Resumption]":
     from seqtrans.recipe.resume import resume_recipe
     from seqtrans.training.checkpoints.run_directory import open_run, writing
-    from seqtrans.training.distributed.restarts import hand_over, job
+    from seqtrans.training.distributed.restarts import job, write_owner
 
     directory = open_run(path)
-    if shard.rank == 0:
+    if group.rank == 0:
         held.enter_context(writing(path, job()))
-        hand_over(directory.job, job())
+        write_owner(directory.job, job())
     found = resume_recipe(directory, recipe, settings)
-    shard.sum([0.0])  # all have read before the first writes
-    if found.others and shard.rank == 0:
+    group.sum([0.0])  # all have read before the first writes
+    if found.others and group.rank == 0:
         of = ", ".join(found.others[:SHOWN_KEYS]) + ", ..." * (len(found.others) > SHOWN_KEYS)
         sys.stderr.write(
             f"going on as {directory.recipe} says; {recipe} says something else of {of}: --set "
@@ -152,28 +152,28 @@ def _resume_run(
 def _train(
     recipe: "Recipe",
     directory: "RunDirectory",
-    shard: "ProcessShard",
+    group: "TorchProcessGroup",
     resumption: "Resumption | None",
     *,
     tensorboard: bool,
 ) -> "Outcome":
     from seqtrans.recipe.prepare import check, prepare, removed_on_failure
-    from seqtrans.runtime.memory_limits import heed_memory_cap
+    from seqtrans.runtime.memory_limits import limit_memory_to_cgroup
     from seqtrans.runtime.out_of_memory import prepare_memory
     from seqtrans.training.distributed.process_group import impatient, patient
     from seqtrans.training.reporting.loggers import ConsoleLogger, speaking
     from seqtrans.training.trainer import Trainer
 
     with ExitStack() as stack:
-        if shard.rank == 0:
+        if group.rank == 0:
             stack.enter_context(speaking(directory.log))
         is_new = resumption is None
-        with removed_on_failure(directory) if is_new and shard.rank == 0 else nullcontext():
-            heed_memory_cap()
+        with removed_on_failure(directory) if is_new and group.rank == 0 else nullcontext():
+            limit_memory_to_cgroup()
             prepare_memory()  # before ``auto`` measures
-            loggers = _loggers(directory, tensorboard=tensorboard) if shard.rank == 0 else []
+            loggers = _loggers(directory, tensorboard=tensorboard) if group.rank == 0 else []
             patience = recipe.training.processes.timeout_seconds
-            with patient(shard, patience, "preparing") as alive:
+            with patient(group, patience, "preparing") as alive:
                 waiting = impatient(alive, patience)
                 hasty = waiting.unattended()
                 prepared = prepare(recipe, directory, waiting, hasty)
@@ -186,12 +186,12 @@ def _train(
                 recipe.training,
                 run=directory,
                 loggers=[*loggers, console],
-                shard=hasty,
+                group=hasty,
                 origins=prepared.origins,
             )
         _go_on(trainer, resumption, directory)
         outcome = trainer.fit()
-        if shard.rank == 0:
+        if group.rank == 0:
             _conclude(outcome, recipe, directory)
     return outcome
 
@@ -201,10 +201,10 @@ def _go_on(
 ) -> None:
     """Restore the newest checkpoint, and keep what was changed if that went well."""
     if trainer.resume():
-        talk.info("going on after %s", trainer.state)
+        logger.info("going on after %s", trainer.state)
     elif resumption:
-        talk.info("nothing was saved yet: starting anew")
-    if resumption and trainer.shard.rank == 0:
+        logger.info("nothing was saved yet: starting anew")
+    if resumption and trainer.group.rank == 0:
         resumption.store(directory)
 
 
@@ -223,17 +223,17 @@ def _conclude(outcome: "Outcome", recipe: "Recipe", directory: "RunDirectory") -
     """Say how the run ended, draw its curves, and say what to do with it."""
     from seqtrans.training.reporting.plots import draw_curves, read_curves
 
-    talk.info("%s after step %s", outcome.reason.value, f"{outcome.state.step:,}")
+    logger.info("%s after step %s", outcome.reason.value, f"{outcome.state.step:,}")
     try:
         draw_curves(read_curves(directory.metrics), directory.path / "curves.png")
     except ImportError:
-        talk.info("no curves.png: that takes pip install 'seqtrans[plots]'")
+        logger.info("no curves.png: that takes pip install 'seqtrans[plots]'")
     except OSError as error:
-        talk.warning("no curves.png: %s", error.strerror or error)
+        logger.warning("no curves.png: %s", error.strerror or error)
     except MemoryError:
-        talk.warning("no curves.png: memory ran out")
+        logger.warning("no curves.png: memory ran out")
     if outcome.signal is None:
-        talk.info("%s", _next_step(recipe, directory))
+        logger.info("%s", _next_step(recipe, directory))
 
 
 def _next_step(recipe: "Recipe", directory: "RunDirectory") -> str:

@@ -98,13 +98,13 @@ def translate(  # noqa: PLR0913 - typer's signature
     """
     from seqtrans.recipe import load_run
     from seqtrans.runtime.device import use_threads
-    from seqtrans.runtime.memory_limits import heed_memory_cap
+    from seqtrans.runtime.memory_limits import limit_memory_to_cgroup
     from seqtrans.translation.inference.output_format import render
     from seqtrans.translation.inference.translator import Translator
 
     if (n_best or 1) > 1 and output_format == "text":
         raise SeqtransError(f"--n-best {n_best} needs --format jsonl: a line of text is one")
-    heed_memory_cap()
+    limit_memory_to_cgroup()
     loaded = load_run(run, checkpoint)
     config = overridden(
         loaded,

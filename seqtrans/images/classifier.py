@@ -13,7 +13,7 @@ from torch import nn
 from seqtrans.errors import CheckpointError, DataError
 from seqtrans.images.data.image_files import KINDS, Fitting, UnreadableImageError, decode
 from seqtrans.images.data.inference_transform import read_prepared
-from seqtrans.images.data.normalize import normalise
+from seqtrans.images.data.normalize import normalize
 from seqtrans.images.data.readers.folder import FolderFiles
 from seqtrans.images.data.readers.listing import list_images, printable
 from seqtrans.images.data.resize import resize
@@ -26,7 +26,7 @@ from seqtrans.runtime.forks import prepare_for_forks
 from seqtrans.tensor_types import Float, Tensor
 from seqtrans.training.checkpoints.weights import fill
 
-talk = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def images_of(paths: Sequence[Path]) -> list[Path]:
             continue
         listing = list_images(path)
         if listing.others:
-            talk.warning(
+            logger.warning(
                 "%s: left out, as only %s files are read: %s", printable(path), KINDS, listing
             )
         if not listing.images:
@@ -133,7 +133,7 @@ def _of_run(found: Classifier) -> ReadyClassifier:
         except UnreadableImageError as error:
             raise DataError(f"{printable(path)}: no image that can be read: {error}") from error
         seen = resize(torch.from_numpy(pixels)[None], found.recipe.data.resize)
-        return normalise(seen, found.facts.normalisation)[0]
+        return normalize(seen, found.facts.normalisation)[0]
 
     return ReadyClassifier(found.model, found.facts.classes, read)
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class ClassScore(NamedTuple):
-    """How well one class is recognised.
+    """How well one class is recognized.
 
     Attributes:
         name: Of the class.

@@ -7,9 +7,9 @@ from torch import nn
 
 from seqtrans.images.confusion_matrix import Confusion, confusion
 from seqtrans.images.data.dataset import ImageSet
-from seqtrans.images.data.normalize import Normalisation
+from seqtrans.images.data.normalize import Normalization
 from seqtrans.images.data.resize import ResizeConfig
-from seqtrans.images.task import classify, suited
+from seqtrans.images.task import classify, to_model_memory_format
 
 
 class Mistake(NamedTuple):
@@ -39,7 +39,7 @@ class Judgement(NamedTuple):
 def judge(
     model: nn.Module,
     images: ImageSet,
-    normalisation: Normalisation,
+    normalisation: Normalization,
     new_size: ResizeConfig | None = None,
 ) -> Judgement:
     """Classify images and compare with their labels.
@@ -50,7 +50,7 @@ def judge(
         normalisation: That of the images it learnt from.
         new_size: The size that the model sees; None: that of the images.
     """
-    logits = classify(model, suited(images, model), normalisation, new_size)
+    logits = classify(model, to_model_memory_format(images, model), normalisation, new_size)
     probabilities, called = logits.softmax(dim=1).max(dim=1)
     wrong = (called != images.labels).nonzero()[:, 0].tolist()
     mistakes = [

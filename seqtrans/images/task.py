@@ -1,4 +1,4 @@
-"""Classifying images as a training task: what to minimise, how to judge."""
+"""Classifying images as a training task: what to minimize, how to judge."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ from torch import nn
 
 from seqtrans.images.data.batches import ImageBatch, ImageEpochs, evaluation_batches
 from seqtrans.images.data.dataset import ImageSet
-from seqtrans.images.data.normalize import Normalisation
+from seqtrans.images.data.normalize import Normalization
 from seqtrans.images.data.resize import ResizeConfig
-from seqtrans.protocols import LossSums, Shard
+from seqtrans.protocols import LossSums, ProcessGroup
 from seqtrans.runtime.oom_split import Halving, halves_of
 from seqtrans.tensor_types import Float, Tensor
-from seqtrans.training.distributed.process_group import ALONE
+from seqtrans.training.distributed.process_group import SINGLE_PROCESS
 from seqtrans.training.distributed.sharded_tensors import in_parts
-from seqtrans.training.micro_batches import in_step, shared_updates
+from seqtrans.training.micro_batches import equal_number_of_calls, shared_updates
 
 EVALUATED = 500
 """Images that are classified at once where nothing is learnt."""
@@ -24,7 +24,7 @@ EVALUATED = 500
 
 @dataclass(frozen=True)
 class ClassificationTask:
-    """Minimise smoothed cross-entropy; validate by loss and accuracy.
+    """Minimize smoothed cross-entropy; validate by loss and accuracy.
 
     Args:
         train: Batches to learn from.
@@ -49,9 +49,11 @@ class ClassificationTask:
         """See ``Task.unit``."""
         return "images"
 
-    def updates(self, epoch: int, shard: Shard, start: int = 0) -> Iterator[Sequence[ImageBatch]]:
+    def updates(
+        self, epoch: int, group: ProcessGroup, start: int = 0
+    ) -> Iterator[Sequence[ImageBatch]]:
         """See ``Task.updates`` and ``shared_updates``."""
-        return shared_updates(self.train.batches(epoch), self.accumulate, shard, start)
+        return shared_updates(self.train.batches(epoch), self.accumulate, group, start)
 
     def updates_in_epoch(self) -> int:
         """How many updates an epoch has."""
@@ -72,23 +74,23 @@ class ClassificationTask:
         """See ``Task.searches``."""
         return False
 
-    def validate(self, model: nn.Module, shard: Shard) -> Mapping[str, float]:
+    def validate(self, model: nn.Module, group: ProcessGroup) -> Mapping[str, float]:
         """See ``Task.validate``: ``loss``, without label smoothing, and ``accuracy`` from 0 to 1.
 
         Processes share the images.
         """
         images = self.validation
-        own = slice(shard.rank, None, shard.world)
+        own = slice(group.rank, None, group.world_size)
         labels = images.labels[own]
         seen = own if len(labels) else slice(1)  # of few images, one for nothing
         part = ImageSet(images.images[seen], images.labels[seen], images.classes)
         # Where a batch that does not fit can't be halved, one of those that were learnt from fits.
         at_once = min(EVALUATED, self.train.batch_size) if in_parts(model) else EVALUATED
         seeing = self.train.normalisation, self.train.resize
-        logits = classify(model, part, *seeing, shard, at_once)[: len(labels)]
+        logits = classify(model, part, *seeing, group, at_once)[: len(labels)]
         nll = F.cross_entropy(logits, labels, reduction="sum")
         right = (logits.argmax(dim=1) == labels).sum()
-        total, correct, count = shard.sum([float(nll), float(right), float(len(labels))])
+        total, correct, count = group.sum([float(nll), float(right), float(len(labels))])
         metrics = {"accuracy": correct / count}
         return {"loss": total / count, **metrics} if self.has_probabilities else metrics
 
@@ -109,7 +111,7 @@ class ClassificationTask:
         return torch.lerp(other, own, batch.weights.to(own.dtype)).sum()
 
 
-def suited(images: ImageSet, model: nn.Module) -> ImageSet:
+def to_model_memory_format(images: ImageSet, model: nn.Module) -> ImageSet:
     """The same images in the memory order that the layers of ``model`` like."""
     convolves = any(isinstance(part, nn.Conv2d) for part in model.modules())
     return images.channels_last() if convolves else images
@@ -118,9 +120,9 @@ def suited(images: ImageSet, model: nn.Module) -> ImageSet:
 def classify(
     model: nn.Module,
     images: ImageSet,
-    normalisation: Normalisation,
+    normalisation: Normalization,
     new_size: ResizeConfig | None = None,
-    shard: Shard = ALONE,
+    group: ProcessGroup = SINGLE_PROCESS,
     at_once: int = EVALUATED,
 ) -> Float[Tensor, "N classes"]:
     """Logits of images, in fp32 and on the CPU; the model is to be in evaluation mode.
@@ -130,12 +132,14 @@ def classify(
         images: What to classify, at least one image.
         normalisation: That of the images it learnt from.
         new_size: The size that the model sees; None: that of the images.
-        shard: This process, where all classify with one model, each its own images; see
-            ``in_step``.
+        group: This process, where all classify with one model, each its own images; see
+            ``equal_number_of_calls``.
         at_once: How many are classified at a time.
     """
     device = next(model.parameters()).device
-    halving = Halving("images", "take smaller ones, or a smaller model", in_step=in_parts(model))
+    halving = Halving(
+        "images", "take smaller ones, or a smaller model", never_split=in_parts(model)
+    )
 
     def compute(rows: Sequence[int]) -> Tensor:
         part = slice(rows[0], rows[-1] + 1)
@@ -145,7 +149,7 @@ def classify(
 
     every = range(len(images))
     own = [every[start : start + at_once] for start in every[::at_once]]
-    calls = in_step(model, shard, own, spare=every[:1])
+    calls = equal_number_of_calls(model, group, own, spare=every[:1])
     found = [(halving(rows, compute, halves_of), counts) for rows, counts in calls]
     return torch.cat([part for parts, counts in found if counts for part in parts]).cpu()
 

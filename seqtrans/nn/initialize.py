@@ -1,4 +1,4 @@
-"""One function per initialisation scheme; models apply them, blocks don't."""
+"""One function per initialization scheme; models apply them, blocks don't."""
 
 import math
 

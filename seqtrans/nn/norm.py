@@ -1,4 +1,4 @@
-"""Layer normalisation and where it stands in a residual branch."""
+"""Layer normalization and where it stands in a residual branch."""
 
 from typing import Literal
 
@@ -12,12 +12,12 @@ NormPosition = Literal["pre", "post"]
 
 
 def build_norm(norm: Norm, dim: int) -> nn.LayerNorm | nn.RMSNorm:
-    """Layer normalisation (arXiv:1607.06450), or its root-mean-square form (arXiv:1910.07467)."""
+    """Layer normalization (arXiv:1607.06450), or its root-mean-square form (arXiv:1910.07467)."""
     return nn.LayerNorm(dim) if norm == "layer" else nn.RMSNorm(dim, eps=1e-6)
 
 
 class Residual(nn.Module):
-    """A branch beside the identity, normalised where it starts (``pre``) or at its end (``post``).
+    """A branch beside the identity, normalized where it starts (``pre``) or at its end (``post``).
 
     ``pre`` (arXiv:2002.04745) trains without warm-up; ``post`` is arXiv:1706.03762. Usage:
     ``x = residual.join(x, block(residual.branch(x)))``.

@@ -15,7 +15,7 @@ from seqtrans.errors import TrainingError
 from seqtrans.images.recipe.build import build_classification
 from seqtrans.images.recipe.load_data import ImageSets
 from seqtrans.images.recipe.schema import ClassificationRecipe
-from seqtrans.protocols import Shard
+from seqtrans.protocols import ProcessGroup
 from seqtrans.recipe.batch_size_finder import IMAGES, TOKENS, largest_search, largest_training
 from seqtrans.runtime.files.atomic_files import write_atomically
 from seqtrans.training.checkpoints.run_directory import RunDirectory
@@ -28,16 +28,16 @@ from seqtrans.translation.search.config import DecodingConfig
 from seqtrans.translation.tokenization.segmenters import Segmenters
 
 T = TypeVar("T")
-talk = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 SIZES = ("batch_tokens", "batch_size")
 
 
-def settle_translation(
+def resolve_translation_sizes(
     recipe: TranslationRecipe,
     segmenters: Segmenters,
     corpora: Corpora,
     model: nn.Module,
-    shard: Shard,
+    group: ProcessGroup,
 ) -> TranslationRecipe:
     """The recipe with numbers where it says ``auto``; every process must call it.
 
@@ -46,7 +46,7 @@ def settle_translation(
         segmenters: Of the run.
         corpora: Of the run.
         model: What will learn, where it will.
-        shard: This process: the least of what each finds counts.
+        group: This process: the least of what each finds counts.
     """
     lengths, validation = corpora.validation.source_lengths, recipe.validation
     typical, longest = int(np.median(lengths)), int(lengths.max())
@@ -61,13 +61,13 @@ def settle_translation(
             lambda tokens: _losses_fit(recipe, segmenters, corpora, model, tokens),
             reserved_memory(model, recipe.training),
         )
-        tokens = _agreed("validation.decoding.batch_tokens", size, shard)
+        tokens = _agreed("validation.decoding.batch_tokens", size, group)
         decoding = replace(validation.decoding, batch_tokens=tokens)
         recipe = replace(recipe, validation=replace(validation, decoding=decoding))
     if recipe.decoding.batch_tokens == "auto":
         both = recipe.decoding.max_source_tokens, typical
         size = _search(recipe.decoding, segmenters, model, both, None)
-        tokens = _agreed("decoding.batch_tokens", size, shard)
+        tokens = _agreed("decoding.batch_tokens", size, group)
         recipe = replace(recipe, decoding=replace(recipe.decoding, batch_tokens=tokens))
     if recipe.data.batch_tokens != "auto":
         return recipe
@@ -77,19 +77,19 @@ def settle_translation(
 
     sides = corpora.train.source_lengths, corpora.train.target_lengths
     size = largest_training(
-        lambda tokens: build_task(sized(tokens), segmenters, corpora, shard.world),
+        lambda tokens: build_task(sized(tokens), segmenters, corpora, group.world_size),
         model,
         recipe.training,
         smallest=TOKENS,
-        epoch=_each(recipe, shard, max(int((side + 1).sum()) for side in sides)),
+        epoch=_each(recipe, group, max(int((side + 1).sum()) for side in sides)),
     )
-    return sized(_agreed("data.batch_tokens", size, shard))
+    return sized(_agreed("data.batch_tokens", size, group))
 
 
-def settle_classification(
-    recipe: ClassificationRecipe, sets: ImageSets, model: nn.Module, shard: Shard
+def resolve_classification_sizes(
+    recipe: ClassificationRecipe, sets: ImageSets, model: nn.Module, group: ProcessGroup
 ) -> ClassificationRecipe:
-    """See ``settle_translation``."""
+    """See ``resolve_translation_sizes``."""
     if recipe.data.batch_size != "auto":
         return recipe
 
@@ -97,16 +97,16 @@ def settle_classification(
         return replace(recipe, data=replace(recipe.data, batch_size=images))
 
     size = largest_training(
-        lambda images: build_classification(sized(images), sets, model, shard.world),
+        lambda images: build_classification(sized(images), sets, model, group.world_size),
         model,
         recipe.training,
         smallest=IMAGES,
-        epoch=_each(recipe, shard, len(sets.train)),
+        epoch=_each(recipe, group, len(sets.train)),
     )
-    return sized(_agreed("data.batch_size", size, shard))
+    return sized(_agreed("data.batch_size", size, group))
 
 
-def store_settled(run: RunDirectory, recipe: object) -> None:
+def store_resolved(run: RunDirectory, recipe: object) -> None:
     """Keep the numbers, so that a run that goes on, and one that is repeated, is the same.
 
     Raises:
@@ -118,7 +118,7 @@ def store_settled(run: RunDirectory, recipe: object) -> None:
         raise TrainingError(f"{run.recipe} can't be written: {error.strerror or error}") from error
 
 
-def settled_as(recipe: T, stored: T) -> T:
+def with_resolved_sizes_of(recipe: T, stored: T) -> T:
     """The same recipe, its ``auto`` sizes those of ``stored``, a recipe of the same kind."""
     if type(recipe) is not type(stored) or not dataclasses.is_dataclass(recipe):
         return recipe
@@ -126,13 +126,13 @@ def settled_as(recipe: T, stored: T) -> T:
     for field in filter(lambda field: field.init, dataclasses.fields(recipe)):
         own, other = getattr(recipe, field.name), getattr(stored, field.name)
         is_open = field.name in SIZES and own == "auto"
-        parts[field.name] = other if is_open else settled_as(own, other)
+        parts[field.name] = other if is_open else with_resolved_sizes_of(own, other)
     return cast("T", replace(cast("Any", recipe), **parts))
 
 
-def _each(recipe: TranslationRecipe | ClassificationRecipe, shard: Shard, epoch: int) -> int:
+def _each(recipe: TranslationRecipe | ClassificationRecipe, group: ProcessGroup, epoch: int) -> int:
     """What an epoch has for each of the micro-batches of an update."""
-    return epoch // recipe.training.micro_batches(shard.world)
+    return epoch // recipe.training.micro_batches(group.world_size)
 
 
 def _search(
@@ -174,7 +174,7 @@ def _losses_fit(
     return build_task(sized, segmenters, corpora).longest_fits(model)
 
 
-def _agreed(name: str, size: int, shard: Shard) -> int:
-    least = min(map(int, shard.gather(str(size))))
-    talk.info("%s: auto: %s", name, f"{least:,}")
+def _agreed(name: str, size: int, group: ProcessGroup) -> int:
+    least = min(map(int, group.gather(str(size))))
+    logger.info("%s: auto: %s", name, f"{least:,}")
     return least

@@ -16,8 +16,12 @@ from seqtrans.images.recipe.build import build_classification
 from seqtrans.images.recipe.load_data import load_image_sets, store_facts, stored_facts
 from seqtrans.images.recipe.schema import ClassificationRecipe
 from seqtrans.images.task import ClassificationTask
-from seqtrans.protocols import Shard, Task
-from seqtrans.recipe.auto_batch_size import settle_classification, settle_translation, store_settled
+from seqtrans.protocols import ProcessGroup, Task
+from seqtrans.recipe.auto_batch_size import (
+    resolve_classification_sizes,
+    resolve_translation_sizes,
+    store_resolved,
+)
 from seqtrans.recipe.init_from import copy_vocabulary, start_classifier_from, start_from
 from seqtrans.recipe.load import Recipe, dotted, paths_of
 from seqtrans.recipe.provenance import (
@@ -31,10 +35,10 @@ from seqtrans.runtime.precision import substitution
 from seqtrans.training.checkpoints.provenance import Origins
 from seqtrans.training.checkpoints.run_directory import RunDirectory
 from seqtrans.training.config import TrainingConfig
-from seqtrans.training.distributed.process_group import ALONE, ProcessShard
+from seqtrans.training.distributed.process_group import SINGLE_PROCESS, TorchProcessGroup
 from seqtrans.training.distributed.sharded_tensors import in_parts
 from seqtrans.training.distributed.wrappers import made_whole, shard_weights, shares_out
-from seqtrans.training.oom.size_limits import Sizes
+from seqtrans.training.oom.size_limits import MicroBatchSizeLimits
 from seqtrans.training.optim.schedule_advice import warn_of_rates
 from seqtrans.training.preflight import check_room, check_used, try_largest_batch
 from seqtrans.training.reporting.loggers import silent
@@ -50,7 +54,7 @@ from seqtrans.translation.recipe.schema import TranslationRecipe
 from seqtrans.translation.task import TranslationTask
 from seqtrans.translation.tokenization.segmenters import Segmenters
 
-talk = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 REHEARSED_SENTENCES = 8
 TOO_LARGE = "the model does not fit into memory; make it smaller"
@@ -70,7 +74,10 @@ class Prepared:
 
 
 def prepare(
-    recipe: Recipe, run: RunDirectory, shard: Shard, training: ProcessShard = ALONE
+    recipe: Recipe,
+    run: RunDirectory,
+    group: ProcessGroup,
+    training: TorchProcessGroup = SINGLE_PROCESS,
 ) -> Prepared:
     """Make or load everything that a recipe describes, saying what was found.
 
@@ -79,33 +86,33 @@ def prepare(
     Args:
         recipe: What is to be done.
         run: Where.
-        shard: This process, which may wait for long.
+        group: This process, which may wait for long.
         training: The same as it will train. Without it weights are left for the trainer to share
             out, and are whole until then.
 
     Raises:
         SeqtransError: Anything that the user can mend.
     """
-    with nullcontext() if shard.rank == 0 else silent():
+    with nullcontext() if group.rank == 0 else silent():
         if isinstance(recipe, TranslationRecipe):
-            return _prepare_translation(recipe, run, shard, training)
-        return _prepare_classification(recipe, run, shard, training)
+            return _prepare_translation(recipe, run, group, training)
+        return _prepare_classification(recipe, run, group, training)
 
 
 def _prepare_translation(
-    recipe: TranslationRecipe, run: RunDirectory, shard: Shard, training: ProcessShard
+    recipe: TranslationRecipe, run: RunDirectory, group: ProcessGroup, training: TorchProcessGroup
 ) -> Prepared:
     refuse_changes(run, translation_origins(recipe), _files(recipe))
     signatures(recipe.validation.measure)  # seen before there is anything to wait for
-    if shard.rank == 0:
+    if group.rank == 0:
         _make_vocabulary(recipe, run)
-    shard.sum([0.0])  # the others wait for the vocabulary
+    group.sum([0.0])  # the others wait for the vocabulary
     segmenters = prepare_segmenters(recipe, run)
-    talk.info("vocabulary: %s", _sizes(segmenters))
+    logger.info("vocabulary: %s", _sizes(segmenters))
     cache = recipe.data.cache or run.path.parent / ".seqtrans-cache"
     corpora = load_corpora(recipe.data, segmenters, cache)
     check_vocabulary(corpora, segmenters)
-    if shard.rank == 0:
+    if group.rank == 0:
         say_changes(recipe.data, corpora, segmenters)
         check_metrics(recipe.validation.measure, corpora.references)
     torch.manual_seed(recipe.training.seed)
@@ -113,23 +120,26 @@ def _prepare_translation(
         model = build_model(recipe.model, segmenters)
     device = _say_model(model, recipe.training)
     if recipe.origin:
-        talk.info("%s", start_from(recipe.origin, model, segmenters))
-    _place(model, device, recipe.training, shard, training)
-    settled = settle_translation(recipe, segmenters, corpora, model, shard)
-    _keep(settled, recipe, run, shard)
-    task = build_task(settled, segmenters, corpora, shard.world)
+        logger.info("%s", start_from(recipe.origin, model, segmenters))
+    _place(model, device, recipe.training, group, training)
+    settled = resolve_translation_sizes(recipe, segmenters, corpora, model, group)
+    _keep(settled, recipe, run, group)
+    task = build_task(settled, segmenters, corpora, group.world_size)
     return Prepared(task, model, translation_origins(settled))
 
 
 def _prepare_classification(
-    recipe: ClassificationRecipe, run: RunDirectory, shard: Shard, training: ProcessShard
+    recipe: ClassificationRecipe,
+    run: RunDirectory,
+    group: ProcessGroup,
+    training: TorchProcessGroup,
 ) -> Prepared:
     stored = stored_facts(run)
-    shard.sum([0.0])  # all have looked before the first writes
+    group.sum([0.0])  # all have looked before the first writes
     sets = load_image_sets(recipe.data, stored)
     origins = classification_origins(recipe, sets)
     refuse_changes(run, origins, _files(recipe))
-    if stored is None and shard.rank == 0:
+    if stored is None and group.rank == 0:
         store_facts(run, sets.facts)
     torch.manual_seed(recipe.training.seed)
     image = sets.facts.seen(recipe.data.resize)
@@ -137,11 +147,11 @@ def _prepare_classification(
         model = build_image_model(recipe.model, image, len(sets.facts.classes), run.path)
     device = _say_model(model, recipe.training)
     if recipe.init_from:
-        talk.info("%s", start_classifier_from(recipe.init_from, model, sets.facts))
-    _place(model, device, recipe.training, shard, training)
-    settled = settle_classification(recipe, sets, model, shard)
-    _keep(settled, recipe, run, shard)
-    task = build_classification(settled, sets, model, shard.world)
+        logger.info("%s", start_classifier_from(recipe.init_from, model, sets.facts))
+    _place(model, device, recipe.training, group, training)
+    settled = resolve_classification_sizes(recipe, sets, model, group)
+    _keep(settled, recipe, run, group)
+    task = build_classification(settled, sets, model, group.world_size)
     # Settling decides on a size alone: the images need not be hashed again.
     return Prepared(task, model, replace(origins, order=classification_order(settled)))
 
@@ -157,8 +167,8 @@ def _place(
     model: nn.Module,
     device: torch.device,
     config: TrainingConfig,
-    shard: Shard,
-    training: ProcessShard,
+    group: ProcessGroup,
+    training: TorchProcessGroup,
 ) -> None:
     """Bring a model to where it shall learn: all of it, or this process's parts alone."""
     with enough_memory(lambda: TOO_LARGE):
@@ -166,21 +176,21 @@ def _place(
             model.to(device)
             return
         shard_weights(model, config.processes, training, device)
-    talk.info("weights: shared out to %d processes", training.world)
-    shard.sum([0.0])  # from here on processes wait for each other, and no longer patiently
+    logger.info("weights: shared out to %d processes", training.world_size)
+    group.sum([0.0])  # from here on processes wait for each other, and no longer patiently
 
 
-def _keep(settled: Recipe, recipe: Recipe, run: RunDirectory, shard: Shard) -> None:
-    if settled != recipe and shard.rank == 0:
-        store_settled(run, settled)
+def _keep(settled: Recipe, recipe: Recipe, run: RunDirectory, group: ProcessGroup) -> None:
+    if settled != recipe and group.rank == 0:
+        store_resolved(run, settled)
 
 
 def check(
     prepared: Prepared,
     recipe: Recipe,
     run: RunDirectory,
-    shard: Shard = ALONE,
-    training: ProcessShard = ALONE,
+    group: ProcessGroup = SINGLE_PROCESS,
+    training: TorchProcessGroup = SINGLE_PROCESS,
 ) -> None:
     """Try once what training will do for hours: its largest batch, decoding, saving.
 
@@ -192,22 +202,22 @@ def check(
             part of the model.
     """
     task, model = prepared.task, prepared.model
-    if shard.rank == 0 and isinstance(task, TranslationTask | ClassificationTask):
-        warn_of_rates(recipe.training, task.updates_in_epoch, talk.warning)
+    if group.rank == 0 and isinstance(task, TranslationTask | ClassificationTask):
+        warn_of_rates(recipe.training, task.updates_in_epoch, logger.warning)
     check_room(run, model, recipe.training)
-    sizes = Sizes(run.sizes)
-    sizes.read(shard)  # here all have come, and wait no longer for long
+    sizes = MicroBatchSizeLimits(run.sizes)
+    sizes.read(group)  # here all have come, and wait no longer for long
     largest = try_largest_batch(task, model, recipe.training, training, sizes, _step_of(run))
-    talk.info(
+    logger.info(
         "largest batch: %s %s in %.2f s, %s MB",
         f"{largest.targets:,}",
         task.unit,
         largest.seconds,
         f"{largest.memory / 1e6:,.0f}",
     )
-    check_used(largest.unused, shard.world)
+    check_used(largest.unused, group.world_size)
     if largest.fitting < largest.targets:
-        talk.warning(
+        logger.warning(
             "only %s of them fit into memory at once: what is larger will be computed in parts",
             f"{largest.fitting:,}",
         )
@@ -217,12 +227,12 @@ def check(
 
 
 @contextmanager
-def _as_validated(model: nn.Module, shard: ProcessShard, *, searches: bool) -> Generator[None]:
+def _as_validated(model: nn.Module, group: TorchProcessGroup, *, searches: bool) -> Generator[None]:
     """Within, all that validation needs of a model is here, if weights are shared out."""
     if not in_parts(model):
         yield
         return
-    with enough_memory(lambda: NEVER_WHOLE), made_whole(model, shard, only_if=searches):
+    with enough_memory(lambda: NEVER_WHOLE), made_whole(model, group, only_if=searches):
         yield
 
 
@@ -258,9 +268,9 @@ def removed_on_failure(run: RunDirectory) -> Generator[None]:
 def _say_model(model: nn.Module, config: TrainingConfig) -> torch.device:
     """Say how large a model is; where it shall learn."""
     count, device = sum(parameter.numel() for parameter in model.parameters()), _device()
-    talk.info("model: %s parameters, on %s", f"{count:,}", device)
+    logger.info("model: %s parameters, on %s", f"{count:,}", device)
     if said := substitution(config.precision, device):
-        talk.info("%s", said)
+        logger.info("%s", said)
     return device
 
 
@@ -275,7 +285,7 @@ def _make_vocabulary(recipe: TranslationRecipe, run: RunDirectory) -> None:
     origin = recipe.origin
     if origin and origin.vocabulary == "keep" and not any(run.vocabulary.iterdir()):
         copy_vocabulary(origin, run)
-        talk.info("segmentation: that of %s, not of data.segmentation", origin.run)
+        logger.info("segmentation: that of %s, not of data.segmentation", origin.run)
     prepare_segmenters(recipe, run)
 
 

@@ -9,12 +9,12 @@ from typing import Any
 
 from seqtrans import config
 from seqtrans.errors import RecipeError, quoted
-from seqtrans.recipe.auto_batch_size import settled_as, store_settled
+from seqtrans.recipe.auto_batch_size import store_resolved, with_resolved_sizes_of
 from seqtrans.recipe.load import Recipe, described, dotted, missing_files, paths_of
 from seqtrans.recipe.provenance import flatten
 from seqtrans.training.checkpoints.run_directory import RunDirectory
 
-talk = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class Resumption:
         """
         if self.changes:  # what was auto may have been measured since
             now = described(config.read(run.recipe), run.path)
-            store_settled(run, settled_as(self.stored, now))
-            talk.info("changed from here on: %s", "; ".join(self.changes))
+            store_resolved(run, with_resolved_sizes_of(self.stored, now))
+            logger.info("changed from here on: %s", "; ".join(self.changes))
 
 
 def resume_recipe(run: RunDirectory, given: Path, settings: Sequence[str]) -> Resumption:
@@ -66,7 +66,7 @@ def resume_recipe(run: RunDirectory, given: Path, settings: Sequence[str]) -> Re
     said = _said(given, settings)
     changed = config.override(kept, [*_other_kinds(kept.value, settings), *settings])
     document = config.override(changed, _found(described(changed, run.path, outside), said))
-    recipe = settled_as(described(document, run.path, outside), before)
+    recipe = with_resolved_sizes_of(described(document, run.path, outside), before)
     if has_begun and recipe.init_from != before.init_from:
         raise RecipeError(
             f"--set init_from: {run.path} has begun already; begin another run with it"
@@ -139,5 +139,5 @@ def _others(said: Recipe | None, recipe: Recipe) -> tuple[str, ...]:
     """Keys of which the recipe that was given says something else."""
     if said is None:  # the recipe that was given is gone, or of no use
         return ()
-    old, new = flatten(recipe), flatten(settled_as(said, recipe))
+    old, new = flatten(recipe), flatten(with_resolved_sizes_of(said, recipe))
     return tuple(key for key in (old | new) if old.get(key) != new.get(key))

@@ -16,7 +16,7 @@ from seqtrans.training.checkpoints.find import find_checkpoint
 from seqtrans.training.checkpoints.run_directory import RunDirectory, open_run
 from seqtrans.translation.recipe.load_run import load_run
 
-talk = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def ship_run(path: Path, output: Path, name: str = "best") -> None:
@@ -57,7 +57,7 @@ def ship_run(path: Path, output: Path, name: str = "best") -> None:
             shutil.rmtree(partial_copy, ignore_errors=True)
     except OSError as error:
         raise ExportError(f"{output} can't be written: {error.strerror or error}") from error
-    talk.info(
+    logger.info(
         "%s: checkpoint %s without what only training needs; %.1f MB of the run's %.1f MB",
         output,
         find_checkpoint(run, name).name,

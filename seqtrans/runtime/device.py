@@ -11,7 +11,7 @@ from seqtrans.runtime.forks import prepare_for_forks
 from seqtrans.runtime.precision import Precision, substitution, uses_bf16
 from seqtrans.tensor_types import Tensor
 
-talk = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 DeviceName = Literal["auto", "cpu", "cuda"]
 
@@ -42,7 +42,7 @@ def place(model: nn.Module, device: DeviceName, precision: Precision) -> torch.d
     except (RuntimeError, TypeError) as error:
         raise SeqtransError(f"there is no device {device!r}: choose cpu, cuda or auto") from error
     if said := substitution(precision, where):
-        talk.warning("%s", said)
+        logger.warning("%s", said)
     dtype = torch.bfloat16 if uses_bf16(precision, where) else torch.float32
     model.to(where, dtype).eval().requires_grad_(requires_grad=False)
     return where

@@ -36,7 +36,7 @@ def largest_that_fits(
         device: Where it is tried.
         reserved: Bytes that will be needed besides.
     """
-    foresight = _Foresight(device, reserved)
+    foresight = _MemoryEstimator(device, reserved)
     found = 0
     for size in _doubled(smallest, most):
         if not (foresight.allows(size) and fits(size)):
@@ -127,7 +127,7 @@ def share_of_cap(workers: int, starters: int = 1) -> int | None:
     return max(0, cap - own * starters) // workers
 
 
-def heed_memory_cap(share: int | None = None) -> None:
+def limit_memory_to_cgroup(share: int | None = None) -> None:
     """Let an allocation fail, which can be answered, where the kernel would kill.
 
     It is for commands, before ``prepare_memory`` and all else that takes memory: a library sets
@@ -164,7 +164,7 @@ def _pages() -> _Pages:
     return _Pages(all=found[0], resident=found[1], shared=found[2], data=found[5])
 
 
-class _Foresight:
+class _MemoryEstimator:
     """What sizes took so far, and so what others will.
 
     It is measured from what is held now: below an earlier peak, as of the training of a

@@ -10,7 +10,7 @@ from seqtrans.runtime.out_of_memory import is_out_of_memory, release
 
 T = TypeVar("T")
 R = TypeVar("R")
-talk = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class Halving:
@@ -21,11 +21,12 @@ class Halving:
     Args:
         what: What a batch is made of, in the plural: "sentences".
         remedy: What helps where one alone does not fit.
-        in_step: Never halve, as all processes must compute as many batches; see ``in_step``.
+        never_split: Never halve, as all processes must compute as many batches; see
+            ``equal_number_of_calls``.
     """
 
-    def __init__(self, what: str, remedy: str, *, in_step: bool = False) -> None:
-        self._what, self._remedy, self._in_step = what, remedy, in_step
+    def __init__(self, what: str, remedy: str, *, never_split: bool = False) -> None:
+        self._what, self._remedy, self._never_split = what, remedy, never_split
         self.times = 0
         """How often batches are halved from the start."""
 
@@ -59,7 +60,7 @@ class Halving:
         return results
 
     def _after_failure(self, parts: Sequence[T], cut: int) -> Sequence[T]:
-        if self._in_step:
+        if self._never_split:
             raise SeqtransError(
                 f"memory can't hold a batch of {self._what}, and where weights are shared out "
                 f"processes can't try a part of it: {self._remedy}"
@@ -67,7 +68,7 @@ class Halving:
         if len(parts) < 2:
             raise SeqtransError(f"memory can't hold one of the {self._what}: {self._remedy}")
         self.times = max(self.times, cut + 1)
-        talk.warning(
+        logger.warning(
             "memory ran out for a batch of %s; from here on they are computed in %d parts",
             self._what,
             2**self.times,

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from seqtrans.runtime.out_of_memory import is_out_of_memory
 
-talk = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 # Dynamo and Inductor derive all of theirs from RuntimeError. An error that is not theirs but
 # the model's appears again where the plain model takes over, so none is hidden.
 FAILURES = (RuntimeError, OSError)
@@ -61,4 +61,4 @@ def _trial(x: Tensor) -> Tensor:
 
 def _warn(error: Exception) -> None:
     cause = next(iter(str(error).strip().splitlines()), type(error).__name__)
-    talk.warning("torch.compile does not work here (%s); training without it", cause)
+    logger.warning("torch.compile does not work here (%s); training without it", cause)

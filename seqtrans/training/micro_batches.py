@@ -7,7 +7,7 @@ from typing import TypeVar
 from torch import nn
 
 from seqtrans.errors import TrainingError
-from seqtrans.protocols import BatchT, Shard
+from seqtrans.protocols import BatchT, ProcessGroup
 from seqtrans.training.distributed.sharded_tensors import in_parts
 
 T = TypeVar("T")
@@ -28,7 +28,7 @@ def check_shares(accumulate: int, processes: int) -> None:
 
 
 def shared_updates(
-    batches: Iterator[Callable[[], BatchT]], accumulate: int, shard: Shard, start: int
+    batches: Iterator[Callable[[], BatchT]], accumulate: int, group: ProcessGroup, start: int
 ) -> Iterator[Sequence[BatchT]]:
     """See ``Task.updates``; of an update's micro-batches, N processes take every Nth.
 
@@ -38,19 +38,21 @@ def shared_updates(
     Args:
         batches: Functions that make the batches of the epoch.
         accumulate: Micro-batches an update; the same whatever the number of processes.
-        shard: This process.
+        group: This process.
         start: Micro-batches to leave out.
 
     Raises:
         TrainingError: There are more processes than micro-batches.
     """
-    check_shares(accumulate, shard.world)
+    check_shares(accumulate, group.world_size)
     skipped = islice(batches, start, None)
     while update := list(islice(skipped, accumulate)):
-        yield [make() for make in update[shard.rank :: shard.world]]
+        yield [make() for make in update[group.rank :: group.world_size]]
 
 
-def in_step(model: nn.Module, shard: Shard, own: Sequence[T], spare: T) -> Iterator[tuple[T, bool]]:
+def equal_number_of_calls(
+    model: nn.Module, group: ProcessGroup, own: Sequence[T], spare: T
+) -> Iterator[tuple[T, bool]]:
     """What this process is to call a model with, and whether that counts.
 
     Where weights are shared out, each call fetches them from all processes, so that all must make
@@ -59,14 +61,14 @@ def in_step(model: nn.Module, shard: Shard, own: Sequence[T], spare: T) -> Itera
 
     Args:
         model: To be called.
-        shard: This process; every one must take all there is.
+        group: This process; every one must take all there is.
         own: What it has.
         spare: For calls that count for nothing.
     """
     number = len(own)
     if in_parts(model):
-        number = max(map(int, shard.gather(str(number))))
+        number = max(map(int, group.gather(str(number))))
     device = next(model.parameters()).device
     for i in range(number):
         yield (own[i], True) if i < len(own) else (spare, False)
-        shard.await_device(device)
+        group.await_device(device)

@@ -21,17 +21,17 @@ from seqtrans.runtime.precision import autocast, uses_bf16
 from seqtrans.training.checkpoints.run_directory import RunDirectory
 from seqtrans.training.checkpoints.weights import named_weights, other_formats
 from seqtrans.training.config import TrainingConfig
-from seqtrans.training.distributed.process_group import ALONE, ProcessShard
+from seqtrans.training.distributed.process_group import SINGLE_PROCESS, TorchProcessGroup
 from seqtrans.training.distributed.sharded_tensors import in_parts
-from seqtrans.training.oom.size_limits import Sizes
+from seqtrans.training.oom.size_limits import MicroBatchSizeLimits
 from seqtrans.training.optim.optimizer import moments_per_weight
 
-talk = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _SHOWN = 5
 
 
-class Rehearsal(NamedTuple):
+class PreflightResult(NamedTuple):
     """What the largest batch took, or the largest part of it that fits."""
 
     targets: int  # of the batch
@@ -45,10 +45,10 @@ def try_largest_batch(
     task: Task[BatchT],
     model: nn.Module,
     config: TrainingConfig,
-    shard: ProcessShard = ALONE,
-    sizes: Sizes | None = None,
+    group: TorchProcessGroup = SINGLE_PROCESS,
+    sizes: MicroBatchSizeLimits | None = None,
     step: int | None = None,
-) -> Rehearsal:
+) -> PreflightResult:
     """One forward and backward pass on the batch that needs the most memory.
 
     Where it does not fit, half of it is tried, and so on, as training will divide it. Weights,
@@ -59,7 +59,7 @@ def try_largest_batch(
         task: What to learn from.
         model: What will learn, where it will.
         config: How.
-        shard: This process.
+        group: This process.
         sizes: What is known to fit: nothing larger is tried.
         step: Updates done before by a run that goes on; None in a new one.
 
@@ -69,7 +69,7 @@ def try_largest_batch(
     """
     prepare_memory()  # this is the first that a run computes
     device = next(model.parameters()).device
-    batch, sizes = task.largest_batch(), sizes or Sizes(None)
+    batch, sizes = task.largest_batch(), sizes or MicroBatchSizeLimits(None)
     part = max(sizes.parts(batch, sys.maxsize), key=lambda part: part.size)
     is_shared_out = in_parts(model)
     with untouched(model):
@@ -87,22 +87,22 @@ def try_largest_batch(
                     "smaller images or a smaller model"
                 )
             began = time.monotonic()
-        shard.await_device(device)
+        group.await_device(device)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         seconds = time.monotonic() - began
-    return Rehearsal(batch.num_targets, part.num_targets, seconds, peak_memory(), unused)
+    return PreflightResult(batch.num_targets, part.num_targets, seconds, peak_memory(), unused)
 
 
-def _undivided(part: Batch, sizes: Sizes, step: int | None) -> TrainingError:
-    """The error that memory ran out here while the others wait for weights; see ``Shortage``."""
+def _undivided(part: Batch, sizes: MicroBatchSizeLimits, step: int | None) -> TrainingError:
+    """The error that memory ran out here while the others wait for weights; see ``OomRecovery``."""
     said = (
         f"the largest batch, of {part.num_targets} targets, does not fit into memory, and where "
         "weights are shared out processes can't try a part of it: "
     )
     if step is None:
         return TrainingError(f"{said}take smaller batches, or more processes")
-    limit = sizes.learn_alone(step, part.size)
+    limit = sizes.record_locally(step, part.size)
     return TrainingError(
         f"{said}go on with --resume, by which what is larger than {limit:,} is divided"
     )
@@ -124,13 +124,13 @@ def check_used(unused: Sequence[str], processes: int) -> None:
             f"the loss does not depend on {shown}: several processes can't average gradients that "
             "there are not; name them in training.freeze"
         )
-    talk.info("the loss does not depend on these, which won't learn: %s", shown)
+    logger.info("the loss does not depend on these, which won't learn: %s", shown)
 
 
 def batch_fits(
     task: Task[BatchT], model: nn.Module, config: TrainingConfig, reserved: int = 0
 ) -> bool:
-    """Whether memory holds the largest batch, and so many bytes besides; see ``Rehearsal``."""
+    """Return whether memory holds the largest batch and ``reserved`` bytes besides."""
     device = next(model.parameters()).device
     with untouched(model):
         try:

@@ -15,28 +15,28 @@ from seqtrans.runtime.precision import autocast, uses_bf16
 from seqtrans.runtime.seeds import MicroBatchSeeds, start_generators
 from seqtrans.training.config import TrainingConfig
 from seqtrans.training.distributed.failure_reports import ElsewhereError
-from seqtrans.training.distributed.process_group import ProcessShard
-from seqtrans.training.distributed.wrappers import Replica, Replicated, replicate, shard_weights
-from seqtrans.training.oom.oom_retry import Shortage, indivisible, smallest
-from seqtrans.training.oom.size_limits import Sizes
+from seqtrans.training.distributed.process_group import TorchProcessGroup
+from seqtrans.training.distributed.wrappers import DataParallel, Replica, replicate, shard_weights
+from seqtrans.training.oom.oom_retry import OomRecovery, indivisible, smallest
+from seqtrans.training.oom.size_limits import MicroBatchSizeLimits
 from seqtrans.training.optim.ema import MovingAverage
 from seqtrans.training.optim.freezing import Freezing
 from seqtrans.training.optim.fused_adam import Stepper
 from seqtrans.training.optim.gradients import Gradients, read
 from seqtrans.training.optim.optimizer import build_optimizer, set_rates
 from seqtrans.training.preflight import untouched
-from seqtrans.training.reporting.metric_window import Window
+from seqtrans.training.reporting.metric_window import MetricAccumulator
 from seqtrans.training.reporting.nonfinite import complaint, remedy
 from seqtrans.training.state import TrainState
 
 
 @dataclass(frozen=True)
-class Pass(Generic[BatchT]):
+class MicroBatchResult(Generic[BatchT]):
     """A part of a micro-batch that was learnt from."""
 
     batch: BatchT
     sums: LossSums
-    counts: bool  # False: computed for nothing, so that other processes had company
+    is_counted: bool  # False: computed for nothing, so that other processes had company
 
 
 class Updater(Generic[BatchT]):
@@ -46,7 +46,7 @@ class Updater(Generic[BatchT]):
         task: What to learn from.
         model: What learns; its weights are trained in place.
         config: How.
-        shard: This process.
+        group: This process.
         sizes: What is known to fit into memory.
 
     Raises:
@@ -58,11 +58,11 @@ class Updater(Generic[BatchT]):
         task: Task[BatchT],
         model: nn.Module,
         config: TrainingConfig,
-        shard: ProcessShard,
-        sizes: Sizes | None = None,
+        group: TorchProcessGroup,
+        sizes: MicroBatchSizeLimits | None = None,
     ) -> None:
-        self.task, self.model, self.config, self.shard = task, model, config, shard
-        shard_weights(model, config.processes, shard)
+        self.task, self.model, self.config, self.group = task, model, config, group
+        shard_weights(model, config.processes, group)
         self.freezing = Freezing(model, config.freeze, config.thaw)
         self.optimizer = build_optimizer(
             config.optimizer, model, config.learning_rates, self.freezing.learning()
@@ -74,8 +74,10 @@ class Updater(Generic[BatchT]):
         self.device = next(model.parameters()).device
         self.bf16 = uses_bf16(config.precision, self.device)
         self.gradients = Gradients(model)
-        self.shortage = Shortage(task, model, shard, self.gradients, sizes or Sizes(None))
-        self.window, self.rate = Window(), 0.0
+        self.shortage = OomRecovery(
+            task, model, group, self.gradients, sizes or MicroBatchSizeLimits(None)
+        )
+        self.window, self.rate = MetricAccumulator(), 0.0
         self._seeds = MicroBatchSeeds(config.seed)
         self.replica = self._replicate()
 
@@ -95,14 +97,14 @@ class Updater(Generic[BatchT]):
         Raises:
             TrainingError: Memory can't hold even that, in any process.
         """
-        self.replica = replicate(self.model, self.config, self.shard)
-        if isinstance(self.replica, Replicated):
+        self.replica = replicate(self.model, self.config, self.group)
+        if isinstance(self.replica, DataParallel):
             batch = self._spare
             with untouched(self.model):
                 fits = self._learn_from(batch, 0.0, shares=True) is not None
                 if not fits:
                     self.shortage.stand_in(self.replica, batch, 0)
-            if self.shard.sum([float(not fits)])[0]:
+            if self.group.sum([float(not fits)])[0]:
                 raise indivisible(batch.size)
         return self.replica
 
@@ -161,26 +163,26 @@ class Updater(Generic[BatchT]):
         """
         found = self._add_gradients(micro_batches, state.step)
         passes, failed = (found, None) if isinstance(found, list) else ([], found)
-        norm, said, is_cause = self._judge([one for one in passes if one.counts], failed)
+        norm, said, is_cause = self._judge([one for one in passes if one.is_counted], failed)
         own = (bool(said), is_cause, failed is not None, len(micro_batches), *wishes())
-        sums = self.shard.sum([float(value) for value in own])
+        sums = self.group.sum([float(value) for value in own])
         failures, causes, shortages, number, *heard = sums
         if shortages:
-            self.shortage.take_smaller(failed, state.step)
-            if self.shard.world > 1:  # DDP is in the middle of a backward pass that failed
+            self.shortage.shrink_and_retry(failed, state.step)
+            if self.group.world_size > 1:  # DDP is in the middle of a backward pass that failed
                 self.replica = self._replicate()
             return None, ()
         if failures:
             kind = TrainingError if is_cause or (said and not causes) else ElsewhereError
             self._refuse(kind, said, state)
         for one in passes:
-            self.window.add(one.batch, one.sums, counts=one.counts)
+            self.window.add(one.batch, one.sums, is_counted=one.is_counted)
         state.micro_batches_in_epoch += int(number)
         return norm, tuple(heard)
 
     def _add_gradients(
         self, micro_batches: Sequence[BatchT], step: int
-    ) -> list[Pass[BatchT]] | BatchT:
+    ) -> list[MicroBatchResult[BatchT]] | BatchT:
         """A forward and a backward pass over every part; or the part for which memory ran out here.
 
         Args:
@@ -188,28 +190,28 @@ class Updater(Generic[BatchT]):
             step: Updates done before.
         """
         parts = list(self._parts(micro_batches, step))
-        counts = [0.0] * self.shard.world
-        counts[self.shard.rank] = float(len(parts))
+        counts = [0.0] * self.group.world_size
+        counts[self.group.rank] = float(len(parts))
         own_targets = sum(batch.num_targets for batch in micro_batches)
-        num_targets, *counts = self.shard.sum([float(own_targets), *counts])
-        done: list[Pass[BatchT]] = []
+        num_targets, *counts = self.group.sum([float(own_targets), *counts])
+        done: list[MicroBatchResult[BatchT]] = []
         number = int(max(counts))
         for i in range(number):
             is_spare = i >= len(parts)
             seed, batch = (0, self._spare) if is_spare else parts[i]
             start_generators(self.device, seed)
-            weight = 0.0 if is_spare else self.shard.world / num_targets
+            weight = 0.0 if is_spare else self.group.world_size / num_targets
             sums = self._learn_from(batch, weight, shares=i == number - 1)
             if sums is None:
                 self.shortage.stand_in(self.replica, batch, step)
                 return batch
-            done.append(Pass(batch, sums, not is_spare))
+            done.append(MicroBatchResult(batch, sums, not is_spare))
         return done
 
     def _parts(self, micro_batches: Sequence[BatchT], step: int) -> Iterator[tuple[int, BatchT]]:
         """What is computed at once, and the seed of its randomness."""
         for i, batch in enumerate(micro_batches):
-            number = i * self.shard.world + self.shard.rank
+            number = i * self.group.world_size + self.group.rank
             for j, part in enumerate(self.shortage.sizes.parts(batch, step)):
                 yield self._seeds[step, number, j], part
 
@@ -241,13 +243,13 @@ class Updater(Generic[BatchT]):
         return None
 
     def _judge(
-        self, passes: Sequence[Pass[BatchT]], failed: BatchT | None
+        self, passes: Sequence[MicroBatchResult[BatchT]], failed: BatchT | None
     ) -> tuple[float, str, bool]:
         """Norm of the gradient, what is wrong with it or a loss, and whether with a loss here."""
         if failed is not None:
             return 0.0, "", False
         numbers = [*(one.sums.loss for one in passes), *self.gradients.norms()]
-        self.shard.await_device(self.device)
+        self.group.await_device(self.device)
         values = read(numbers)
         norm = self.replica.norm(values[len(passes) :])
         losses, batches = values[: len(passes)], [one.batch for one in passes]

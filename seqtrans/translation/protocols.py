@@ -38,7 +38,7 @@ class Seq2SeqModel(Protocol[StateT]):
 
 
 class Hypothesis(NamedTuple):
-    """One translation: target ids without BOS and EOS, and its normalised score."""
+    """One translation: target ids without BOS and EOS, and its normalized score."""
 
     tokens: list[int]
     score: float

@@ -1,4 +1,4 @@
-"""Translation as a training task: where batches come from, what to minimise, how to judge."""
+"""Translation as a training task: where batches come from, what to minimize, how to judge."""
 
 import json
 import logging
@@ -15,12 +15,12 @@ from torch import nn
 
 from seqtrans.config.types import number
 from seqtrans.errors import SeqtransError, TrainingError
-from seqtrans.protocols import LossSums, Shard
+from seqtrans.protocols import LossSums, ProcessGroup
 from seqtrans.runtime.oom_split import Halving
 from seqtrans.tensor_types import Tensor
-from seqtrans.training.distributed.process_group import ALONE
+from seqtrans.training.distributed.process_group import SINGLE_PROCESS
 from seqtrans.training.distributed.sharded_tensors import in_parts
-from seqtrans.training.micro_batches import in_step, shared_updates
+from seqtrans.training.micro_batches import equal_number_of_calls, shared_updates
 from seqtrans.translation.data.batch import TranslationBatch, collate_pairs
 from seqtrans.translation.data.batch_plan import Plan, plan_by_length
 from seqtrans.translation.data.encoded_corpus import EncodedCorpus
@@ -59,7 +59,7 @@ class Validation:
 
 @dataclass(frozen=True)
 class TranslationTask:
-    """Minimise smoothed cross-entropy; validate by perplexity and by decoding.
+    """Minimize smoothed cross-entropy; validate by perplexity and by decoding.
 
     Args:
         train: Sentence pairs to learn from; with text beside the ids where subwords are sampled.
@@ -85,10 +85,10 @@ class TranslationTask:
         return "tokens"
 
     def updates(
-        self, epoch: int, shard: Shard, start: int = 0
+        self, epoch: int, group: ProcessGroup, start: int = 0
     ) -> Iterator[Sequence[TranslationBatch]]:
         """See ``Task.updates`` and ``shared_updates``."""
-        return shared_updates(self._epochs.batches(epoch), self.accumulate, shard, start)
+        return shared_updates(self._epochs.batches(epoch), self.accumulate, group, start)
 
     def updates_in_epoch(self) -> int:
         """How many updates an epoch has; about, where subwords are sampled."""
@@ -111,17 +111,17 @@ class TranslationTask:
         """See ``Task.searches``."""
         return self.validation.scorer is not None
 
-    def validate(self, model: nn.Module, shard: Shard) -> Mapping[str, float]:
+    def validate(self, model: nn.Module, group: ProcessGroup) -> Mapping[str, float]:
         """See ``Task.validate``: ``loss`` and ``perplexity`` per target token, then the scorer's.
 
         The loss is without label smoothing. The scores are those of what ``Translator`` makes of
         each file. Of the batches that one process would make, N take every Nth, so all is computed
         as by one and the metrics are equal.
         """
-        share: dict[str, object] = {"losses": self._validation_losses(model, shard)}
+        share: dict[str, object] = {"losses": self._validation_losses(model, group)}
         windows = self._windows if self.searches else []
-        share["found"] = self._search(model, windows, shard) if self.searches else []
-        shares = [json.loads(found) for found in shard.gather(json.dumps(share))]
+        share["found"] = self._search(model, windows, group) if self.searches else []
+        shares = [json.loads(found) for found in group.gather(json.dumps(share))]
         targets = int(self.validation.corpus.target_lengths.sum()) + len(self.validation.corpus)
         loss = math.fsum(x for found in shares for x in found["losses"]) / targets
         metrics = {"loss": loss, "perplexity": perplexity(loss)}
@@ -147,7 +147,7 @@ class TranslationTask:
         """
         lines = list(chain.from_iterable(self.validation.sources))
         windows = [self._parts.cut([lines[i] for i in sentences])]
-        return self._joined(windows, self._search(model, windows, ALONE))
+        return self._joined(windows, self._search(model, windows, SINGLE_PROCESS))
 
     @cached_property
     def _parts(self) -> LineParts:
@@ -164,7 +164,9 @@ class TranslationTask:
             for window in fixed_windows(lines, characters, BLOCK_LINES)
         ]
 
-    def _search(self, model: nn.Module, windows: Sequence[Window], shard: Shard) -> list[Found]:
+    def _search(
+        self, model: nn.Module, windows: Sequence[Window], group: ProcessGroup
+    ) -> list[Found]:
         """The best hypotheses for this process's share of the sources of all windows."""
         if not isinstance(model, Seq2SeqModel):
             raise TypeError(f"{type(model).__name__} can't be decoded: it is no Seq2SeqModel")
@@ -181,7 +183,7 @@ class TranslationTask:
                     model,
                     window.sources,
                     specials=self.segmenters.source.specials,
-                    batches=batches[(shard.rank - taken) % shard.world :: shard.world],
+                    batches=batches[(group.rank - taken) % group.world_size :: group.world_size],
                     device=next(model.parameters()).device,
                     halving=halving,
                 )
@@ -203,19 +205,19 @@ class TranslationTask:
         best = iter([Hypothesis(tokens, score)] for _, tokens, score in sorted(found))
         return [line.text for window in windows for line in self._parts.join(window, best)]
 
-    def _validation_losses(self, model: nn.Module, shard: Shard) -> list[float]:
+    def _validation_losses(self, model: nn.Module, group: ProcessGroup) -> list[float]:
         """Negative log-likelihood of every batch of this process, in nats."""
-        halving = _halving(_LONG, in_step=in_parts(model))
+        halving = _halving(_LONG, never_split=in_parts(model))
         losses, groups = list[Tensor](), self._groups
-        own = groups[shard.rank :: shard.world]
-        for group, counts in in_step(model, shard, own, spare=groups[-1]):
-            found = self._losses_of(group.tolist(), model, halving)
+        own = groups[group.rank :: group.world_size]
+        for rows, counts in equal_number_of_calls(model, group, own, spare=groups[-1]):
+            found = self._losses_of(rows.tolist(), model, halving)
             losses += found if counts else []
         return torch.stack(losses).tolist() if losses else []
 
     def measure_longest(self, model: nn.Module) -> None:
         """The loss of the largest batch of validation: to see that it fits, undivided."""
-        self._losses_of(self._groups[0].tolist(), model, _halving(_LONG, in_step=True))
+        self._losses_of(self._groups[0].tolist(), model, _halving(_LONG, never_split=True))
 
     def longest_fits(self, model: nn.Module) -> bool:
         """Whether memory holds the loss of the largest batch of validation, undivided."""
@@ -253,6 +255,10 @@ _LONG = "leave out those that are so long"
 _SEARCHED = "lower max_source_tokens, max_length or beam_size of validation.decoding"
 
 
-def _halving(remedy: str, *, in_step: bool = False) -> Halving:
+def _halving(remedy: str, *, never_split: bool = False) -> Halving:
     smaller = "take a smaller validation.decoding.batch_tokens, or more processes"
-    return Halving("validation sentences", smaller if in_step else remedy, in_step=in_step)
+    return Halving(
+        "validation sentences",
+        smaller if never_split else remedy,
+        never_split=never_split,
+    )

@@ -107,7 +107,7 @@ def test_weights_of_others_see_images_as_published(home, tmp_path):
 
 
 class Mean(torch.nn.Module):
-    """Two logits: brightness of an image, as it is normalised, and 0."""
+    """Two logits: brightness of an image, as it is normalized, and 0."""
 
     def __init__(self, size):
         super().__init__()

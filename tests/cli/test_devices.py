@@ -84,7 +84,7 @@ def test_a_run_of_two_goes_on_alone_and_ends_as_one_that_was_always_alone(folder
     expected_name, expected = last_weights(folder / "alone")
     assert name == expected_name
     for name in [n for n in found if ".running_" in n or n.endswith("_tracked")]:
-        found[name] = expected[name]  # statistics of batch normalisation are the first process's
+        found[name] = expected[name]  # statistics of batch normalization are the first process's
     torch.testing.assert_close(found, expected, rtol=0.0, atol=2e-5)  # of fp32, added otherwise
 
 

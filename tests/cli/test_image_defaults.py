@@ -109,19 +109,19 @@ def test_a_run_from_before_sees_what_it_saw(home, tmp_path):
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        ("whit", "data: background 'whit' is no colour"),
-        ("[1, 2, 256]", "data: background [1, 2, 256] is no colour"),
-        ("[1, 2]", "data: background [1, 2] is no colour"),
+        ("whit", "data: background 'whit' is no color"),
+        ("[1, 2, 256]", "data: background [1, 2, 256] is no color"),
+        ("[1, 2]", "data: background [1, 2] is no color"),
         ("5", "data.background must be text or a list, not 5"),
     ],
 )
-def test_a_background_that_is_no_colour_is_one_line(home, value, said):
+def test_a_background_that_is_no_color_is_one_line(home, value, said):
     done = seqtrans(home, "train", "clear.yaml", "--set", f"data.background={value}")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert said in done.stderr
 
 
-def test_images_of_one_colour_are_said(home):
+def test_images_of_one_color_are_said(home):
     setting = ["--set", "data.background=black", "--set", "training.max_epochs=1"]
     done = seqtrans(home, "train", "clear.yaml", "--run", "black", *setting)
     assert "training: all 40 images are the same: nothing tells the classes apart" in done.stderr

@@ -12,7 +12,7 @@ from seqtrans.errors import SeqtransError
 from seqtrans.recipe.batch_size_finder import largest_search, largest_training
 from seqtrans.runtime.oom_split import Halving, halves_of
 from seqtrans.training.config import TrainingConfig
-from seqtrans.training.distributed.process_group import ALONE
+from seqtrans.training.distributed.process_group import SINGLE_PROCESS
 from seqtrans.translation.inference.forced_scoring import Scorer
 from seqtrans.translation.inference.translator import Translator
 from seqtrans.translation.search.beam import build_search
@@ -56,13 +56,13 @@ def scores(hypotheses, references):
 def validating(translation):
     task = replace(translation, validation=replace(translation.validation, scorer=scores))
     model = small_model(task).double().eval()
-    return model, lambda: sorted(task.validate(model, ALONE).items())
+    return model, lambda: sorted(task.validate(model, SINGLE_PROCESS).items())
 
 
 def classifying(_):
     task = classification()
     model = model_of(task)
-    return model, lambda: sorted(task.validate(model, ALONE).items())
+    return model, lambda: sorted(task.validate(model, SINGLE_PROCESS).items())
 
 
 def translating(translation):
@@ -134,7 +134,7 @@ def test_nothing_is_halved_where_all_must_compute_equally_often():
             raise MemoryError
         return list(rows)
 
-    halving = Halving("rows", "take fewer", in_step=True)
+    halving = Halving("rows", "take fewer", never_split=True)
     assert halving(range(3), compute, halves_of) == [[0, 1, 2]]
     said = "can't hold a batch of rows, and where weights .* a part of it: take fewer"
     with pytest.raises(SeqtransError, match=said):

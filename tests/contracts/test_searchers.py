@@ -94,7 +94,7 @@ def test_a_score_is_what_the_model_gives_the_output(model, search):
     lengths = [len(h.tokens) + 1 for _, h in pairs]
     for (_, hypothesis), log_prob, length in zip(pairs, forced, lengths, strict=True):
         assert hypothesis.score == pytest.approx(log_prob / length**search.length_penalty)
-    assert len(set(lengths)) > 1, "all outputs are equally long: normalisation was not tested"
+    assert len(set(lengths)) > 1, "all outputs are equally long: normalization was not tested"
 
 
 def test_hypotheses_are_distinct_and_best_first_and_as_many_as_asked_for(model, search):

@@ -9,11 +9,11 @@ from tiny_tasks import classification, sentences, translation_task
 from together import together
 
 from seqtrans.errors import TrainingError
-from seqtrans.images.data.normalize import normalise
+from seqtrans.images.data.normalize import normalize
 from seqtrans.images.models.image_shape import ImageShape
 from seqtrans.images.models.mlp import Mlp, MlpConfig
 from seqtrans.images.task import ClassificationTask
-from seqtrans.training.distributed.process_group import ALONE
+from seqtrans.training.distributed.process_group import SINGLE_PROCESS
 from seqtrans.translation.models.encoder_decoder import EncoderDecoder, ModelConfig
 from seqtrans.translation.models.transformer import (
     TransformerDecoderConfig,
@@ -27,7 +27,7 @@ class Rank:
     """One of several processes that never have to meet."""
 
     def __init__(self, rank, world):
-        self.rank, self.world = rank, world
+        self.rank, self.world_size = rank, world
 
     def sum(self, _):
         raise AssertionError("planning updates must not wait for others")
@@ -55,25 +55,25 @@ def tensors(batch):
 
 
 def test_updates_are_a_pure_function_of_the_epoch(task):
-    first = fingerprints(task.updates(1, ALONE))
-    list(task.updates(0, ALONE))  # what was asked for in between must not matter
-    assert fingerprints(replace(task).updates(1, ALONE)) == first
-    assert fingerprints(task.updates(2, ALONE)) != first
+    first = fingerprints(task.updates(1, SINGLE_PROCESS))
+    list(task.updates(0, SINGLE_PROCESS))  # what was asked for in between must not matter
+    assert fingerprints(replace(task).updates(1, SINGLE_PROCESS)) == first
+    assert fingerprints(task.updates(2, SINGLE_PROCESS)) != first
 
 
 @pytest.mark.parametrize("start", [2, 3])
 def test_starting_late_is_skipping_micro_batches_whatever_updates_they_were_in(task, start):
-    every = [batch for update in fingerprints(task.updates(1, ALONE)) for batch in update]
+    every = [batch for update in fingerprints(task.updates(1, SINGLE_PROCESS)) for batch in update]
     for accumulate in (1, 2):
-        rest = fingerprints(replace(task, accumulate=accumulate).updates(1, ALONE, start))
+        rest = fingerprints(replace(task, accumulate=accumulate).updates(1, SINGLE_PROCESS, start))
         assert [batch for update in rest for batch in update] == every[start:]
         assert {len(update) for update in rest[:-1]} == {accumulate}
 
 
 def test_processes_share_the_micro_batches_of_every_update(task):
-    batches = sum(len(update) for update in task.updates(0, ALONE))
+    batches = sum(len(update) for update in task.updates(0, SINGLE_PROCESS))
     task = replace(task, accumulate=next(n for n in range(2, batches) if batches % n))
-    alone = fingerprints(task.updates(0, ALONE))
+    alone = fingerprints(task.updates(0, SINGLE_PROCESS))
     shared = [fingerprints(task.updates(0, Rank(rank, 2))) for rank in (0, 1)]
     assert len(shared[0]) == len(shared[1]) == len(alone)
     for whole, *parts in zip(alone, *shared, strict=True):
@@ -85,7 +85,7 @@ def test_an_epoch_holds_every_pair_once(translation):
     decode = translation.segmenters.target.decode
     seen = sorted(
         decode(row[mask].tolist())
-        for update in translation.updates(0, ALONE)
+        for update in translation.updates(0, SINGLE_PROCESS)
         for batch in update
         for row, mask in zip(batch.target_output, batch.target_mask, strict=True)
     )
@@ -93,7 +93,7 @@ def test_an_epoch_holds_every_pair_once(translation):
 
 
 def test_batches_keep_the_budget_and_pad_little(translation):
-    batches = [batch for update in translation.updates(0, ALONE) for batch in update]
+    batches = [batch for update in translation.updates(0, SINGLE_PROCESS) for batch in update]
     assert all(max(b.source.numel(), b.target_output.numel()) <= 200 for b in batches)
     padded, targets = sum(b.num_padded for b in batches), sum(b.num_targets for b in batches)
     assert padded / (padded + targets) < 0.15
@@ -112,7 +112,7 @@ def model_of(task):
 
 def test_loss_sums_add_up(task):
     model = model_of(task).double()
-    batch = next(task.updates(0, ALONE))[0]
+    batch = next(task.updates(0, SINGLE_PROCESS))[0]
     exact = {n: t.double() if t.is_floating_point() else t for n, t in tensors(batch).items()}
     halves = [
         replace(batch, **{name: tensor[rows] for name, tensor in exact.items()})
@@ -129,7 +129,7 @@ def test_loss_sums_add_up(task):
 
 def test_halves_have_all_that_a_batch_has(task):
     """As far down as it goes."""
-    batches = (batch for update in task.updates(0, ALONE) for batch in update)
+    batches = (batch for update in task.updates(0, SINGLE_PROCESS) for batch in update)
     batch = max(batches, key=lambda batch: len(next(iter(tensors(batch).values()))))
     waiting, smallest, depth = [batch], [], 0
     while waiting:
@@ -172,12 +172,12 @@ def test_processes_that_share_images_find_what_one_finds(world):
     task = classification()
     model = model_of(task)
     with torch.inference_mode():
-        alone = task.validate(model, ALONE)
+        alone = task.validate(model, SINGLE_PROCESS)
         parts = [Summing(rank, world) for rank in range(world)]
         for part in parts:
             task.validate(model, part)
         found = task.validate(model, Summing(0, world, [p.noted for p in parts[1:]]))
-        logits = model(normalise(task.validation.images, task.train.normalisation))
+        logits = model(normalize(task.validation.images, task.train.normalisation))
     assert found == pytest.approx(alone)
     right = (logits.argmax(dim=1) == task.validation.labels).double().mean()
     assert alone["accuracy"] == float(right)
@@ -189,7 +189,7 @@ def test_the_loss_of_mixed_images_is_that_of_mixed_targets():
     """Cross-entropy is linear in the target, so shares of two losses are one of shares."""
     task = classification(augmented=True)
     model = model_of(task)
-    batch = next(task.updates(0, ALONE))[0]
+    batch = next(task.updates(0, SINGLE_PROCESS))[0]
     one_hot = torch.eye(4)
     share = batch.weights[:, None]
     target = share * one_hot[batch.labels] + (1 - share) * one_hot[batch.partners]
@@ -230,11 +230,11 @@ def test_processes_that_share_decoding_find_exactly_what_one_finds(translation):
     task = replace(translation, validation=replace(translation.validation, scorer=scores))
     model = small_model(task).eval()
 
-    def validate(shard):
+    def validate(group):
         with torch.inference_mode():
-            return task.validate(model, shard)
+            return task.validate(model, group)
 
-    alone = validate(ALONE)
+    alone = validate(SINGLE_PROCESS)
     assert alone["perplexity"] > 1.0
     assert together(3, validate) == [alone] * 3
 
@@ -245,7 +245,7 @@ def test_only_a_sampled_corpus_is_cut_anew_in_every_epoch(translation):
     def cuts(epoch):
         rows = (
             row[mask].tolist()
-            for update in translation.updates(epoch, ALONE)
+            for update in translation.updates(epoch, SINGLE_PROCESS)
             for batch in update
             for row, mask in zip(batch.target_output, batch.target_mask, strict=True)
         )

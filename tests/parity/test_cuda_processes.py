@@ -50,21 +50,21 @@ def prepare_on_gpu(rank, folder):
     """
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2")
     os.chdir(folder)
-    shard = join(f"file://{folder}/rendezvous")
+    group = join(f"file://{folder}/rendezvous")
     recipe = load_recipe(folder / "r.yaml")
     if rank == 0:
         create(folder / "run", config.dump(recipe))
-    shard.sum([0.0])
+    group.sum([0.0])
     run = open_run(folder / "run")
-    prepared = prepare(recipe, run, shard, shard)
+    prepared = prepare(recipe, run, group, group)
     most = torch.cuda.max_memory_allocated()
     assert {parameter.device.type for parameter in prepared.model.parameters()} == {GPU}
     whole = sum(parameter.nbytes for parameter in prepared.model.parameters())
-    check(prepared, recipe, run, shard)
-    trainer = Trainer(prepared.task, prepared.model, recipe.training, run=run, shard=shard)
+    check(prepared, recipe, run, group)
+    trainer = Trainer(prepared.task, prepared.model, recipe.training, run=run, group=group)
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
-    for micro_batches in islice(prepared.task.updates(0, shard, 0), 2):
+    for micro_batches in islice(prepared.task.updates(0, group, 0), 2):
         trainer.update(micro_batches)
     training = torch.cuda.max_memory_allocated()
     (folder / str(rank)).write_text(f"{most} {training} {whole}")

@@ -12,7 +12,12 @@ import torch
 import torch.distributed as dist
 from toy import processes, toy_task, toy_trainer, weights
 
-from seqtrans.training.distributed.process_group import ALONE, ProcessShard, join, leave
+from seqtrans.training.distributed.process_group import (
+    SINGLE_PROCESS,
+    TorchProcessGroup,
+    join,
+    leave,
+)
 
 THAWING = {"max_steps": 12, "thaw": {"hidden.*": 2}, "learning_rates": {"norm.*": 0.3}}
 
@@ -60,24 +65,24 @@ class Uneven:
 
 def shown(trainer):
     """What the log would say of the updates so far."""
-    metrics = trainer.updater.window.read(trainer.shard)
+    metrics = trainer.updater.window.read(trainer.group)
     return {name: metrics[name] for name in ("loss", "nll", "perplexity", "padding_share")}
 
 
 def _update_together(rank, folder):
     os.environ.update(RANK=str(rank), WORLD_SIZE="2")
     torch.set_num_threads(1)
-    shard = join(f"file://{folder}/rendezvous")
-    assert shard == ProcessShard(rank, 2)
+    group = join(f"file://{folder}/rendezvous")
+    assert group == TorchProcessGroup(rank, 2)
     trainer = toy_trainer()
     trainer.raw_model.double()
-    trainer = toy_trainer(model=trainer.raw_model, shard=shard)
+    trainer = toy_trainer(model=trainer.raw_model, group=group)
     for _ in range(3):
         trainer.update(Uneven(trainer.task).rows(rank))
-    together = toy_trainer(shard=shard, max_steps=12, validate_every_steps=5)
+    together = toy_trainer(group=group, max_steps=12, validate_every_steps=5)
     together.raw_model.seen.zero_()
     together.fit()
-    thawed = toy_trainer(shard=shard, **THAWING)
+    thawed = toy_trainer(group=group, **THAWING)
     thawed.fit()
     result = {
         "thawed": weights(thawed),
@@ -127,7 +132,7 @@ def test_two_uneven_processes_log_means_over_both(pair):
 
 
 def test_two_processes_train_and_judge_like_one(pair):
-    alone = toy_trainer(max_steps=12, validate_every_steps=5, shard=ALONE)
+    alone = toy_trainer(max_steps=12, validate_every_steps=5, group=SINGLE_PROCESS)
     alone.fit()
     for found in pair:
         torch.testing.assert_close(found["fitted"], weights(alone), atol=1e-5, rtol=1e-4)

@@ -19,7 +19,7 @@ from seqtrans.images.models.keras import KerasConfig, build_keras_model
 from seqtrans.images.task import ClassificationTask
 from seqtrans.training.checkpoints.format import read_state
 from seqtrans.training.checkpoints.weights import named_weights
-from seqtrans.training.distributed.process_group import ALONE, join, leave
+from seqtrans.training.distributed.process_group import SINGLE_PROCESS, join, leave
 from seqtrans.training.trainer import Trainer
 
 STEPS = 8
@@ -67,19 +67,19 @@ def model_of(folder):
     return build_keras_model(KerasConfig(build="mine:network"), ImageShape(1, 12, 12), 3, folder)
 
 
-def trainer(folder, shard=ALONE, run=None):
+def trainer(folder, group=SINGLE_PROCESS, run=None):
     config = toy_config(max_steps=STEPS, validate_every_steps=STEPS, ema_decay=0.5)
-    return Trainer(classification(), model_of(folder), config, run=run, shard=shard)
+    return Trainer(classification(), model_of(folder), config, run=run, group=group)
 
 
 def _train_together(rank, folder):
     os.environ.update(RANK=str(rank), WORLD_SIZE="2")
     torch.set_num_threads(1)
-    shard = join(f"file://{folder}/rendezvous")
+    group = join(f"file://{folder}/rendezvous")
     if rank == 0:
         toy_run(folder / "run")
     dist.barrier()
-    together = trainer(folder, shard, toy_run(folder / "run"))
+    together = trainer(folder, group, toy_run(folder / "run"))
     together.fit()
     found = {name: tensor.clone() for name, tensor in named_weights(together.raw_model).items()}
     torch.save(found, folder / f"{rank}.pt")
@@ -113,7 +113,9 @@ def is_statistic(name):
 
 
 def test_an_update_is_shared_unevenly():
-    sizes = [[b.num_targets for b in update] for update in classification().updates(0, ALONE)]
+    sizes = [
+        [b.num_targets for b in update] for update in classification().updates(0, SINGLE_PROCESS)
+    ]
     assert sizes[-1] == [8, 3]
 
 
@@ -121,11 +123,11 @@ def test_more_processes_than_images_judge_as_one(folder):
     task, model = classification(), model_of(folder).eval()
     few = replace(task, validation=shape_set(2, seed=2))
 
-    def validate(shard):
+    def validate(group):
         with torch.inference_mode():
-            return few.validate(model, shard)
+            return few.validate(model, group)
 
-    assert together(3, validate) == [pytest.approx(validate(ALONE))] * 3
+    assert together(3, validate) == [pytest.approx(validate(SINGLE_PROCESS))] * 3
 
 
 def test_they_learn_the_weights_that_one_learns(pair, folder):

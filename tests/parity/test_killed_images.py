@@ -12,7 +12,7 @@ from seqtrans.images.recipe.build import builder_files
 from seqtrans.recipe import load_recipe
 from seqtrans.recipe.prepare import check, prepare
 from seqtrans.training.checkpoints.run_directory import create, open_run
-from seqtrans.training.distributed.process_group import ALONE
+from seqtrans.training.distributed.process_group import SINGLE_PROCESS
 from seqtrans.training.reporting.loggers import JsonLinesLogger
 from seqtrans.training.trainer import Trainer
 
@@ -52,7 +52,7 @@ MODELS = {
     "keras": '{kind: keras, build: "mine:build"}',
 }
 SIZES = {"vgg": 32, "inception_v3": 75}  # that they need
-NORMALISE = {"cnn", "resnet", "efficientnet_lite", "resnext", "vgg", "inception_v3"}
+NORMALIZE = {"cnn", "resnet", "efficientnet_lite", "resnext", "vgg", "inception_v3"}
 KERAS = """
 from keras import Sequential, layers
 
@@ -76,7 +76,7 @@ def train(folder, moment=None):
     if not path.exists():
         create(path, config.dump(recipe), files=builder_files(recipe, folder))
     run = open_run(path)
-    prepared = prepare(recipe, run, ALONE)
+    prepared = prepare(recipe, run, SINGLE_PROCESS)
     check(prepared, recipe, run)
     loggers = [JsonLinesLogger(run.metrics)]
     trainer = Trainer(prepared.task, prepared.model, recipe.training, run=run, loggers=loggers)
@@ -116,7 +116,7 @@ def test_killed_at_random_moments_it_ends_the_same(tmp_path, model, precision, t
     runs = [open_run(folder / "run") for folder in (killed, straight)]
     found, expected = map(files_of, runs)
     assert found.keys() == expected.keys()
-    assert any("running_mean" in name for name in expected) == (model in NORMALISE)
+    assert any("running_mean" in name for name in expected) == (model in NORMALIZE)
     for name, tensor in expected.items():
         assert torch.equal(found[name], tensor), name
     assert history(runs[0]) == history(runs[1])

@@ -10,7 +10,7 @@ from seqtrans import config
 from seqtrans.recipe import load_recipe
 from seqtrans.recipe.prepare import prepare
 from seqtrans.training.checkpoints.run_directory import create, open_run
-from seqtrans.training.distributed.process_group import ALONE
+from seqtrans.training.distributed.process_group import SINGLE_PROCESS
 from seqtrans.training.trainer import Trainer
 from seqtrans.translation.data.synthetic import synthetic_pairs
 
@@ -51,7 +51,7 @@ def train(folder, moment=None):
     if not path.exists():
         create(path, config.dump(recipe))
     run = open_run(path)
-    prepared = prepare(recipe, run, ALONE)
+    prepared = prepare(recipe, run, SINGLE_PROCESS)
     trainer = Trainer(prepared.task, prepared.model, recipe.training, run=run)
     trainer.resume()
     if moment:

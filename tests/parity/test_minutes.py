@@ -56,14 +56,14 @@ def test_resumed_it_ends_in_the_same_bits_where_steps_take_the_same_time(tmp_pat
     assert not torch.equal(weights(slower), weights(resumed))
 
 
-def _train(shard, folder):
-    shard = impatient(shard, 60)
-    trainer = toy_trainer(toy_task(accumulate=2), shard=shard, max_minutes=0.2, **TIMED)
-    clock = SimpleNamespace(monotonic=lambda: (1 + 5 * shard.rank) * trainer.state.step)
+def _train(group, folder):
+    group = impatient(group, 60)
+    trainer = toy_trainer(toy_task(accumulate=2), group=group, max_minutes=0.2, **TIMED)
+    clock = SimpleNamespace(monotonic=lambda: (1 + 5 * group.rank) * trainer.state.step)
     trainer_module.time = clock
     outcome = trainer.fit()
     assert (outcome.reason, outcome.state.step) == (StopReason.MINUTES, 12)  # by the first's clock
-    torch.save(weights(trainer), folder / f"{shard.rank}.pt")
+    torch.save(weights(trainer), folder / f"{group.rank}.pt")
 
 
 def test_processes_go_by_one_clock(tmp_path):

@@ -18,7 +18,7 @@ from seqtrans.errors import DataError, TrainingError
 from seqtrans.protocols import LossSums
 from seqtrans.training.checkpoints import format as checkpoint
 from seqtrans.training.config import CheckpointsConfig
-from seqtrans.training.distributed.failure_reports import in_contact, speaks_first
+from seqtrans.training.distributed.failure_reports import in_contact, should_report
 from seqtrans.training.distributed.process_group import impatient
 from seqtrans.training.early_stopping import StoppingConfig
 from seqtrans.training.reporting.loggers import JsonLinesLogger
@@ -47,8 +47,8 @@ class Fated(ToyTask):
     folder: Path = Path()
     learnt: list[int] = field(default_factory=list)
 
-    def updates(self, epoch, shard, start=0):
-        for number, update in enumerate(super().updates(epoch, shard, start)):
+    def updates(self, epoch, group, start=0):
+        for number, update in enumerate(super().updates(epoch, group, start)):
             if self.fate == "data" and number == 3 and self.rank == VICTIM:
                 raise DataError("corpus is damaged")
             yield update
@@ -66,13 +66,13 @@ class Fated(ToyTask):
             time.sleep(0.1)
         return LossSums(sums.loss * torch.nan) if self.fate == "no number" else sums
 
-    def validate(self, model, shard):
+    def validate(self, model, group):
         if self.fate == "validation" and self.rank == VICTIM:
             raise TrainingError("validation: diverged")
         averages = len(self.validated) == 4
         if self.fate == "signal while averaging" and self.rank == VICTIM and averages:
             os.kill(os.getpid(), signal.SIGTERM)
-        metrics = super().validate(model, shard)
+        metrics = super().validate(model, group)
         if self.fate == "early stopping":  # with no gain at all, but in the eyes of one process
             return {"accuracy": 0.5 + len(self.validated) * (self.rank == VICTIM) / 1e9}
         return metrics
@@ -82,29 +82,29 @@ def refused(*_args, **_kwargs):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def _train(shard, folder, fate):
-    task = Fated(**vars(toy_task()), fate=fate, rank=shard.rank, folder=folder)
-    if shard.rank == 0:
+def _train(group, folder, fate):
+    task = Fated(**vars(toy_task()), fate=fate, rank=group.rank, folder=folder)
+    if group.rank == 0:
         toy_run(folder / "run")
-    shard.sum([0.0])
-    hasty = impatient(shard, 4 if fate == "hangs" else 60)
+    group.sum([0.0])
+    hasty = impatient(group, 4 if fate == "hangs" else 60)
     keep = CheckpointsConfig(keep_best=2, average_best=2)
     run = toy_run(folder / "run")
     stopping = StoppingConfig(metric="accuracy", patience=2 if fate == "early stopping" else None)
     settings = {"checkpoints": keep, "stopping": stopping, "max_steps": 24}
-    trainer = toy_trainer(task, run=run, shard=hasty, validate_every_steps=6, **settings)
+    trainer = toy_trainer(task, run=run, group=hasty, validate_every_steps=6, **settings)
     full = {"full disk": (checkpoint, "write"), "full log": (JsonLinesLogger, "log")}
     try:
-        with in_contact(shard, lambda: "preparing"):
-            if fate in full and shard.rank == 0:
+        with in_contact(group, lambda: "preparing"):
+            if fate in full and group.rank == 0:
                 with mock.patch.object(*full[fate], refused):
                     trainer.fit()
             else:
                 outcome = trainer.fit()
-                (folder / f"end-{shard.rank}").write_text(f"{outcome.reason} {outcome.state.step}")
+                (folder / f"end-{group.rank}").write_text(f"{outcome.reason} {outcome.state.step}")
     except Exception as error:
-        if speaks_first(error):
-            (folder / f"said-{shard.rank}").write_text(f"{type(error).__name__}: {error}")
+        if should_report(error):
+            (folder / f"said-{group.rank}").write_text(f"{type(error).__name__}: {error}")
         os._exit(REPORTED)
 
 

@@ -33,8 +33,8 @@ from seqtrans.errors import CheckpointError, TrainingError
 from seqtrans.images.models.image_shape import ImageShape
 from seqtrans.images.models.mlp import Mlp, MlpConfig
 from seqtrans.training.config import CheckpointsConfig, ProcessesConfig
-from seqtrans.training.distributed.process_group import ALONE
-from seqtrans.training.oom.size_limits import Sizes
+from seqtrans.training.distributed.process_group import SINGLE_PROCESS
+from seqtrans.training.oom.size_limits import MicroBatchSizeLimits
 from seqtrans.training.optim.optimizer import SgdConfig
 from seqtrans.training.trainer import Trainer
 from seqtrans.translation.models.encoder_decoder import EncoderDecoder, ModelConfig
@@ -105,15 +105,15 @@ def learner(kind, folder):
     return task, EncoderDecoder(ModelConfig(encoder=encoder, decoder=decoder), *sizes).double()
 
 
-def trained(task, model, shard=ALONE, run=None, updates=6, **config):
+def trained(task, model, group=SINGLE_PROCESS, run=None, updates=6, **config):
     config = toy_config(optimizer=SgdConfig(learning_rate=0.005), **config)
-    trainer = Trainer(task, model, config, run=run, shard=shard)
+    trainer = Trainer(task, model, config, run=run, group=group)
     if run:
         trainer.resume()
     trainer.updater.enter_epoch(0)
     taken = 0
     for epoch in range(9):
-        for update in task.updates(epoch, shard):
+        for update in task.updates(epoch, group):
             if taken < updates:
                 trainer.update(update)
                 trainer.state.updates_in_epoch += 1
@@ -123,7 +123,7 @@ def trained(task, model, shard=ALONE, run=None, updates=6, **config):
 
 def cap_of(task):
     """Less than half of the largest micro-batch."""
-    sizes = [batch.size for update in task.updates(0, ALONE) for batch in update]
+    sizes = [batch.size for update in task.updates(0, SINGLE_PROCESS) for batch in update]
     return max(sizes) * 2 // 5
 
 
@@ -140,22 +140,22 @@ def test_an_update_in_parts_is_that_of_the_whole(kind, where, tmp_path):
     torch.testing.assert_close(weights(parted), weights(whole), **EXACT)
     for name, buffer in whole.raw_model.named_buffers():
         torch.testing.assert_close(model.get_buffer(name), buffer)
-    found, expected = (t.updater.window.read(ALONE) for t in (parted, whole))
+    found, expected = (t.updater.window.read(SINGLE_PROCESS) for t in (parted, whole))
     for name in ("loss", "gradient_norm", "padding_share"):
         assert found[name] == pytest.approx(expected[name], rel=1e-9, abs=1e-9)
 
 
-def _train_short(shard, folder, kind, where, ranks):
-    (folder / f"text{shard.rank}").mkdir()
-    task, model = learner(kind, folder / f"text{shard.rank}")
-    cap = cap_of(task) if shard.rank in ranks else 10**9
+def _train_short(group, folder, kind, where, ranks):
+    (folder / f"text{group.rank}").mkdir()
+    task, model = learner(kind, folder / f"text{group.rank}")
+    cap = cap_of(task) if group.rank in ranks else 10**9
     short = Short(task, cap, where)
-    trainer = trained(short, model, shard)
-    assert (short.failures > 0) == (shard.rank in ranks)
-    assert short.largest <= max(cap_of(task) * 2, 1) or shard.rank not in ranks
-    limits = shard.gather(str(trainer.sizes.limit(10)))
+    trainer = trained(short, model, group)
+    assert (short.failures > 0) == (group.rank in ranks)
+    assert short.largest <= max(cap_of(task) * 2, 1) or group.rank not in ranks
+    limits = group.gather(str(trainer.sizes.limit(10)))
     assert limits[0] == limits[1]
-    torch.save(weights(trainer), folder / f"{shard.rank}.pt")
+    torch.save(weights(trainer), folder / f"{group.rank}.pt")
 
 
 @pytest.mark.parametrize("ranks", [(0,), (1,), (0, 1)], ids=str)
@@ -173,13 +173,13 @@ def test_two_processes_take_parts_alike(kind, where, ranks, tmp_path):
 SHARDED = {"processes": ProcessesConfig(sharding="full")}
 
 
-def _train_sharded(shard, folder, name, cap):
+def _train_sharded(group, folder, name, cap):
     task, model = learner("toy", folder)
-    config = {"shard": shard, "run": toy_run(folder / "run"), "updates": 3, **SHARDED}
-    if cap is None or shard.rank == 0:
+    config = {"group": group, "run": toy_run(folder / "run"), "updates": 3, **SHARDED}
+    if cap is None or group.rank == 0:
         trainer = trained(task, model, **config)
         found = [p.full_tensor().flatten() for p in model.parameters()]
-        if shard.rank == 0:
+        if group.rank == 0:
             torch.save(torch.cat(found), folder / f"{name}.pt")
         assert (trainer.sizes.limit(0) is None) == (name == "whole")
         return
@@ -210,12 +210,12 @@ def test_where_weights_are_shared_out_the_run_ends_and_goes_on_in_parts(tmp_path
     torch.testing.assert_close(found, expected, atol=1e-12, rtol=1e-12)
 
 
-def _fail_whole(shard, folder):
+def _fail_whole(group, folder):
     task = toy_task(accumulate=2)
     try:
-        trained(Short(task, 3 if shard.rank else 10**9), ToyModel(), shard)
+        trained(Short(task, 3 if group.rank else 10**9), ToyModel(), group)
     except TrainingError as error:
-        (folder / f"said{shard.rank}").write_text(str(error))
+        (folder / f"said{group.rank}").write_text(str(error))
 
 
 def test_what_can_not_be_divided_ends_every_process_in_one_line(tmp_path):
@@ -250,8 +250,8 @@ class Scarce(ToyTask):
 class Dies(Scarce):
     """Its process ends without a word at a step."""
 
-    def updates(self, epoch, shard, start=0):
-        for update in super().updates(epoch, shard, start):
+    def updates(self, epoch, group, start=0):
+        for update in super().updates(epoch, group, start):
             if self.clock and self.clock.state.step == 6:
                 raise KeyboardInterrupt
             yield update
@@ -286,17 +286,17 @@ def test_what_was_learnt_of_memory_outlives_the_run(tmp_path, caplog):
 
 
 def test_parts_are_within_the_limit_and_a_function_of_the_step(tmp_path):
-    sizes, batch = Sizes(tmp_path / "sizes.yaml"), toy_task().train
+    sizes, batch = MicroBatchSizeLimits(tmp_path / "sizes.yaml"), toy_task().train
     assert [part.size for part in sizes.parts(batch, 9)] == [340]
     assert sizes.learn(3, 340) == 255
     assert sizes.learn(7, 170) == 127
     sizes.write()
-    again = Sizes(tmp_path / "sizes.yaml")
-    again.read(ALONE)
+    again = MicroBatchSizeLimits(tmp_path / "sizes.yaml")
+    again.read(SINGLE_PROCESS)
 
-    def of_two(shard):  # the second sees the file late, as on another host
-        found = Sizes(tmp_path / ("late" if shard.rank else "sizes.yaml"))
-        found.read(shard)
+    def of_two(group):  # the second sees the file late, as on another host
+        found = MicroBatchSizeLimits(tmp_path / ("late" if group.rank else "sizes.yaml"))
+        found.read(group)
         return found
 
     for found in (sizes, again, *together(2, of_two)):
@@ -315,7 +315,7 @@ def test_sizes_that_were_altered_are_told_in_one_line(tmp_path, text):
     file = tmp_path / "sizes.yaml"
     file.write_text(text)
     with pytest.raises(CheckpointError, match=r"sizes\.yaml.*; delete it") as caught:
-        Sizes(file).read(ALONE)
+        MicroBatchSizeLimits(file).read(SINGLE_PROCESS)
     assert "\n" not in str(caught.value)
 
 

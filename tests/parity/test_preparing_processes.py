@@ -12,10 +12,10 @@ from test_processes import meet
 
 from seqtrans.errors import DataError
 from seqtrans.training.distributed.failure_reports import (
-    ENDED,
+    KEY_EXITED,
     in_contact,
     shared_store,
-    speaks_first,
+    should_report,
 )
 from seqtrans.training.distributed.process_group import patient
 
@@ -32,23 +32,23 @@ FATES = {  # what befalls a process, and the one message that there is to be
 }
 
 
-def _prepare(shard, folder, fate):
+def _prepare(group, folder, fate):
     try:
-        with in_contact(shard, lambda: "preparing"), patient(shard, SECONDS, "work") as waiting:
-            assert waiting.sum([shard.rank]) == (3.0,)
-            if fate in FATES and shard.rank == VICTIM:
+        with in_contact(group, lambda: "preparing"), patient(group, SECONDS, "work") as waiting:
+            assert waiting.sum([group.rank]) == (3.0,)
+            if fate in FATES and group.rank == VICTIM:
                 _meet_with(fate, folder)
-            elif fate == "one works for long" and shard.rank == VICTIM:
+            elif fate == "one works for long" and group.rank == VICTIM:
                 time.sleep(LONG)
             elif fate == "all are stopped for long":
                 _later(f"sleep {LONG}; kill -CONT {os.getpid()}")
                 os.kill(os.getpid(), signal.SIGSTOP)
-            assert waiting.gather(str(shard.rank)) == ["0", "1", "2"]
+            assert waiting.gather(str(group.rank)) == ["0", "1", "2"]
     except Exception as error:
-        if speaks_first(error):
-            (folder / f"said-{shard.rank}").write_text(f"{type(error).__name__}: {error}")
+        if should_report(error):
+            (folder / f"said-{group.rank}").write_text(f"{type(error).__name__}: {error}")
         os._exit(REPORTED)
-    assert shard.sum([1.0]) == (3.0,)
+    assert group.sum([1.0]) == (3.0,)
 
 
 def _later(command):
@@ -66,7 +66,7 @@ def _meet_with(fate, folder):
     elif fate == "fails":
         raise DataError("corpus is damaged")
     elif fate == "is killed near its launcher":
-        shared_store().set(f"{ENDED}/{VICTIM}", "SIGKILL")
+        shared_store().set(f"{KEY_EXITED}/{VICTIM}", "SIGKILL")
     os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -12,7 +12,7 @@ from torch import nn
 from seqtrans.images.models.image_shape import ImageShape
 from seqtrans.images.models.mlp import Mlp, MlpConfig
 from seqtrans.training.config import ProcessesConfig, TrainingConfig
-from seqtrans.training.distributed.process_group import ALONE
+from seqtrans.training.distributed.process_group import SINGLE_PROCESS
 from seqtrans.training.optim.optimizer import AdamWConfig, SgdConfig
 from seqtrans.training.optim.schedule import ConstantConfig
 from seqtrans.training.trainer import Trainer
@@ -54,7 +54,7 @@ def learner(kind, folder):
     return task, EncoderDecoder(ModelConfig(encoder=encoder, decoder=decoder), *sizes).double()
 
 
-def trained(kind, optimizer, processes, shard, folder):
+def trained(kind, optimizer, processes, group, folder):
     """Every weight after the updates, whole in every process."""
     task, model = learner(kind, folder)
     config = TrainingConfig(
@@ -66,8 +66,8 @@ def trained(kind, optimizer, processes, shard, folder):
         validate_every_steps=10**9,
         processes=processes,
     )
-    trainer = Trainer(task, model, config, shard=shard)
-    updates = (update for epoch in range(99) for update in task.updates(epoch, shard))
+    trainer = Trainer(task, model, config, group=group)
+    updates = (update for epoch in range(99) for update in task.updates(epoch, group))
     trainer.updater.enter_epoch(0)
     for _ in range(UPDATES):
         trainer.update(next(updates))
@@ -78,17 +78,17 @@ def trained(kind, optimizer, processes, shard, folder):
         }
 
 
-def _train(shard, folder, kind, optimizer, processes):
-    (folder / f"text{shard.rank}").mkdir()
-    found = trained(kind, optimizer, processes, shard, folder / f"text{shard.rank}")
+def _train(group, folder, kind, optimizer, processes):
+    (folder / f"text{group.rank}").mkdir()
+    found = trained(kind, optimizer, processes, group, folder / f"text{group.rank}")
     plain = {name: weight.tolist() for name, weight in found.items()}
-    (folder / f"{shard.rank}.json").write_text(json.dumps(plain))
+    (folder / f"{group.rank}.json").write_text(json.dumps(plain))
 
 
 def compared(kind, optimizer, processes, world, folder):
     """By process: how far its weights are from those of one process."""
     (folder / "alone").mkdir()
-    expected = trained(kind, optimizer, ProcessesConfig(), ALONE, folder / "alone")
+    expected = trained(kind, optimizer, ProcessesConfig(), SINGLE_PROCESS, folder / "alone")
     assert meet(_train, folder, world, kind, optimizer, processes) == [0] * world
     for rank in range(world):
         found = json.loads((folder / f"{rank}.json").read_text())

@@ -11,13 +11,13 @@ from toy import processes
 
 from seqtrans.errors import TrainingError
 from seqtrans.training.distributed import failure_reports as contact
-from seqtrans.training.distributed.process_group import ProcessShard, impatient, join, leave
+from seqtrans.training.distributed.process_group import TorchProcessGroup, impatient, join, leave
 
 TEXTS = ["", "Grüße\n", "x" * 1000]
 
 
 def meet(work, folder, world, *arguments):
-    """Run ``work(shard, ...)`` in processes that have joined; their exit codes.
+    """Run ``work(group, ...)`` in processes that have joined; their exit codes.
 
     One alone is faster there than here, where shapes are checked.
     """
@@ -44,27 +44,27 @@ def _join_and(work, folder, rank, world, arguments):
     leave()
 
 
-def _gather(shard, _folder):
-    found = impatient(shard, 60).gather(TEXTS[shard.rank])
-    assert found == TEXTS == shard.gather(TEXTS[shard.rank])
-    assert shard.sum([shard.rank, 0.5]) == (3.0, 1.5)
+def _gather(group, _folder):
+    found = impatient(group, 60).gather(TEXTS[group.rank])
+    assert found == TEXTS == group.gather(TEXTS[group.rank])
+    assert group.sum([group.rank, 0.5]) == (3.0, 1.5)
 
 
 def test_texts_of_all_processes_are_gathered_by_rank(tmp_path):
     assert meet(_gather, tmp_path, 3) == [0, 0, 0]
 
 
-def _lose(shard, folder, how):
-    hasty = impatient(shard, 3 if how == "hangs" else 60)
+def _lose(group, folder, how):
+    hasty = impatient(group, 3 if how == "hangs" else 60)
     hasty.sum([1.0])
-    if shard.rank == 1:
+    if group.rank == 1:
         _fail(how, folder)
     with pytest.raises(RuntimeError) as caught:
         hasty.sum([1.0])
     assert contact.is_lost_contact(caught.value)
-    complaint = contact.lost(caught.value, shard, "step 3, while it counted")
-    if contact.speaks_first(complaint):
-        (folder / f"{shard.rank}").write_text(str(complaint))
+    complaint = contact.lost(caught.value, group, "step 3, while it counted")
+    if contact.should_report(complaint):
+        (folder / f"{group.rank}").write_text(str(complaint))
     os._exit(2)  # none is left to meet
 
 
@@ -80,7 +80,7 @@ def _fail(how, folder):
             time.sleep(0.1)
         os._exit(4)
     else:
-        assert contact.speaks_first(TrainingError("its own"))
+        assert contact.should_report(TrainingError("its own"))
         os._exit(3)
 
 
@@ -122,18 +122,18 @@ class Gpu:
 def test_a_gpu_that_waits_for_other_processes_is_not_waited_for_without_end(monkeypatch, is_stuck):
     gpu = Gpu(is_stuck=is_stuck)
     monkeypatch.setattr(torch.cuda, "Event", lambda: gpu)
-    shard = ProcessShard(0, 2, patience=0.2)
+    group = TorchProcessGroup(0, 2, patience=0.2)
     device = torch.device("cuda")
     if not is_stuck:
-        shard.await_device(device)
+        group.await_device(device)
         assert gpu.looks == 3
         return
     began = time.monotonic()
     with pytest.raises(RuntimeError) as caught:
-        shard.await_device(device)
+        group.await_device(device)
     assert time.monotonic() - began >= 0.2
     assert contact.is_lost_contact(caught.value)
-    complaint = str(contact.lost(caught.value, shard, "step 3"))
+    complaint = str(contact.lost(caught.value, group, "step 3"))
     assert complaint.startswith("step 3: process 0 waited too long for another process; ")
-    for alone in (ProcessShard(patience=0.0), ProcessShard(0, 2, patience=0.0)):
-        alone.await_device(torch.device("cpu") if alone.world == 2 else device)
+    for alone in (TorchProcessGroup(patience=0.0), TorchProcessGroup(0, 2, patience=0.0)):
+        alone.await_device(torch.device("cpu") if alone.world_size == 2 else device)

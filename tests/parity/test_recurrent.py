@@ -29,7 +29,7 @@ def _seed():
     torch.manual_seed(0)
 
 
-def randomise(module):
+def randomize(module):
     """Values under which no two parameters can be swapped unnoticed."""
     for parameter in module.parameters():
         nn.init.normal_(parameter, std=0.5)
@@ -46,7 +46,7 @@ def start(cell, dim=6):
 
 @pytest.mark.parametrize("kind", ["lstm", "gru"])
 def test_a_step_is_torchs_cell(kind):
-    ours = randomise(OURS[kind](3, 6))
+    ours = randomize(OURS[kind](3, 6))
     theirs = {"lstm": nn.LSTMCell, "gru": nn.GRUCell}[kind](3, 6).double()
     theirs.load_state_dict(
         {name.removesuffix("_l0"): value for name, value in ours.kernel.state_dict().items()}
@@ -59,7 +59,7 @@ def test_a_step_is_torchs_cell(kind):
 
 @pytest.mark.parametrize("kind", ["lstm", "gru"])
 def test_steps_and_the_kernel_agree_with_their_gradients(kind):
-    cell = randomise(OURS[kind](3, 6))
+    cell = randomize(OURS[kind](3, 6))
     inputs, before = sequences(3).requires_grad_(), start(cell)
     weight = sequences(6)
     wanted = [inputs, *cell.parameters()]
@@ -76,7 +76,7 @@ def test_steps_and_the_kernel_agree_with_their_gradients(kind):
 @pytest.mark.parametrize("kind", ["lstm", "gru"])
 def test_the_kernel_gets_states_without_gaps(kind):
     """As those of a decoder are that was cut into layers; cuDNN refuses them, a CPU does not."""
-    cell, seen = randomise(OURS[kind](3, 6)), []
+    cell, seen = randomize(OURS[kind](3, 6)), []
     cell.kernel.register_forward_pre_hook(lambda _, inputs: seen.extend(inputs[1:]))
     whole = start(cell, 12)
     cell(sequences(3), tuple(part.chunk(2, dim=-1)[0] for part in whole))
@@ -86,7 +86,7 @@ def test_the_kernel_gets_states_without_gaps(kind):
 
 
 def normed(norm, x):
-    """Layer normalisation as arXiv:1607.06450 writes it."""
+    """Layer normalization as arXiv:1607.06450 writes it."""
     mean, std = x.mean(), x.std(correction=0)
     y = (x - mean) / (std**2 + norm.eps) ** 0.5 * norm.weight
     return y if norm.bias is None else y + norm.bias
@@ -94,7 +94,7 @@ def normed(norm, x):
 
 @pytest.mark.parametrize("row", range(4))
 def test_layer_norm_lstm_is_the_papers(row):
-    cell = randomise(LayerNormLSTM(3, 6))
+    cell = randomize(LayerNormLSTM(3, 6))
     x, (h, c) = sequences(3)[:, 0], start(cell)
     found_h, found_c = (part[row] for part in cell.step(cell.project(x), (h, c)))
     gates = normed(cell.recurrent_norm, cell.recurrent_projection.weight @ h[row]) + normed(
@@ -110,7 +110,7 @@ def test_layer_norm_lstm_is_the_papers(row):
 
 @pytest.mark.parametrize("row", range(4))
 def test_layer_norm_gru_is_the_formula(row):
-    cell = randomise(LayerNormGRU(3, 6))
+    cell = randomize(LayerNormGRU(3, 6))
     x, (h,) = sequences(3)[:, 0], start(cell)
     (found,) = cell.step(cell.project(x), (h,))
     r, z, n = normed(cell.input_norm, cell.input_projection.weight @ x[row]).chunk(3)
@@ -126,7 +126,7 @@ def test_encoder_is_torchs_on_packed_sequences(kind, bidirectional):
     config = RecurrentEncoderConfig(
         cell=kind, hidden_dim=6, num_layers=2, embedding_dim=4, bidirectional=bidirectional
     )
-    ours = randomise(RecurrentEncoder(config)).eval()
+    ours = randomize(RecurrentEncoder(config)).eval()
     theirs = TORCH[kind](4, 6, 2, batch_first=True, bidirectional=bidirectional).double()
     weights = {}
     for number, layer in enumerate(ours.layers):
@@ -170,7 +170,7 @@ def test_fed_decoder_is_luongs(initial_state):
         input_feeding=True,
         initial_state=initial_state,
     )
-    decoder = randomise(RecurrentDecoder(config, memory_dim=7)).eval()
+    decoder = randomize(RecurrentDecoder(config, memory_dim=7)).eval()
     kernel = decoder.stack.lowest.cell.kernel
     cell = nn.LSTMCell(4 + 6, 6).double()
     weight_ih = torch.cat((kernel.weight_ih_l0, decoder.feed.weight), dim=1)
@@ -198,7 +198,7 @@ def test_fed_decoder_is_luongs(initial_state):
 
 def test_residuals_skip_all_layers_but_the_first():
     config = RecurrentDecoderConfig(hidden_dim=6, num_layers=3, residual=True, dropout=0.0)
-    stack = randomise(RecurrentDecoder(config, memory_dim=6)).stack
+    stack = randomize(RecurrentDecoder(config, memory_dim=6)).stack
     inputs = sequences(6)
     carry = stack.carry(tuple(inputs.new_zeros(4, 6) for _ in range(stack.num_parts)))
     expected = stack.lowest(inputs)
@@ -211,7 +211,7 @@ def test_encoder_residuals_skip_all_layers_but_the_first():
     config = RecurrentEncoderConfig(
         hidden_dim=6, embedding_dim=12, num_layers=3, residual=True, dropout=0.0
     )
-    encoder = randomise(RecurrentEncoder(config))
+    encoder = randomize(RecurrentEncoder(config))
     first, *upper = encoder.layers
     embedded = sequences(12)
     expected = first(embedded * 12**0.5, MASK)
@@ -224,7 +224,7 @@ def test_encoder_residuals_skip_all_layers_but_the_first():
 @pytest.mark.parametrize("layer_norm", [True, False])
 def test_recurrent_dropout_acts_on_the_past_alone_and_is_the_same_all_along(kind, layer_norm):
     recurrence = Recurrence(cell=kind, layer_norm=layer_norm, recurrent_dropout=0.5)
-    layer = randomise(RecurrentLayer(recurrence, 3, 6))
+    layer = randomize(RecurrentLayer(recurrence, 3, 6))
     inputs = sequences(3)
     drawn = layer.train()(inputs)
     kept = layer.eval()(inputs)
@@ -244,7 +244,7 @@ def test_recurrent_dropout_acts_on_the_past_alone_and_is_the_same_all_along(kind
 def test_dropout_step_by_step_is_that_of_whole_sequences(kind):
     recurrence = Recurrence(cell=kind, recurrent_dropout=0.5)
     stack = RecurrentStack(recurrence, 3, 6, 1, dropout=0.5, locked_dropout=True)
-    inputs, carry = sequences(3), (start(randomise(stack).lowest.cell),)
+    inputs, carry = sequences(3), (start(randomize(stack).lowest.cell),)
     torch.manual_seed(1)
     expected = stack(inputs, carry)
     torch.manual_seed(1)
@@ -271,7 +271,7 @@ def test_a_fed_decoder_drops_inside_its_layers(choice):
     config = RecurrentDecoderConfig(
         hidden_dim=6, num_layers=2, input_feeding=True, initial_state="zero", **choice
     )
-    decoder = randomise(RecurrentDecoder(config, memory_dim=6))
+    decoder = randomize(RecurrentDecoder(config, memory_dim=6))
     inputs, memory = sequences(6), memory_of(6)
     before = decoder.eval()(inputs, memory)
     decoder.stack.train()

@@ -26,7 +26,7 @@ from seqtrans.training.config import ProcessesConfig
 from seqtrans.training.distributed.process_group import impatient
 from seqtrans.training.distributed.sharded_tensors import is_part, own_part
 from seqtrans.training.distributed.wrappers import shard_weights
-from seqtrans.training.oom.size_limits import Sizes
+from seqtrans.training.oom.size_limits import MicroBatchSizeLimits
 from seqtrans.training.preflight import checkpoint_size, try_largest_batch
 from seqtrans.training.reporting.loggers import JsonLinesLogger
 from seqtrans.training.trainer import Trainer
@@ -83,16 +83,16 @@ class Watch:
         self.most[judges] = max(whole, self.most.get(judges, 0))
 
 
-def _run(shard, folder):
+def _run(group, folder):
     os.chdir(folder)
     recipe = load_recipe(folder / "r.yaml")
-    if shard.rank == 0:
+    if group.rank == 0:
         create(folder / "run", config.dump(recipe))
-    shard.sum([0.0])
-    run, hasty = open_run(folder / "run"), impatient(shard, 8)
+    group.sum([0.0])
+    run, hasty = open_run(folder / "run"), impatient(group, 8)
     before = held()
     with mock.patch.object(nn.Module, "to", side_effect=AssertionError("moved whole")):
-        prepared = prepare(recipe, run, shard, hasty)
+        prepared = prepare(recipe, run, group, hasty)
     model, found = prepared.model, {"held": held() - before}
     found["all"] = elements(model.parameters())
     found["part"] = elements(own_part(p) for p in model.parameters())
@@ -104,23 +104,23 @@ def _run(shard, folder):
         watch = Watch(model)
         with register_module_forward_hook(watch):
             if rehearses:
-                check(prepared, recipe, run, shard, hasty)
+                check(prepared, recipe, run, group, hasty)
                 assert all(is_part(p) and p.grad is None for p in model.parameters())
                 assert torch.equal(next(model.parameters()).to_local(), first)
             else:
                 loggers = [JsonLinesLogger(run.metrics)]
                 Trainer(
-                    prepared.task, model, recipe.training, run=run, loggers=loggers, shard=hasty
+                    prepared.task, model, recipe.training, run=run, loggers=loggers, group=hasty
                 ).fit()
         found[what] = [watch.most[False], watch.most.get(True)]
-    (folder / f"{shard.rank}.json").write_text(json.dumps(found))
+    (folder / f"{group.rank}.json").write_text(json.dumps(found))
 
 
-def _run_alone(shard, folder):
+def _run_alone(group, folder):
     os.chdir(folder)
     recipe = load_recipe(folder / "r.yaml")
     run = create(folder / "alone", config.dump(recipe))
-    prepared = prepare(recipe, run, shard)
+    prepared = prepare(recipe, run, group)
     loggers = [JsonLinesLogger(run.metrics)]
     Trainer(prepared.task, prepared.model, recipe.training, run=run, loggers=loggers).fit()
 
@@ -192,23 +192,23 @@ training:
 """
 
 
-def _classify(shard, folder):
+def _classify(group, folder):
     os.chdir(folder)
     recipe = load_recipe(folder / "r.yaml")
-    name = "run" if shard.world > 1 else "alone"
-    if shard.rank == 0:
+    name = "run" if group.world_size > 1 else "alone"
+    if group.rank == 0:
         create(folder / name, config.dump(recipe))
-    shard.sum([0.0])
-    run, hasty = open_run(folder / name), impatient(shard, 8)
-    prepared = prepare(recipe, run, shard, hasty)
-    check(prepared, recipe, run, shard, hasty)
+    group.sum([0.0])
+    run, hasty = open_run(folder / name), impatient(group, 8)
+    prepared = prepare(recipe, run, group, hasty)
+    check(prepared, recipe, run, group, hasty)
     loggers, watch = [JsonLinesLogger(run.metrics)], Watch(prepared.model)
     with mock.patch.object(tasks, "EVALUATED", 3), register_module_forward_hook(watch):
         Trainer(
-            prepared.task, prepared.model, recipe.training, run=run, loggers=loggers, shard=hasty
+            prepared.task, prepared.model, recipe.training, run=run, loggers=loggers, group=hasty
         ).fit()
     everything = elements(prepared.model.parameters())
-    assert (watch.most[True] < everything) is (shard.world > 1)
+    assert (watch.most[True] < everything) is (group.world_size > 1)
 
 
 @pytest.mark.parametrize("images", [1, 3, 7, 8])
@@ -222,31 +222,31 @@ def test_nor_where_images_are_classified(tmp_path, images):
     assert last_loss(tmp_path / "run") == pytest.approx(last_loss(tmp_path / "alone"), rel=1e-5)
 
 
-def _judge_alone(shard, _folder):
-    shard, full = impatient(shard, 10), ProcessesConfig(sharding="full")
-    trainer = toy_trainer(toy_task(accumulate=2), Deep(), shard=shard, processes=full)
+def _judge_alone(group, _folder):
+    group, full = impatient(group, 10), ProcessesConfig(sharding="full")
+    trainer = toy_trainer(toy_task(accumulate=2), Deep(), group=group, processes=full)
     model = trainer.raw_model
     for last in (3, 1, 2):
         with trainer.updater.replica.whole(), torch.inference_mode():
-            for layer in model.hidden[: last if shard.rank == 0 else 0]:
+            for layer in model.hidden[: last if group.rank == 0 else 0]:
                 layer(torch.ones(1, 400))
-        trainer.update(next(trainer.task.updates(0, shard)))
+        trainer.update(next(trainer.task.updates(0, group)))
 
 
 def test_processes_may_use_the_whole_model_unequally_often(tmp_path):
     assert meet(_judge_alone, tmp_path, WORLD) == [0] * WORLD
 
 
-def _check_short(shard, folder, cap):
-    shard, config = impatient(shard, 60), toy_config()
+def _check_short(group, folder, cap):
+    group, config = impatient(group, 60), toy_config()
     model, run = ToyModel(), toy_run(folder / "run")
-    shard_weights(model, ProcessesConfig(sharding="full"), shard)
-    sizes = Sizes(run.sizes)
-    sizes.read(shard)
-    task = Short(toy_task(batch_size=12), cap if shard.rank == 0 else 10**9)
+    shard_weights(model, ProcessesConfig(sharding="full"), group)
+    sizes = MicroBatchSizeLimits(run.sizes)
+    sizes.read(group)
+    task = Short(toy_task(batch_size=12), cap if group.rank == 0 else 10**9)
     step = 7 if (folder / "goes on").exists() else None
     try:
-        found = try_largest_batch(task, model, config, shard, sizes, step)
+        found = try_largest_batch(task, model, config, group, sizes, step)
     except TrainingError as error:
         (folder / "said").write_text(str(error))
         os._exit(3)

@@ -15,7 +15,7 @@ from toy import toy_run
 from seqtrans.images.models.image_shape import ImageShape
 from seqtrans.images.models.mlp import Mlp, MlpConfig
 from seqtrans.training.config import CheckpointsConfig, ProcessesConfig, TrainingConfig
-from seqtrans.training.distributed.process_group import ALONE, impatient
+from seqtrans.training.distributed.process_group import SINGLE_PROCESS, impatient
 from seqtrans.training.early_stopping import StoppingConfig
 from seqtrans.training.optim.optimizer import SgdConfig
 from seqtrans.training.optim.schedule import ConstantConfig
@@ -26,9 +26,9 @@ STEPS = 12
 FILES = [f"{STEPS}/model", f"{STEPS}/optimizer", f"{STEPS}/ema", "averaged/model"]
 
 
-def train(shard, folder, name, sharding, steps):
+def train(group, folder, name, sharding, steps):
     """Begin or resume a run in fp64 of four micro-batches an update."""
-    text = folder / f"{name}-{steps}-{shard.rank}"
+    text = folder / f"{name}-{steps}-{group.rank}"
     text.mkdir()
     task, model = learner("translation", text)
     config = TrainingConfig(
@@ -43,16 +43,16 @@ def train(shard, folder, name, sharding, steps):
         processes=ProcessesConfig(sharding=sharding),
         checkpoints=CheckpointsConfig(keep_best=3, average_best=3),
     )
-    if shard.rank == 0:
+    if group.rank == 0:
         toy_run(folder / name)
-    shard.sum([0.0])
-    trainer = Trainer(task, model, config, run=toy_run(folder / name), shard=shard)
+    group.sum([0.0])
+    trainer = Trainer(task, model, config, run=toy_run(folder / name), group=group)
     assert trainer.resume() is (steps == STEPS and name == "resumed")
     trainer.fit()
 
 
-def _train(shard, folder, *arguments):
-    train(impatient(shard, 60), folder, *arguments)
+def _train(group, folder, *arguments):
+    train(impatient(group, 60), folder, *arguments)
 
 
 def tensors(run: Path):
@@ -84,20 +84,20 @@ def test_they_end_as_if_never_stopped_and_as_one_would(tmp_path, alone, sharding
         torch.testing.assert_close(tensor, alone[name], rtol=1e-12, atol=1e-12)
 
 
-def train_on_own_batches(shard, folder, steps):
+def train_on_own_batches(group, folder, steps):
     """Train; what each update learnt from, by the labels of its micro-batches."""
-    if shard.rank == 0:
+    if group.rank == 0:
         toy_run(folder / "run")
-    shard.sum([0.0])
+    group.sum([0.0])
     config = TrainingConfig(
         max_steps=steps,
         validate_every_steps=10**9,
         stopping=StoppingConfig(metric="loss"),
         processes=ProcessesConfig(batch="each"),
     )
-    task = replace(classification(), accumulate=config.micro_batches(shard.world))
+    task = replace(classification(), accumulate=config.micro_batches(group.world_size))
     model = Mlp(MlpConfig(widths=(4,)), ImageShape(3, 6, 5), 4)
-    trainer = Trainer(task, model, config, run=toy_run(folder / "run"), shard=shard)
+    trainer = Trainer(task, model, config, run=toy_run(folder / "run"), group=group)
     trainer.resume()
     seen, update = [], trainer.update
 
@@ -107,21 +107,23 @@ def train_on_own_batches(shard, folder, steps):
 
     trainer.update = noted
     trainer.fit()
-    (folder / f"{steps}-{shard.rank}").write_text(json.dumps(seen))
+    (folder / f"{steps}-{group.rank}").write_text(json.dumps(seen))
     return seen
 
 
-def _train_on_own_batches(shard, folder, steps):
-    train_on_own_batches(impatient(shard, 60), folder, steps)
+def _train_on_own_batches(group, folder, steps):
+    train_on_own_batches(impatient(group, 60), folder, steps)
 
 
 def test_another_number_of_processes_begins_where_the_others_ended(tmp_path):
     """With ``batch: each`` their updates are of other sizes; the epoch is still gone through."""
-    epoch = [b.labels.tolist() for update in classification().updates(0, ALONE) for b in update]
+    epoch = [
+        b.labels.tolist() for update in classification().updates(0, SINGLE_PROCESS) for b in update
+    ]
     assert meet(_train_on_own_batches, tmp_path, 2, 2) == [0, 0]
     seen = [json.loads((tmp_path / f"2-{rank}").read_text()) for rank in (0, 1)]
     assert [batch for pair in zip(*seen, strict=True) for batch in pair] == epoch[:4]
-    assert train_on_own_batches(ALONE, tmp_path, 7) == epoch[4:]
+    assert train_on_own_batches(SINGLE_PROCESS, tmp_path, 7) == epoch[4:]
     assert len(epoch) == 9
 
 

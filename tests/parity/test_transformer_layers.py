@@ -28,7 +28,7 @@ def copy_linear(mine, *theirs):
     mine.bias.data = torch.cat([bias.data for _, bias in theirs])
 
 
-def randomise(module):
+def randomize(module):
     """Torch starts biases at 0 and norms at 1, where mistakes would not show."""
     for parameter in module.parameters():
         nn.init.normal_(parameter, std=0.4)
@@ -65,7 +65,7 @@ def _seed():
 
 def test_self_attention_is_that_of_torch():
     mine = SelfAttention(D, HEADS).double()
-    theirs = randomise(nn.MultiheadAttention(D, HEADS, batch_first=True))
+    theirs = randomize(nn.MultiheadAttention(D, HEADS, batch_first=True))
     copy_self_attention(mine, theirs)
     x = noise(B, S, D)
     expected, _ = theirs(x, x, x, key_padding_mask=~MASK)
@@ -76,7 +76,7 @@ def test_self_attention_is_that_of_torch():
 
 def test_cross_attention_is_that_of_torch():
     mine = CrossAttention(D, MEMORY, HEADS).double()
-    theirs = randomise(nn.MultiheadAttention(D, HEADS, kdim=MEMORY, vdim=MEMORY, batch_first=True))
+    theirs = randomize(nn.MultiheadAttention(D, HEADS, kdim=MEMORY, vdim=MEMORY, batch_first=True))
     copy_cross_attention(mine, theirs)
     query, memory = noise(B, T, D), noise(B, S, MEMORY)
     expected, _ = theirs(query, memory, memory, key_padding_mask=~MASK)
@@ -95,7 +95,7 @@ def sizes(norm_position, activation):
 
 def torch_layer(layer, norm_position, activation):
     first = norm_position == "pre"
-    return randomise(layer(D, HEADS, FFN, 0.0, activation, batch_first=True, norm_first=first))
+    return randomize(layer(D, HEADS, FFN, 0.0, activation, batch_first=True, norm_first=first))
 
 
 @pytest.mark.parametrize("norm_position", ["pre", "post"])
@@ -170,14 +170,14 @@ def test_attention_dropout_keeps_the_mean(dtype):
 
 
 def test_rms_norm_divides_by_the_root_of_the_mean_square():
-    norm = randomise(build_norm("rms", D))
+    norm = randomize(build_norm("rms", D))
     x = noise(B, T, D)
     root = (x.square().mean(-1, keepdim=True) + 1e-6).sqrt()
     torch.testing.assert_close(norm(x), x / root * norm.weight)
 
 
 def test_gated_feed_forward_is_swiglu():
-    ffn = randomise(FeedForward(D, FFN, "gated"))
+    ffn = randomize(FeedForward(D, FFN, "gated"))
     x = noise(B, T, D)
     gate, value = (
         F.linear(x, weight, bias)
@@ -218,7 +218,7 @@ def test_rotary_products_depend_on_distance_alone():
 
 def test_rotary_self_attention_turns_queries_and_keys():
     """Where a sentence starts is nothing to it, what stands where is."""
-    attention = randomise(SelfAttention(D, HEADS))
+    attention = randomize(SelfAttention(D, HEADS))
     x, position = noise(B, S, D), torch.arange(S)
     placed, moved = (attention(x, MASK, rotation(p, D // HEADS)) for p in (position, position + 9))
     torch.testing.assert_close(moved[MASK], placed[MASK], atol=1e-5, rtol=0)
@@ -227,7 +227,7 @@ def test_rotary_self_attention_turns_queries_and_keys():
 
 def test_attention_to_the_source_drops_weights_only_while_training():
     dropping = LayerSizes(model_dim=D, num_heads=HEADS, ffn_dim=FFN, attention_dropout=0.5)
-    layer = randomise(DecoderLayer(dropping, memory_dim=MEMORY))
+    layer = randomize(DecoderLayer(dropping, memory_dim=MEMORY))
     nn.init.zeros_(layer.attention.output_projection.weight)  # self-attention says nothing
     x, memory = noise(B, T, D), noise(B, S, MEMORY)
     assert torch.equal(layer(x, memory, MASK), layer(x, memory, MASK))

@@ -9,7 +9,7 @@ import pytest
 from torch.distributed import HashStore
 
 from seqtrans.runtime.files.run_lock import start_of
-from seqtrans.training.distributed.restarts import ONLY, belongs_to, hand_over, job, name_attempt
+from seqtrans.training.distributed.restarts import ONLY, is_owned_by, job, name_attempt, write_owner
 
 
 @pytest.fixture
@@ -57,9 +57,9 @@ def test_where_nobody_restarts_there_is_one_attempt_and_no_job(monkeypatch, tmp_
     monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
     assert name_attempt(None, 1, 2, 60.0) == ONLY
     assert job() == ""
-    hand_over(tmp_path / "job", job())
+    write_owner(tmp_path / "job", job())
     assert not (tmp_path / "job").exists()
-    assert not belongs_to(tmp_path / "job", "")
+    assert not is_owned_by(tmp_path / "job", "")
 
 
 @pytest.mark.usefixtures("elastic")
@@ -69,7 +69,7 @@ def test_a_job_is_known_by_its_id_or_else_by_what_started_it(monkeypatch, tmp_pa
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "nightly")
     assert job() == "nightly"
     file = tmp_path / "job"
-    hand_over(file, unnamed)
-    assert [belongs_to(file, name) for name in (unnamed, "nightly", "")] == [True, False, False]
-    hand_over(file, "nightly")
-    assert [belongs_to(file, name) for name in (unnamed, "nightly", "")] == [False, True, False]
+    write_owner(file, unnamed)
+    assert [is_owned_by(file, name) for name in (unnamed, "nightly", "")] == [True, False, False]
+    write_owner(file, "nightly")
+    assert [is_owned_by(file, name) for name in (unnamed, "nightly", "")] == [False, True, False]

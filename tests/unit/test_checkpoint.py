@@ -179,7 +179,7 @@ def test_a_damaged_checkpoint_ahead_pushes_no_good_one_out(run):
     keep = CheckpointsConfig(keep_last=1, keep_best=0, every_steps=1)
     trainer, _ = resumed(run, checkpoints=keep, validate_every_steps=None)
     assert run.steps() == [4, 6]
-    trainer.update(next(trainer.task.updates(0, trainer.shard, 4)))
+    trainer.update(next(trainer.task.updates(0, trainer.group, 4)))
     trainer.state.updates_in_epoch += 1
     trainer.saving.save(trainer.state, {})
     assert run.steps() == [5, 6]

@@ -72,7 +72,7 @@ def made(kind, classes=5):
 
 @torch.no_grad()
 def sampled(model, contract, batch):
-    """Random images and what the model says of them, normalised here."""
+    """Random images and what the model says of them, normalized here."""
     shape = (batch, contract.channels, contract.height, contract.width)
     pixels = torch.randint(256, shape, dtype=torch.uint8)
     mean, std = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))

@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 from seqtrans.images.data.augment import AugmentConfig, augment
 from seqtrans.images.data.counter_rng import Draw, Draws
 from seqtrans.images.data.dataset import has_channels_last, to_channels_last
-from seqtrans.images.data.normalize import Normalisation
+from seqtrans.images.data.normalize import Normalization
 from seqtrans.images.data.transforms import crop_padded, cut_out, flip, mix, rotate
 
 EVERYTHING = AugmentConfig(pad_crop=2, flip=0.5, rotate=20.0, cutout=3)
-GREY = Normalisation(mean=(0.3,), std=(0.2,))
-COLOUR = Normalisation(mean=(0.3, 0.4, 0.5), std=(0.2, 0.3, 0.4))
+GREY = Normalization(mean=(0.3,), std=(0.2,))
+COLOR = Normalization(mean=(0.3, 0.4, 0.5), std=(0.2, 0.3, 0.4))
 
 
 def noise(count, channels, height, width, *, last=False):
@@ -23,7 +23,7 @@ def noise(count, channels, height, width, *, last=False):
 
 
 def augmented(images, numbers, seed=1, epoch=0, config=EVERYTHING):
-    normalisation = GREY if images.shape[1] == 1 else COLOUR
+    normalisation = GREY if images.shape[1] == 1 else COLOR
     pixels = to_channels_last(images) if has_channels_last(images) else images.clone()
     return augment(pixels[numbers], np.array(numbers), Draws(seed, epoch), config, normalisation)
 
@@ -59,10 +59,10 @@ def test_the_order_in_memory_is_kept_and_changes_nothing(channels):
     assert torch.equal(first, last)
 
 
-def test_without_augmentation_images_are_only_normalised():
+def test_without_augmentation_images_are_only_normalized():
     images = noise(5, 3, 4, 6)
     plain = augmented(images, list(range(5)), config=AugmentConfig())
-    mean, std = (torch.tensor(v)[:, None, None] for v in (COLOUR.mean, COLOUR.std))
+    mean, std = (torch.tensor(v)[:, None, None] for v in (COLOR.mean, COLOR.std))
     torch.testing.assert_close(plain, (images / 255 - mean) / std)
 
 
@@ -101,7 +101,7 @@ def test_right_angles_are_those_of_rot90(side, turns, last):
 
 def test_an_oblong_image_keeps_its_proportions():
     images = torch.zeros(1, 1, 21, 41, dtype=torch.uint8)
-    images[0, 0, 10, 30] = 255  # 10 to the right of the centre
+    images[0, 0, 10, 30] = 255  # 10 to the right of the center
     turned = rotate(images, torch.tensor([90.0], dtype=torch.float64))
     assert turned.nonzero().tolist() == [[0, 0, 0, 20]]  # 10 above it
     around = rotate(images, torch.tensor([180.0], dtype=torch.float64))
@@ -110,7 +110,7 @@ def test_an_oblong_image_keeps_its_proportions():
 
 def test_a_slight_turn_moves_a_point_by_its_angle():
     images = torch.zeros(1, 1, 101, 101, dtype=torch.uint8)
-    images[0, 0, 49:52, 89:92] = 255  # 40 to the right of the centre
+    images[0, 0, 49:52, 89:92] = 255  # 40 to the right of the center
     turned = rotate(images, torch.tensor([30.0], dtype=torch.float64))[0, 0]
     y, x = ((turned * axis).sum() / turned.sum() for axis in torch.meshgrid(
         torch.arange(101.0), torch.arange(101.0), indexing="ij"))  # fmt: skip
@@ -158,7 +158,7 @@ def test_crops_of_an_epoch_are_spread_evenly():
 def changed(image, count, **config):
     """What becomes of ``count`` copies of a grey image of zeros and ones."""
     copies = (image * 255).to(torch.uint8).expand(count, 1, -1, -1).contiguous()
-    unchanged = Normalisation(mean=(0.0,), std=(1.0,))
+    unchanged = Normalization(mean=(0.0,), std=(1.0,))
     return augment(copies, np.arange(count), Draws(1, 1), AugmentConfig(**config), unchanged)[:, 0]
 
 
@@ -184,7 +184,7 @@ def test_the_share_of_flipped_images_is_the_one_asked_for():
 
 def test_turns_are_spread_evenly_either_way():
     spot = torch.zeros(41, 41)
-    spot[19:22, 34:37] = 1  # 15 to the right of the centre
+    spot[19:22, 34:37] = 1  # 15 to the right of the center
     turned = changed(spot, 400, rotate=30.0)
     y, x = torch.meshgrid(torch.arange(20.0, -21, -1), torch.arange(-20.0, 21), indexing="ij")
     angles = torch.atan2((turned * y).sum((1, 2)), (turned * x).sum((1, 2))).rad2deg()

@@ -27,7 +27,7 @@ def unlike_fresh(module):
     return module.double().eval()
 
 
-def normalised(x, norm):
+def normalized(x, norm):
     mean, variance, weight, bias = (
         tensor[:, None, None]
         for tensor in (norm.running_mean, norm.running_var, norm.weight, norm.bias)
@@ -59,29 +59,29 @@ def x():
 def test_basic_block(x, stride, channels):
     block = unlike_fresh(BasicBlock(8, channels, stride))
     found = F.conv2d(x, block.conv1.weight, stride=stride, padding=1)
-    found = F.conv2d(normalised(found, block.bn1).relu(), block.conv2.weight, padding=1)
+    found = F.conv2d(normalized(found, block.bn1).relu(), block.conv2.weight, padding=1)
     shortcut = x
     if (stride, channels) != (1, 8):
         conv, norm = block.downsample
-        shortcut = normalised(F.conv2d(x, conv.weight, stride=stride), norm)
-    torch.testing.assert_close(block(x), (normalised(found, block.bn2) + shortcut).relu())
+        shortcut = normalized(F.conv2d(x, conv.weight, stride=stride), norm)
+    torch.testing.assert_close(block(x), (normalized(found, block.bn2) + shortcut).relu())
 
 
 @pytest.mark.parametrize(("stride", "cardinality"), [(1, 1), (2, 1), (1, 4), (2, 4)])
 def test_bottleneck_sees_groups_alone(x, stride, cardinality):
     block = unlike_fresh(Bottleneck(8, 64, stride, cardinality, width_per_group=3))
     assert block.conv2.in_channels == 3 * cardinality
-    found = normalised(F.conv2d(x, block.conv1.weight), block.bn1).relu()
+    found = normalized(F.conv2d(x, block.conv1.weight), block.bn1).relu()
     groups = [
         F.conv2d(part, weight, stride=stride, padding=1)
         for part, weight in zip(
             found.chunk(cardinality, dim=1), block.conv2.weight.chunk(cardinality), strict=True
         )
     ]
-    found = normalised(torch.cat(groups, dim=1), block.bn2).relu()
-    found = normalised(F.conv2d(found, block.conv3.weight), block.bn3)
+    found = normalized(torch.cat(groups, dim=1), block.bn2).relu()
+    found = normalized(F.conv2d(found, block.conv3.weight), block.bn3)
     conv, norm = block.downsample
-    shortcut = normalised(F.conv2d(x, conv.weight, stride=stride), norm)
+    shortcut = normalized(F.conv2d(x, conv.weight, stride=stride), norm)
     torch.testing.assert_close(block(x), (found + shortcut).relu())
 
 
@@ -128,15 +128,15 @@ def test_rows_are_padded_as_columns_are():
 @pytest.mark.parametrize(("stride", "channels"), [(1, 8), (2, 8), (1, 6)])
 def test_inverted_residual(x, stride, channels):
     block = unlike_fresh(InvertedResidual(8, channels, 3, stride, drop_path=0.5))
-    found = normalised(F.conv2d(x, block.conv_pw.weight), block.bn1).clamp(0, 6)
+    found = normalized(F.conv2d(x, block.conv_pw.weight), block.bn1).clamp(0, 6)
     assert found.shape[1] == 48
     padded = F.pad(found, (0, 1, 1, 1) if stride == 2 else (1, 1, 1, 1))
     alone = [
         F.conv2d(padded[:, n : n + 1], block.conv_dw.weight[n : n + 1], stride=stride)
         for n in range(48)
     ]
-    found = normalised(torch.cat(alone, dim=1), block.bn2).clamp(0, 6)
-    found = normalised(F.conv2d(found, block.conv_pwl.weight), block.bn3)
+    found = normalized(torch.cat(alone, dim=1), block.bn2).clamp(0, 6)
+    found = normalized(F.conv2d(found, block.conv_pwl.weight), block.bn3)
     shortcut = x if (stride, channels) == (1, 8) else 0
     torch.testing.assert_close(block(x), found + shortcut)
 
@@ -144,8 +144,8 @@ def test_inverted_residual(x, stride, channels):
 def test_depthwise_separable(x):
     block = unlike_fresh(DepthwiseSeparable(8, 5, 3, 1))
     alone = F.conv2d(x, block.conv_dw.weight, padding=1, groups=8)
-    found = normalised(alone, block.bn1).clamp(0, 6)
-    expected = normalised(F.conv2d(found, block.conv_pw.weight), block.bn2)
+    found = normalized(alone, block.bn1).clamp(0, 6)
+    expected = normalized(F.conv2d(found, block.conv_pw.weight), block.bn2)
     torch.testing.assert_close(block(x), expected)
 
 
@@ -180,7 +180,7 @@ def test_branches_stand_side_by_side_in_order(x, pooling):
     def conv(name, x, stride=1, padding=(0, 0)):
         part = getattr(mixed, name)
         found = F.conv2d(x, part.conv.weight, stride=stride, padding=padding)
-        return normalised(found, part.bn).relu()
+        return normalized(found, part.bn).relu()
 
     edge = (1, 1) if stride == 1 else (0, 0)
     expected = [

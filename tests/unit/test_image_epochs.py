@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from seqtrans.images.data.augment import AugmentConfig
 from seqtrans.images.data.batches import ImageBatch, ImageEpochs, evaluation_batches
 from seqtrans.images.data.dataset import ImageSet, has_channels_last, split
-from seqtrans.images.data.normalize import Normalisation, measure, normalise
+from seqtrans.images.data.normalize import Normalization, measure, normalize
 from seqtrans.images.data.readers.idx import IdxFiles
 from seqtrans.images.data.readers.read import read_images
 
 DIGITS = Path(__file__).parents[2] / "data" / "digits"
-UNCHANGED = Normalisation(mean=(0.0,), std=(1 / 255,))
+UNCHANGED = Normalization(mean=(0.0,), std=(1 / 255,))
 OFF = AugmentConfig()
 
 
@@ -153,7 +153,7 @@ def test_measured_images_have_mean_0_and_deviation_1(last):
     whole = ImageSet(images, torch.zeros(3000, dtype=torch.int64), ("one",))
     whole = whole.channels_last() if last else whole
     measured = measure(whole.images)
-    numbers = normalise(whole.images, measured)
+    numbers = normalize(whole.images, measured)
     assert has_channels_last(numbers) is last
     torch.testing.assert_close(numbers.mean((0, 2, 3)), torch.zeros(3), atol=1e-4, rtol=0)
     deviation = numbers.std((0, 2, 3), correction=0)
@@ -161,9 +161,9 @@ def test_measured_images_have_mean_0_and_deviation_1(last):
     assert measured.std[2] == 1.0
 
 
-def test_a_normalisation_needs_both_for_every_channel():
+def test_a_normalization_needs_both_for_every_channel():
     with pytest.raises(ValueError, match=r"mean has 3 channels and std 1"):
-        Normalisation(mean=(0.5, 0.5, 0.5), std=(0.5,))
+        Normalization(mean=(0.5, 0.5, 0.5), std=(0.5,))
 
 
 def test_the_digits_that_ship_are_whole():

@@ -299,12 +299,12 @@ def test_damaged_archives_are_read_or_refused(tmp_path_factory, data):
 
 @pytest.mark.parametrize("channels", ["first", "last"])
 def test_arrays_are_read_with_channels_first_or_last(tmp_path, channels):
-    colour = GENERATOR.integers(0, 256, (5, 3, 6, 7), dtype=np.uint8)
-    stored = colour if channels == "first" else colour.transpose(0, 2, 3, 1)
+    color = GENERATOR.integers(0, 256, (5, 3, 6, 7), dtype=np.uint8)
+    stored = color if channels == "first" else color.transpose(0, 2, 3, 1)
     np.savez_compressed(tmp_path / "a.npz", x=stored, y=LABELS[:, None].astype(np.int32))
     files = NpzFiles(path=tmp_path / "a.npz", images="x", labels="y", channels=channels)
     image_set, _ = read_images(files)
-    assert image_set.images.tolist() == colour.tolist()
+    assert image_set.images.tolist() == color.tolist()
     assert image_set.images.is_contiguous()
     assert image_set.labels.tolist() == LABELS.tolist()
     grey, report = read_images(npz_files(tmp_path))

@@ -185,7 +185,7 @@ def test_an_image_of_the_wanted_size_is_left_alone(tmp_path):
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK"])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_all_kinds_of_images_become_grey_or_colour(tmp_path, mode, channels):
+def test_all_kinds_of_images_become_grey_or_color(tmp_path, mode, channels):
     kind = "JPEG" if mode == "CMYK" else "PNG"
     image = Image.new("RGB", (6, 4), (255, 255, 255)).convert(mode)
     options = {"transparency": 0} if mode in ("P", "L") else {}

@@ -9,13 +9,13 @@ from seqtrans.images.data.augment import AugmentConfig, augment
 from seqtrans.images.data.batches import ImageEpochs, evaluation_batches
 from seqtrans.images.data.counter_rng import Draws
 from seqtrans.images.data.dataset import ImageSet, has_channels_last, to_channels_last
-from seqtrans.images.data.normalize import Normalisation
+from seqtrans.images.data.normalize import Normalization
 from seqtrans.images.data.readers.npz import NpzFiles
 from seqtrans.images.data.resize import ResizeConfig, resize
 from seqtrans.images.recipe.load_data import load_image_sets
 from seqtrans.images.recipe.schema import FractionConfig, ImageDataConfig
 
-UNCHANGED = Normalisation(mean=(0.0,), std=(1 / 255,))
+UNCHANGED = Normalization(mean=(0.0,), std=(1 / 255,))
 LARGER = ResizeConfig(height=24, width=18)
 
 

@@ -25,12 +25,12 @@ from keras import layers
 
 
 @dataclass
-class Sizes:
+class MicroBatchSizeLimits:
     kernel: "int"
 
 
 def small(shape, num_classes, dropout=0.0, head="head", filters=4, bias=True, trainable=True):
-    conv = layers.Conv2D(filters, Sizes(3).kernel, use_bias=bias)
+    conv = layers.Conv2D(filters, MicroBatchSizeLimits(3).kernel, use_bias=bias)
     norm = layers.BatchNormalization(momentum=0.9, name="norm", trainable=trainable)
     drop = [layers.SpatialDropout2D(dropout, seed=3), layers.Dropout(dropout, seed=3)] if dropout else []
     ends = [layers.Flatten(), layers.Dense(num_classes, name=head)]

@@ -16,13 +16,13 @@ from seqtrans import config
 from seqtrans.errors import RecipeError
 from seqtrans.recipe import batch_size_finder as measuring
 from seqtrans.recipe import load_recipe
-from seqtrans.recipe.auto_batch_size import settled_as
+from seqtrans.recipe.auto_batch_size import with_resolved_sizes_of
 from seqtrans.recipe.load import stored_recipe
 from seqtrans.recipe.prepare import prepare
 from seqtrans.runtime import memory_limits as largest
 from seqtrans.runtime.memory_limits import largest_that_fits, peak_memory
 from seqtrans.training.checkpoints.run_directory import create
-from seqtrans.training.distributed.process_group import ALONE
+from seqtrans.training.distributed.process_group import SINGLE_PROCESS
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
@@ -111,7 +111,7 @@ def test_the_cap_of_a_container_becomes_one_that_allocations_heed(monkeypatch, f
     monkeypatch.setattr(largest.resource, "getrlimit", lambda _: (-1, -1))
     monkeypatch.setattr(largest.resource, "setrlimit", lambda *given: set_to.append(given))
     assert largest.memory_cap() == expected
-    largest.heed_memory_cap()
+    largest.limit_memory_to_cgroup()
     assert set_to == ([(resource.RLIMIT_DATA, (expected, -1))] if expected else [])
 
 
@@ -120,11 +120,13 @@ def test_a_lower_limit_stays_and_a_higher_one_does_not(monkeypatch):
     monkeypatch.setattr(largest, "memory_cap", lambda: 5000)
     monkeypatch.setattr(largest.resource, "getrlimit", lambda _: limits[0])
     monkeypatch.setattr(largest.resource, "setrlimit", lambda *given: set_to.append(given))
-    largest.heed_memory_cap()
+    largest.limit_memory_to_cgroup()
     assert not set_to
-    largest.heed_memory_cap(3000)  # a worker's, whose driver has set the limit that it inherits
+    largest.limit_memory_to_cgroup(
+        3000
+    )  # a worker's, whose driver has set the limit that it inherits
     limits[0] = (6000, 9000)
-    largest.heed_memory_cap()
+    largest.limit_memory_to_cgroup()
     assert set_to == [(resource.RLIMIT_DATA, (3000, 9000)), (resource.RLIMIT_DATA, (5000, 9000))]
 
 
@@ -161,7 +163,7 @@ def sizes_in(recipe):  # noqa: F811
 
 def test_auto_is_measured_and_stored(recipe, run, caplog):  # noqa: F811
     caplog.set_level(logging.INFO, "seqtrans")
-    prepared = prepare(opened(recipe), run, ALONE)
+    prepared = prepare(opened(recipe), run, SINGLE_PROCESS)
     stored = stored_recipe(run)
     assert sizes_in(stored) == [256, 256, 4096]  # so little text; decoding does not know its own
     assert "data.batch_tokens: auto: 256" in caplog.text
@@ -169,9 +171,9 @@ def test_auto_is_measured_and_stored(recipe, run, caplog):  # noqa: F811
     assert prepared.task.batch_tokens == 256
     assert prepared.task.validation.decoding.batch_tokens == 256
     assert all(p.grad is None for p in prepared.model.parameters())
-    assert settled_as(opened(recipe), stored) == stored
-    assert settled_as(recipe, stored) == recipe
-    again = prepare(stored, run, ALONE)
+    assert with_resolved_sizes_of(opened(recipe), stored) == stored
+    assert with_resolved_sizes_of(recipe, stored) == recipe
+    again = prepare(stored, run, SINGLE_PROCESS)
     assert again.task.batch_tokens == 256
     for name, tensor in again.model.state_dict().items():  # measuring has drawn nothing
         assert torch.equal(prepared.model.state_dict()[name], tensor), name
@@ -185,7 +187,7 @@ def test_all_processes_take_the_least_of_what_they_find(recipe, run, monkeypatch
     )
     several = opened(replace(recipe, training=replace(recipe.training, accumulate=2)))
     config.dump(several)
-    prepared = together(2, lambda shard: prepare(several, run, shard))
+    prepared = together(2, lambda group: prepare(several, run, group))
     stored = sizes_in(stored_recipe(run))
     assert stored[1] == 300
     assert stored == sorted(set(stored), key=stored.index)
@@ -212,11 +214,11 @@ def test_images_have_it_too(tmp_path, monkeypatch):
     (tmp_path / "r.yaml").write_text(IMAGES)
     chosen = load_recipe(tmp_path / "r.yaml")
     run = create(tmp_path / "run", config.dump(chosen))  # noqa: F811
-    assert prepare(chosen, run, ALONE).task.train.batch_size == 32
+    assert prepare(chosen, run, SINGLE_PROCESS).task.train.batch_size == 32
     assert stored_recipe(run).data.batch_size == 32
     monkeypatch.setattr(measuring, "_UPDATES", 1)
     run = create(tmp_path / "other", config.dump(chosen))
-    assert prepare(chosen, run, ALONE).task.train.batch_size == 72
+    assert prepare(chosen, run, SINGLE_PROCESS).task.train.batch_size == 72
 
 
 @pytest.mark.parametrize("wrong", ["0", "automatic", "1.5", "null", "[auto]"])

@@ -68,10 +68,10 @@ def test_a_line_fits_into_a_terminal_and_is_whole_in_the_log(tmp_path, monkeypat
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "80")
     with speaking(tmp_path / "log.txt"), ConsoleLogger("tokens") if has_bar else nullcontext():
-        talk = logging.getLogger("seqtrans.training")
+        logger = logging.getLogger("seqtrans.training")
         parts = describe(1200, TRAIN, "tokens")
-        talk.info("%s", "  ".join(parts), extra={"parts": parts})
-        talk.info("a long sentence" * 6)
+        logger.info("%s", "  ".join(parts), extra={"parts": parts})
+        logger.info("a long sentence" * 6)
     assert f"{SAID[: SAID.index('  rate')]}\n" in terminal.getvalue()
     assert "waits" not in terminal.getvalue()
     assert SAID in (tmp_path / "log.txt").read_text()

@@ -109,7 +109,7 @@ def test_each_dropout_works_alone_and_only_in_training(half, which):
 
 
 @pytest.mark.parametrize("norm_position", ["pre", "post"])
-def test_what_leaves_a_half_is_normalised_once(norm_position):
+def test_what_leaves_a_half_is_normalized_once(norm_position):
     """By a norm with weights of its own, or a second one after it would change nothing."""
     sizes = TINY | {"norm_position": norm_position}
     halves = {name: half(**sizes) for name, half in HALVES.items()}

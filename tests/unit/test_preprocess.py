@@ -1,4 +1,4 @@
-"""Pictures as networks want them: scaled, cut out and normalised."""
+"""Pictures as networks want them: scaled, cut out and normalized."""
 
 import numpy as np
 import pytest
@@ -43,7 +43,7 @@ def test_the_shorter_side_is_scaled_and_the_longer_keeps_its_shape(height, width
     assert found[1].diff(dim=1).mean() == pytest.approx(slope, rel=0.05)
 
 
-def test_each_colour_is_normalised_alone(tmp_path):
+def test_each_color_is_normalized_alone(tmp_path):
     plain = np.full((9, 9, 3), (51, 102, 255), np.uint8)
     path = save(tmp_path / "a.png", plain)
     found = read(path, 4, mean=(0.1, 0.2, 0.5), std=(0.1, 0.5, 0.25))

@@ -21,7 +21,7 @@ from seqtrans.images.pretrained.load import (
     weights_for,
 )
 from seqtrans.images.pretrained.weight_names import renamed
-from seqtrans.images.pretrained.zoo import PUBLISHED, build_network, recognise
+from seqtrans.images.pretrained.zoo import PUBLISHED, build_network, recognize
 from seqtrans.training.checkpoints.weights import fill
 
 IMAGE = ImageShape(3, 224, 224)
@@ -95,9 +95,9 @@ def test_no_network_is_like_another():
 
 
 @pytest.mark.parametrize("name", ["resnet34", "wide_resnet50_2", "vgg11", "inception_v3"])
-def test_networks_are_recognised_by_their_tensors(name, tmp_path):
+def test_networks_are_recognized_by_their_tensors(name, tmp_path):
     state = meta(build_network, PUBLISHED[name].config, ImageShape(3, 299, 299), 17).state_dict()
-    found = recognise(state, tmp_path)
+    found = recognize(state, tmp_path)
     assert (found.name, found.config, found.num_classes) == (name, PUBLISHED[name].config, 17)
 
 

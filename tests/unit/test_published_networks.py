@@ -138,7 +138,7 @@ def test_cardinality_divides_the_weights_of_the_middle():
         ("tf_efficientnet_lite0", 1e-3, 0.01),
     ],
 )
-def test_constants_of_normalisation_are_those_of_the_original(name, epsilon, momentum):
+def test_constants_of_normalization_are_those_of_the_original(name, epsilon, momentum):
     """They are not in the weights but change what those give."""
     parts = skeleton(PUBLISHED[name].config).modules()
     norms = [part for part in parts if isinstance(part, nn.BatchNorm2d)]

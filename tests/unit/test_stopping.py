@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seqtrans.errors import TrainingError
-from seqtrans.training.checkpoints.retention import Record, best_first, superfluous
+from seqtrans.training.checkpoints.retention import Record, best_first, steps_to_delete
 from seqtrans.training.config import CheckpointsConfig, TrainingConfig
 from seqtrans.training.early_stopping import StoppingConfig, StoppingState
 from seqtrans.training.optim.schedule import CosineConfig
@@ -69,9 +69,9 @@ def waits(results, min_gain=0.0):
 
 
 @given(RESULTS, st.sampled_from([0.0, 0.6]), st.booleans())
-def test_patience_waits_as_the_plain_order_of_metric_and_loss_says(results, min_gain, maximised):
-    sign = 1.0 if maximised else -1.0
-    config = StoppingConfig(metric="x", goal="max" if maximised else "min", min_gain=min_gain)
+def test_patience_waits_as_the_plain_order_of_metric_and_loss_says(results, min_gain, maximized):
+    sign = 1.0 if maximized else -1.0
+    config = StoppingConfig(metric="x", goal="max" if maximized else "min", min_gain=min_gain)
     state, waited = StoppingState(), []
     for step, (value, loss) in enumerate(results, start=1):
         state = state.observe(sign * value, step, config, loss)
@@ -89,9 +89,9 @@ def test_a_loss_that_falls_where_the_metric_is_perfect_is_waited_for_no_longer()
 
 
 @given(RESULTS, st.booleans())
-def test_the_best_checkpoint_is_the_one_that_no_other_beats(results, maximised):
-    sign = 1.0 if maximised else -1.0
-    config = StoppingConfig(metric="x", goal="max" if maximised else "min")
+def test_the_best_checkpoint_is_the_one_that_no_other_beats(results, maximized):
+    sign = 1.0 if maximized else -1.0
+    config = StoppingConfig(metric="x", goal="max" if maximized else "min")
     records = [Record(i, sign * value, loss=loss) for i, (value, loss) in enumerate(results)]
     valid = [i for i, (value, _) in enumerate(results) if not math.isnan(value)]
     expected = []
@@ -165,7 +165,7 @@ def test_the_best_come_first_and_the_earlier_of_equals():
     ],
 )
 def test_only_what_is_neither_best_nor_last_is_superfluous(config, kept):
-    assert set(superfluous(RECORDS, config, BLEU)) == {r.step for r in RECORDS} - kept
+    assert set(steps_to_delete(RECORDS, config, BLEU)) == {r.step for r in RECORDS} - kept
 
 
 def test_contradictions_in_the_config_are_refused_naming_both_sides():

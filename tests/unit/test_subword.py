@@ -147,7 +147,7 @@ def test_stronger_sampling_gives_more_pieces():
         ("identity", "ﬁn HALO"),
     ],
 )
-def test_text_is_normalised_as_asked(rule, shown):
+def test_text_is_normalized_as_asked(rule, shown):
     segmenter = train(vocab_size=400, byte_fallback=True, normalization=rule)
     assert segmenter.decode(segmenter.encode([" ﬁn  HALO "])[0]) == shown
 

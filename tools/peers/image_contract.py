@@ -71,7 +71,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def read(arguments: argparse.Namespace, split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Images of a split, normalised, fp32 (N, 28, 28), and their classes, int64 (N)."""
+    """Images of a split, normalized, fp32 (N, 28, 28), and their classes, int64 (N)."""
     with np.load(arguments.data / f"{split}.npz") as stored:
         images, labels = stored["images"], stored["labels"].astype(np.int64)
     if split == "train":

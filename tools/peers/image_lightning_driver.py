@@ -90,7 +90,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def tensors(arguments: argparse.Namespace, split: str) -> tuple[Tensor, Tensor]:
-    """Normalised images of one channel, and their classes."""
+    """Normalized images of one channel, and their classes."""
     images, labels = map(torch.from_numpy, contract.read(arguments, split))
     return images[:, None], labels
 

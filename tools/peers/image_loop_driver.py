@@ -1,6 +1,6 @@
 """The loop that a user of PyTorch writes by hand: nothing but what training needs.
 
-All images lie in memory, normalised. The optimizer is the fused one, which needs to be asked for.
+All images lie in memory, normalized. The optimizer is the fused one, which needs to be asked for.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def tensors(arguments: argparse.Namespace, split: str) -> tuple[Tensor, Tensor]:
-    """Normalised images of one channel, and their classes."""
+    """Normalized images of one channel, and their classes."""
     images, labels = map(torch.from_numpy, contract.read(arguments, split))
     return images[:, None], labels
 

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from seqtrans.images.data.batches import ImageBatch
-from seqtrans.images.data.normalize import Normalisation
+from seqtrans.images.data.normalize import Normalization
 from seqtrans.images.data.readers.npz import NpzFiles
 from seqtrans.images.models.build import build_image_model
 from seqtrans.images.models.lenet import LeNetConfig
@@ -28,7 +28,7 @@ from seqtrans.images.recipe.schema import (
     ImageTrainingConfig,
 )
 from seqtrans.images.task import ClassificationTask
-from seqtrans.protocols import Shard
+from seqtrans.protocols import ProcessGroup
 from seqtrans.training.optim.optimizer import AdamConfig
 from seqtrans.training.optim.schedule import ConstantConfig
 from seqtrans.training.reporting.loggers import ConsoleLogger, JsonLinesLogger, speaking
@@ -46,15 +46,17 @@ class TimedTask(ClassificationTask):
     watch = contract.Stopwatch()
     accuracies: tuple[float, ...] = ()
 
-    def updates(self, epoch: int, shard: Shard, start: int = 0) -> Iterator[Sequence[ImageBatch]]:
+    def updates(
+        self, epoch: int, group: ProcessGroup, start: int = 0
+    ) -> Iterator[Sequence[ImageBatch]]:
         """See ``Task.updates``."""
         self.watch.start()
-        return super().updates(epoch, shard, start)
+        return super().updates(epoch, group, start)
 
-    def validate(self, model: nn.Module, shard: Shard) -> Mapping[str, float]:
+    def validate(self, model: nn.Module, group: ProcessGroup) -> Mapping[str, float]:
         """See ``Task.validate``."""
         self.watch.stop()
-        metrics = super().validate(model, shard)
+        metrics = super().validate(model, group)
         TimedTask.accuracies = (*self.accuracies, metrics["accuracy"])
         return metrics
 
@@ -89,7 +91,7 @@ def recipe_of(arguments: argparse.Namespace) -> ClassificationRecipe:
             train=train,
             validation=test,
             batch_size=contract.BATCH,
-            normalisation=Normalisation(mean=(contract.MEAN,), std=(contract.STD,)),
+            normalisation=Normalization(mean=(contract.MEAN,), std=(contract.STD,)),
         ),
         model=MlpConfig(widths=contract.MLP_WIDTHS) if arguments.shape == "mlp" else lenet,
         training=ImageTrainingConfig(

@@ -15,8 +15,8 @@ from typing import Any, Literal
 from contract import SHAPES
 from corpus import CorpusSettings
 
-HERE = Path(__file__).parent
-DATA = HERE.parents[1] / "data" / "smart-home-en-de"
+KEY_ALIVE = Path(__file__).parent
+DATA = KEY_ALIVE.parents[1] / "data" / "smart-home-en-de"
 OURS = "seqtrans"
 
 Unit = Literal["targets", "sentences"]
@@ -100,7 +100,13 @@ def run(entrant: Entrant, action: str, arguments: argparse.Namespace) -> dict[st
     """Run a driver once; None if it failed, with the end of what it said on stderr."""
     report, log = arguments.work / "report.json", arguments.work / f"{entrant.system}.log"
     report.unlink(missing_ok=True)
-    command = [entrant.python, "-W", "ignore", str(HERE / f"{entrant.system}_driver.py"), action]
+    command = [
+        entrant.python,
+        "-W",
+        "ignore",
+        str(KEY_ALIVE / f"{entrant.system}_driver.py"),
+        action,
+    ]
     command += ["--corpus", str(arguments.work / "corpus"), "--report", str(report)]
     command += ["--shape", entrant.shape, "--precision", entrant.precision]
     command += ["--threads", str(arguments.threads), *entrant.told]

@@ -10,7 +10,7 @@ from jaxtyping import Integer
 
 from seqtrans.config.types import Fraction, NonNegative, NonNegativeFloat
 from seqtrans.images.data.counter_rng import Draw, Draws
-from seqtrans.images.data.normalize import Normalisation, normalise
+from seqtrans.images.data.normalize import Normalization, normalize
 from seqtrans.images.data.resize import ResizeConfig, resize
 from seqtrans.images.data.transforms import crop_padded, cut_out, flip, rotate
 from seqtrans.tensor_types import Float, Shaped, Tensor, UInt8
@@ -39,10 +39,10 @@ def augment(
     numbers: Integer[np.ndarray, " B"],
     draws: Draws,
     config: AugmentConfig,
-    normalisation: Normalisation,
+    normalisation: Normalization,
     new_size: ResizeConfig | None = None,
 ) -> Float[Tensor, "B channels new_height new_width"]:
-    """Change, resize and normalise the images of a batch, each by itself: all but ``mixup``.
+    """Change, resize and normalize the images of a batch, each by itself: all but ``mixup``.
 
     Args:
         images: Pixels; may be overwritten.
@@ -64,7 +64,7 @@ def augment(
         changed = rotate(images, degrees)
     if new_size:
         changed = resize(changed.to(torch.uint8), new_size)  # turned ones are whole numbers, too
-    result = normalise(changed, normalisation)
+    result = normalize(changed, normalisation)
     if config.cutout:
         height, width = result.shape[2:]
         row = draws.below(numbers, Draw.ROW, height)

@@ -12,7 +12,7 @@ from jaxtyping import Integer
 from seqtrans.images.data.augment import AugmentConfig, augment
 from seqtrans.images.data.counter_rng import Draws
 from seqtrans.images.data.dataset import ImageSet, select
-from seqtrans.images.data.normalize import Normalisation, normalise
+from seqtrans.images.data.normalize import Normalization, normalize
 from seqtrans.images.data.resize import ResizeConfig, resize
 from seqtrans.images.data.transforms import mix
 from seqtrans.runtime.device import copy_to
@@ -25,10 +25,10 @@ themselves take longer then than what they do. Processes each do so for the batc
 
 @dataclass(frozen=True)
 class ImageBatch:
-    """Normalised images and their classes; mixed images have two.
+    """Normalized images and their classes; mixed images have two.
 
     Attributes:
-        images: Normalised pixels.
+        images: Normalized pixels.
         labels: Class of each image.
         partners: Class of the image mixed into each; None where nothing is mixed.
         weights: Share of each image itself, from 0 to 1; its partner has the rest. None where
@@ -101,7 +101,7 @@ class ImageEpochs:
     image_set: ImageSet
     batch_size: int
     seed: int
-    normalisation: Normalisation
+    normalisation: Normalization
     augmentation: AugmentConfig
     resize: ResizeConfig | None = None
 
@@ -163,10 +163,10 @@ class _Once:
 def evaluation_batches(
     image_set: ImageSet,
     batch_size: int,
-    normalisation: Normalisation,
+    normalisation: Normalization,
     new_size: ResizeConfig | None = None,
 ) -> Iterator[ImageBatch]:
     """All images in their order, unchanged but for normalisation and, where one is given, size."""
     parts = image_set.images.split(batch_size), image_set.labels.split(batch_size)
     for images, labels in zip(*parts, strict=True):
-        yield ImageBatch(normalise(resize(images, new_size), normalisation), labels)
+        yield ImageBatch(normalize(resize(images, new_size), normalisation), labels)

@@ -1,4 +1,4 @@
-"""Labelled images in memory, and how they are divided."""
+"""Labeled images in memory, and how they are divided."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

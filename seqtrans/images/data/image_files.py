@@ -37,7 +37,7 @@ class Fitting:
     width: Positive | None = None
     """Width in pixels."""
     fit: Literal["crop", "stretch"] = "crop"
-    """Cut what sticks out around the centre, or change the proportions."""
+    """Cut what sticks out around the center, or change the proportions."""
     crop: Annotated[float, Gt(0.0), Le(1.0)] = 1.0
     """Share of the shorter side that is kept: 0.875 leaves a border out on all sides."""
     resample: Resample = "bilinear"
@@ -72,11 +72,11 @@ def require_pillow() -> Any:
     return Image
 
 
-def colour(name: str) -> Rgb:
-    """Red, green and blue of a colour by its name in CSS, or as ``#rrggbb``.
+def color(name: str) -> Rgb:
+    """Red, green and blue of a color by its name in CSS, or as ``#rrggbb``.
 
     Raises:
-        ValueError: There is no such colour.
+        ValueError: There is no such color.
         RecipeError: Pillow, which knows them all but white, is not installed.
     """
     if name == "white":
@@ -90,7 +90,7 @@ def colour(name: str) -> Rgb:
         found = ()
     if len(found) != 3:  # of four the last says how opaque it is
         raise ValueError(
-            f"background {name!r} is no colour: give a name that CSS has, '#rrggbb', or red, green "
+            f"background {name!r} is no color: give a name that CSS has, '#rrggbb', or red, green "
             "and blue as a list of numbers from 0 to 255"
         )
     return found
@@ -108,7 +108,7 @@ def decode(
         path: The file; its content says what kind it is, one of ``KINDS``.
         fitting: What becomes of it.
         background: Red, green and blue, from 0 to 255, of what shows where an image is
-            transparent. None: the colour that the file has there, which nobody meant to be seen.
+            transparent. None: the color that the file has there, which nobody meant to be seen.
 
     Raises:
         UnreadableImageError: The file is damaged, of another kind, far too large, or has numbers
@@ -207,7 +207,7 @@ def _pixels(
 ) -> np.ndarray:
     from PIL import ImageOps
 
-    grey = image.mode.startswith(("I", "F"))  # of more than 8 bits; colours Pillow makes 8 itself
+    grey = image.mode.startswith(("I", "F"))  # of more than 8 bits; colors Pillow makes 8 itself
     upright = ImageOps.exif_transpose(_eight_bits(image) if grey else image)
     opaque = _opaque(upright, background)
     pixels = np.array(shape(opaque.convert("L" if channels == 1 else "RGB")))
@@ -223,7 +223,7 @@ def _eight_bits(image: Any) -> Any:
     elif image.mode == "I" and image.format not in ("PNG", "PPM"):
         raise UnreadableImageError("32 bits a pixel, of which white is unknown; convert it to 16")
     else:
-        scaled = np.clip(values, 0, 65535) >> 8  # as Pillow does it to colours
+        scaled = np.clip(values, 0, 65535) >> 8  # as Pillow does it to colors
     is_inverted = getattr(image, "tag_v2", {}).get(262) == 0  # TIFF: WhiteIsZero
     pixels = scaled.astype(np.uint8)
     made = library.fromarray(255 - pixels if is_inverted else pixels)

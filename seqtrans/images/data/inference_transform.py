@@ -20,7 +20,7 @@ def read_prepared(
     mean: Rgb,
     std: Rgb,
 ) -> Float[Tensor, "3 size size"]:
-    """Read a picture, scale it, cut out the middle, and normalise it.
+    """Read a picture, scale it, cut out the middle, and normalize it.
 
     Args:
         path: A picture; where it is transparent it is put on white.

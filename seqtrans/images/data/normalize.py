@@ -15,7 +15,7 @@ _BLOCK = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
-class Normalisation:
+class Normalization:
     """What is taken from the value of a pixel, and what the rest is divided by."""
 
     mean: tuple[Fraction, ...]
@@ -31,7 +31,7 @@ class Normalisation:
             )
 
 
-def measure(images: UInt8[Tensor, "N channels height width"]) -> Normalisation:
+def measure(images: UInt8[Tensor, "N channels height width"]) -> Normalization:
     """Mean and standard deviation of every channel over all pixels of all images, exactly.
 
     A channel that never changes gets the deviation 1.
@@ -47,11 +47,11 @@ def measure(images: UInt8[Tensor, "N channels height width"]) -> Normalisation:
     mean = total / count
     std = (squares / count - mean.square()).clamp_min(0).sqrt()
     std[std == 0] = 255.0
-    return Normalisation(mean=tuple((mean / 255).tolist()), std=tuple((std / 255).tolist()))
+    return Normalization(mean=tuple((mean / 255).tolist()), std=tuple((std / 255).tolist()))
 
 
-def normalise(
-    images: Shaped[Tensor, "B channels height width"], normalisation: Normalisation
+def normalize(
+    images: Shaped[Tensor, "B channels height width"], normalisation: Normalization
 ) -> Float[Tensor, "B channels height width"]:
     """``(pixel / 255 - mean) / std`` in fp32; the order in memory is kept.
 
@@ -75,7 +75,7 @@ def normalise(
 
 @lru_cache(maxsize=8)
 def _factors(
-    normalisation: Normalisation, channels: int, shape: tuple[int, ...]
+    normalisation: Normalization, channels: int, shape: tuple[int, ...]
 ) -> tuple[Float[Tensor, "*S"], Float[Tensor, "*S"]]:
     """What pixels are multiplied by, and what is added then, over and over in this shape."""
     mean = torch.tensor(normalisation.mean, dtype=torch.float64)

@@ -7,13 +7,13 @@ from seqtrans.images.data.dataset import ImageSet
 _BLOCK = 1024
 """Images that are looked at at once."""
 _FLAT = 2
-"""Most that the values of an image of one colour differ, of 255."""
+"""Most that the values of an image of one color differ, of 255."""
 _MANY = 0.5
-"""Share of images of one colour that is worth a word."""
+"""Share of images of one color that is worth a word."""
 
 
 def doubts(image_set: ImageSet) -> Iterator[str]:
-    """Say what makes images hard to tell apart: most are of one colour, or all are the same."""
+    """Say what makes images hard to tell apart: most are of one color, or all are the same."""
     count, flat, same = len(image_set), 0, 0
     if count < 2:
         return
@@ -25,7 +25,7 @@ def doubts(image_set: ImageSet) -> Iterator[str]:
         yield f"all {count:,} images are the same: nothing tells the classes apart"
     elif flat > _MANY * count:
         yield (
-            f"{flat:,} of {count:,} images are of one colour, or nearly (values from 0 to 255 that "
+            f"{flat:,} of {count:,} images are of one color, or nearly (values from 0 to 255 that "
             f"differ by {_FLAT} at most): look at them, and at data.background if they are "
             "transparent"
         )

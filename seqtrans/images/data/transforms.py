@@ -44,7 +44,7 @@ def flip(
 def rotate(
     images: UInt8[Tensor, "B channels height width"], degrees: Float[Tensor, " B"]
 ) -> Float[Tensor, "B channels height width"]:
-    """Turn images around their centre, counter-clockwise; bilinear, rounded, outside is black.
+    """Turn images around their center, counter-clockwise; bilinear, rounded, outside is black.
 
     Args:
         images: Pixels.
@@ -53,7 +53,7 @@ def rotate(
     """
     height, width = images.shape[2:]
     sine, cosine = _sine(degrees), _sine(degrees + 90)
-    # Twice the distance from the centre. Small arrays cost NumPy less time than torch.
+    # Twice the distance from the center. Small arrays cost NumPy less time than torch.
     x, y = (2.0 * np.arange(side) - (side - 1) for side in (width, height))
     # Where a pixel comes from is linear in its place: one addition of what its column and its row
     # contribute. A complex number is a pair that one instruction adds; it means nothing else.
@@ -73,10 +73,10 @@ def cut_out(
     """Set a square of each image to 0, in place; what lies outside of the image is cut off.
 
     Args:
-        images: Normalised pixels, so that 0 is the mean.
+        images: Normalized pixels, so that 0 is the mean.
         size: Side of the square in pixels.
-        row: Row of the square's centre; of an even size, of the lower of the two in the middle.
-        column: Column of the centre, alike.
+        row: Row of the square's center; of an even size, of the lower of the two in the middle.
+        column: Column of the center, alike.
     """
     height, width = images.shape[2:]
     rows = torch.arange(height) - row[:, None] + size // 2

@@ -18,12 +18,12 @@ from seqtrans.images.models.keras import KerasModel
 from seqtrans.images.recipe.build import Classifier, load_classifier
 from seqtrans.images.recipe.load_data import read_like
 from seqtrans.images.recipe.schema import FractionConfig
-from seqtrans.images.task import classify, suited
+from seqtrans.images.task import classify, to_model_memory_format
 from seqtrans.tensor_types import Tensor, UInt8
 from seqtrans.training.checkpoints.find import stored_task
 from seqtrans.training.checkpoints.run_directory import open_run
 
-talk = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 RANDOM_BATCHES = (1, 3)  # the example that is traced has 2 images
 REAL_IMAGES = 64
@@ -69,7 +69,7 @@ def export_run(
     samples = [*_random(found), *_real(found)]
     file = output or path / f"model{SUFFIXES[name]}"
     off = write_checked(PixelClassifier(found.model, contract), contract, form, file, samples)
-    talk.info(
+    logger.info(
         "%s: answers as checkpoint %s to %d images; logits differ by %.1g at most",
         file,
         found.checkpoint.name,
@@ -127,7 +127,7 @@ def _real(found: Classifier) -> Iterator[Sample]:
             seen = resize(pixels, found.recipe.data.resize)
             yield _sample(f"{name} images", seen, found)
         return
-    talk.warning("checked by random images only, for the run's can't be read: %s", problem)
+    logger.warning("checked by random images only, for the run's can't be read: %s", problem)
 
 
 @torch.inference_mode()
@@ -136,5 +136,5 @@ def _sample(
 ) -> Sample:
     """``pixels`` at the size that the model sees."""
     labels = torch.zeros(len(pixels), dtype=torch.int64)
-    images = suited(ImageSet(pixels, labels, found.facts.classes), found.model)
+    images = to_model_memory_format(ImageSet(pixels, labels, found.facts.classes), found.model)
     return Sample(name, pixels, classify(found.model, images, found.facts.normalisation))

@@ -40,7 +40,7 @@ class Contract:
         return {
             **values,
             "input": "images: float32 (batch, channels, height, width), pixels from 0 to 255, "
-            "not normalised",
+            "not normalized",
             "output": "logits: float32 (batch, classes)",
             "seqtrans": version("seqtrans"),
         }
@@ -50,7 +50,7 @@ class PixelClassifier(nn.Module):
     """A classifier with the normalisation of its images inside.
 
     Args:
-        model: Normalised images to logits; it is put into evaluation mode.
+        model: Normalized images to logits; it is put into evaluation mode.
         contract: Has the mean and the deviation.
     """
 

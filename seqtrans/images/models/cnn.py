@@ -29,7 +29,7 @@ class BlockConfig:
     padding: Literal["same", "none"] = "same"
     """Whether zeros around its input keep the image's size, where the stride is 1."""
     normalisation: Literal["batch", "none"] = "batch"
-    """Whether every channel is normalised over the batch (arXiv:1502.03167)."""
+    """Whether every channel is normalized over the batch (arXiv:1502.03167)."""
     activation: ActivationName = "relu"
     """Activation; ACTIVATIONS.md shows them all."""
     pool: Pool | Literal["none"] = "none"
@@ -90,7 +90,7 @@ class Cnn(nn.Module):
     """Blocks, then a mean over all pixels or none, then hidden layers and logits.
 
     Convolutions start as ``he_normal`` says, so that blocks can be many even where nothing is
-    normalised; hidden layers and logits as torch's linear layers do.
+    normalized; hidden layers and logits as torch's linear layers do.
 
     Args:
         config: Sizes and choices.

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from seqtrans.config.types import Probability
 from seqtrans.images.models.image_shape import ImageShape
-from seqtrans.nn.conv.inception import Layer, Mixed, NormalisedConv
+from seqtrans.nn.conv.inception import Layer, Mixed, NormalizedConv
 from seqtrans.tensor_types import Float, Tensor
 
 _SMALLEST = 75
@@ -46,11 +46,11 @@ class InceptionV3(nn.Module):
     def __init__(self, config: InceptionV3Config, image: ImageShape, num_classes: int) -> None:
         super().__init__()
         _check_size(config, image)
-        self.Conv2d_1a_3x3 = NormalisedConv(image.channels, 32, (3, 3), stride=2)
-        self.Conv2d_2a_3x3 = NormalisedConv(32, 32, (3, 3))
-        self.Conv2d_2b_3x3 = NormalisedConv(32, 64, (3, 3), padding=(1, 1))
-        self.Conv2d_3b_1x1 = NormalisedConv(64, 80, (1, 1))
-        self.Conv2d_4a_3x3 = NormalisedConv(80, 192, (3, 3))
+        self.Conv2d_1a_3x3 = NormalizedConv(image.channels, 32, (3, 3), stride=2)
+        self.Conv2d_2a_3x3 = NormalizedConv(32, 32, (3, 3))
+        self.Conv2d_2b_3x3 = NormalizedConv(32, 64, (3, 3), padding=(1, 1))
+        self.Conv2d_3b_1x1 = NormalizedConv(64, 80, (1, 1))
+        self.Conv2d_4a_3x3 = NormalizedConv(80, 192, (3, 3))
         self.Mixed_5b = _mixed5(192, pooled=32)
         self.Mixed_5c = _mixed5(256, pooled=64)
         self.Mixed_5d = _mixed5(288, pooled=64)
@@ -65,10 +65,10 @@ class InceptionV3(nn.Module):
         self.Mixed_7c = _mixed7(2048)
         self.dropout = nn.Dropout(config.dropout)
         self.fc = nn.Linear(2048, num_classes)
-        _initialise(self, std=0.1)
+        _initialize(self, std=0.1)
         if self.AuxLogits is not None:
-            _initialise(self.AuxLogits.conv1, std=0.01)
-            _initialise(self.AuxLogits.fc, std=0.001)
+            _initialize(self.AuxLogits.conv1, std=0.01)
+            _initialize(self.AuxLogits.fc, std=0.001)
 
     heads: ClassVar[tuple[str, ...]] = ("fc", "AuxLogits.fc")
     """Linear maps with one row for every class, by name; the second only with ``auxiliary``."""
@@ -79,7 +79,7 @@ class InceptionV3(nn.Module):
         """Logits of the last classifier, or those and the ones of the classifier in the middle.
 
         Args:
-            images: Normalised images.
+            images: Normalized images.
             with_auxiliary: Whether to return both; only where ``auxiliary`` was configured.
         """
         middle = self._middle(images)
@@ -116,8 +116,8 @@ class AuxiliaryHead(nn.Module):
 
     def __init__(self, in_channels: int, num_classes: int) -> None:
         super().__init__()
-        self.conv0 = NormalisedConv(in_channels, 128, (1, 1))
-        self.conv1 = NormalisedConv(128, 768, (5, 5))
+        self.conv0 = NormalizedConv(in_channels, 128, (1, 1))
+        self.conv1 = NormalizedConv(128, 768, (5, 5))
         self.fc = nn.Linear(768, num_classes)
 
     def forward(self, x: Float[Tensor, "B in_channels height width"]) -> Float[Tensor, "B classes"]:
@@ -135,7 +135,7 @@ def _check_size(config: InceptionV3Config, image: ImageShape) -> None:
         )
 
 
-def _initialise(module: nn.Module, *, std: float) -> None:
+def _initialize(module: nn.Module, *, std: float) -> None:
     for part in module.modules():
         if isinstance(part, nn.Conv2d | nn.Linear):
             nn.init.trunc_normal_(part.weight, std=std)

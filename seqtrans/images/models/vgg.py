@@ -33,7 +33,7 @@ class VggConfig:
     depth: Literal[11, 13, 16, 19] = 16
     """Layers with weights: configurations A, B, D and E of the paper."""
     batch_norm: bool = False
-    """Normalise after every convolution, which the paper does not."""
+    """Normalize after every convolution, which the paper does not."""
     hidden_dim: Positive = 4096
     """Features between the linear maps."""
     dropout: Probability = 0.5

@@ -14,7 +14,7 @@ from torch import nn
 
 from seqtrans.errors import CheckpointError
 from seqtrans.images.pretrained.weight_names import renamed
-from seqtrans.images.pretrained.zoo import InputSpec, Interpolation, NetworkConfig, Rgb, recognise
+from seqtrans.images.pretrained.zoo import InputSpec, Interpolation, NetworkConfig, Rgb, recognize
 from seqtrans.tensor_types import Tensor
 
 _FILES = ("model.safetensors", "pytorch_model.bin")
@@ -48,7 +48,7 @@ def load_pretrained(path: Path) -> Pretrained:
     Raises:
         CheckpointError: It can't be read, or holds no network of ``published.PUBLISHED``.
     """
-    found = recognise(read_tensors(path), path)
+    found = recognize(read_tensors(path), path)
     about = _read_json(path / "config.json") if path.is_dir() else {}
     _check_architecture(about, found.name, path)
     return Pretrained(

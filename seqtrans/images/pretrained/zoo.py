@@ -57,7 +57,7 @@ class Published(NamedTuple):
     input: InputSpec
 
 
-class Recognised(NamedTuple):
+class Recognized(NamedTuple):
     """The network that stored weights belong to."""
 
     name: str
@@ -125,7 +125,7 @@ def build_network(config: NetworkConfig, image: ImageShape, num_classes: int) ->
             return EfficientNetLite(config, image, num_classes)
 
 
-def recognise(tensors: Mapping[str, Tensor], origin: Path) -> Recognised:
+def recognize(tensors: Mapping[str, Tensor], origin: Path) -> Recognized:
     """Find the network that weights belong to by the names and shapes of all of them.
 
     Args:
@@ -144,7 +144,7 @@ def recognise(tensors: Mapping[str, Tensor], origin: Path) -> Recognised:
         weights = renamed(tensors, wanted)
         if _fits(weights, wanted, skeleton.heads):
             num_classes = len(weights[f"{skeleton.heads[0]}.bias"])
-            return Recognised(name, config, spec, num_classes, weights)
+            return Recognized(name, config, spec, num_classes, weights)
     shown = ", ".join(list(tensors)[:_SHOWN_TENSORS])
     raise CheckpointError(
         f"{origin} holds the weights of no network known here: {len(tensors)} tensors, {shown}, "

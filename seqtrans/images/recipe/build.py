@@ -16,7 +16,7 @@ from seqtrans.images.models.timm import TimmConfig
 from seqtrans.images.models.user_function import builder_file
 from seqtrans.images.recipe.load_data import ImageFacts, ImageSets, stored_facts
 from seqtrans.images.recipe.schema import ClassificationRecipe
-from seqtrans.images.task import ClassificationTask, suited
+from seqtrans.images.task import ClassificationTask, to_model_memory_format
 from seqtrans.training.checkpoints.find import find_checkpoint, stored_recipe_of
 from seqtrans.training.checkpoints.format import read_inference_weights
 from seqtrans.training.checkpoints.run_directory import RunDirectory, open_run
@@ -40,7 +40,9 @@ def build_classification(
 
     Images are in the memory order that ``model`` likes.
     """
-    train, validation = (suited(images, model) for images in (sets.train, sets.validation))
+    train, validation = (
+        to_model_memory_format(images, model) for images in (sets.train, sets.validation)
+    )
     return ClassificationTask(
         train=ImageEpochs(
             train,

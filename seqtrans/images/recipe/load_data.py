@@ -8,7 +8,7 @@ from seqtrans import config
 from seqtrans.errors import CheckpointError, DataError, RecipeError
 from seqtrans.images.data.dataset import ImageSet, split
 from seqtrans.images.data.image_files import WHITE, Rgb
-from seqtrans.images.data.normalize import Normalisation, measure
+from seqtrans.images.data.normalize import Normalization, measure
 from seqtrans.images.data.readers.common import ReadReport
 from seqtrans.images.data.readers.read import ImageFiles, read_images
 from seqtrans.images.data.resize import ResizeConfig
@@ -18,7 +18,7 @@ from seqtrans.images.recipe.schema import FractionConfig, ImageDataConfig
 from seqtrans.runtime.files.atomic_files import write_atomically
 from seqtrans.training.checkpoints.run_directory import RunDirectory
 
-talk = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 SPLIT_SEED = 0
 LIMIT_SEED = 1
@@ -32,11 +32,11 @@ class ImageFacts:
     """Names of the classes in the order of the logits."""
     shape: tuple[int, int, int]
     """Channels, height and width."""
-    normalisation: Normalisation
+    normalisation: Normalization
     """Mean and deviation of every channel of the training images."""
     background: Rgb | None = None
     """What shows where an image file is transparent. Null in runs that were begun before there was
-    a background: whatever colour the file has there; and of folders, only PNG and JPEG files that
+    a background: whatever color the file has there; and of folders, only PNG and JPEG files that
     lie in a class folder itself."""
 
     def seen(self, resize: ResizeConfig | None) -> ImageShape:
@@ -84,7 +84,7 @@ def load_image_sets(data: ImageDataConfig, stored: ImageFacts | None) -> ImageSe
             train, validation = split(train, data.validation.fraction, SPLIT_SEED)
         except ValueError as error:
             raise RecipeError(f"data.validation: {error}") from error
-        talk.info("validation: %s of these", f"{len(validation):,}")
+        logger.info("validation: %s of these", f"{len(validation):,}")
     else:
         validation = read_like(data.validation, facts, "validation")
     train = _limited(train, data.limit)
@@ -98,7 +98,7 @@ def _limited(train: ImageSet, limit: int | None) -> ImageSet:
     if limit is None or limit >= len(train):
         return train
     _, kept = split(train, limit / len(train), LIMIT_SEED)
-    talk.info("learning from %s of these", f"{len(kept):,}")
+    logger.info("learning from %s of these", f"{len(kept):,}")
     return kept
 
 
@@ -167,9 +167,9 @@ def _facts(data: ImageDataConfig, train: ImageSet) -> ImageFacts:
 
 def _say(name: str, report: ReadReport, images: ImageSet) -> None:
     """Say what was read, what was not, and what looks like a mistake."""
-    talk.info("%s: %s", name, report)
+    logger.info("%s: %s", name, report)
     for warning in (*report.warnings, *doubts(images)):
-        talk.warning("%s: %s", name, warning)
+        logger.warning("%s: %s", name, warning)
 
 
 def _say_absent(name: str, images: ImageSet) -> None:
@@ -177,7 +177,7 @@ def _say_absent(name: str, images: ImageSet) -> None:
     absent = [images.classes[number] for number in (counts == 0).nonzero().flatten().tolist()]
     if absent:
         hint = "; labels count from 0" if absent[0] == "0" == images.classes[0] else ""
-        talk.warning("%s: there are no images of class %s%s", name, _listed(tuple(absent)), hint)
+        logger.warning("%s: there are no images of class %s%s", name, _listed(tuple(absent)), hint)
 
 
 def _check_augmentation(data: ImageDataConfig, facts: ImageFacts) -> None:

@@ -8,8 +8,8 @@ from annotated_types import Gt, Lt
 
 from seqtrans.config.types import NonNegativeFloat, Positive, Probability, Size
 from seqtrans.images.data.augment import AugmentConfig
-from seqtrans.images.data.image_files import Rgb, colour
-from seqtrans.images.data.normalize import Normalisation
+from seqtrans.images.data.image_files import Rgb, color
+from seqtrans.images.data.normalize import Normalization
 from seqtrans.images.data.readers.read import ImageFiles
 from seqtrans.images.data.resize import ResizeConfig
 from seqtrans.images.models.build import ImageModelConfig
@@ -64,10 +64,10 @@ class ImageDataConfig:
     resize: ResizeConfig | None = None
     """Another size for the model to see images at, in training and whenever it is used, made of
     each batch; null: their own."""
-    normalisation: Normalisation | None = None
+    normalisation: Normalization | None = None
     """Mean and deviation of every channel; null: measured on all of ``train``."""
     background: str | tuple[int, ...] = "white"
-    """What shows where an image file is transparent: a colour's name in CSS, ``"#rrggbb"``, or
+    """What shows where an image file is transparent: a color's name in CSS, ``"#rrggbb"``, or
     red, green and blue from 0 to 255."""
     augmentation: AugmentConfig = field(default_factory=AugmentConfig)
     """How training images are changed at random."""
@@ -77,7 +77,7 @@ class ImageDataConfig:
     ``training.processes.sharding: full``."""
 
     def __post_init__(self) -> None:
-        """Refuse a colour that there is not."""
+        """Refuse a color that there is not."""
         _ = self.rgb
 
     @property
@@ -85,12 +85,12 @@ class ImageDataConfig:
         """``background`` as red, green and blue."""
         match self.background:
             case str(name):
-                return colour(name)
+                return color(name)
             case (red, green, blue) if all(0 <= value <= 255 for value in (red, green, blue)):
                 return red, green, blue
             case values:
                 raise ValueError(
-                    f"background {list(values)} is no colour: give red, green and blue, each from "
+                    f"background {list(values)} is no color: give red, green and blue, each from "
                     "0 to 255"
                 )
 

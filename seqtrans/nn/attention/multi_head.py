@@ -32,33 +32,33 @@ class KeyValue(NamedTuple):
         return KeyValue(self.key.contiguous(), self.value.contiguous(), self.mask)
 
 
-class Tape(NamedTuple):
+class KVCache(NamedTuple):
     """Keys and values of all tokens that hypotheses of a sentence ever took, oldest first.
 
-    Hypotheses share one tape and know by an ancestry mask which of its slots are theirs, so
-    following a parent copies no keys or values. A tape is a value although room for later
-    slots is allotted ahead and written in place: ``written`` is shared by all tapes in one
-    piece of memory, and a tape that others have already gone on from moves before it grows.
+    Hypotheses share one kv_cache and know by an ancestry mask which of its slots are theirs, so
+    following a parent copies no keys or values. A kv_cache is a value although buffer for later
+    slots is allotted ahead and written in place: ``used_slots`` is shared by all kv_caches in one
+    piece of memory, and a kv_cache that others have already gone on from moves before it grows.
     """
 
-    room: Float[Tensor, "2 B H capacity E"]
+    buffer: Float[Tensor, "2 B H capacity E"]
     length: int
-    written: list[int]  # one number: slots in use by the longest tape that shares ``room``
+    used_slots: list[int]  # one number: slots in use by the longest kv_cache that shares ``buffer``
 
-    def append(self, new: Float[Tensor, "2 B H K E"]) -> "Tape":
-        """The tape with K more slots."""
+    def append(self, new: Float[Tensor, "2 B H K E"]) -> "KVCache":
+        """The kv_cache with K more slots."""
         end = self.length + new.size(3)
-        room, written = self.room, self.written
-        if written[0] != self.length or end > room.size(3):
-            room, written = new.new_empty((*new.shape[:3], 2 * end, new.size(4))), [0]
-            room[:, :, :, : self.length] = self.room[:, :, :, : self.length]
-        room[:, :, :, self.length : end] = new
-        written[0] = end
-        return Tape(room, end, written)
+        buffer, used_slots = self.buffer, self.used_slots
+        if used_slots[0] != self.length or end > buffer.size(3):
+            buffer, used_slots = new.new_empty((*new.shape[:3], 2 * end, new.size(4))), [0]
+            buffer[:, :, :, : self.length] = self.buffer[:, :, :, : self.length]
+        buffer[:, :, :, self.length : end] = new
+        used_slots[0] = end
+        return KVCache(buffer, end, used_slots)
 
-    def keep(self, sentence: Int[Tensor, " R"]) -> "Tape":
-        """Drop every sentence but these; what is left has no room until it grows."""
-        return Tape(self.room[:, sentence, :, : self.length], self.length, [self.length])
+    def keep(self, sentence: Int[Tensor, " R"]) -> "KVCache":
+        """Drop every sentence but these; what is left has no buffer until it grows."""
+        return KVCache(self.buffer[:, sentence, :, : self.length], self.length, [self.length])
 
 
 class SelfAttention(nn.Module):
@@ -92,27 +92,27 @@ class SelfAttention(nn.Module):
         heads = attend(query, key, value, where, self.dropout if self.training else 0.0)
         return self.output_projection(join_heads(heads))
 
-    def begin(self, sentences: int, like: Float[Tensor, "..."]) -> Tape:
-        """A tape without slots, of the type and on the device of a tensor."""
+    def begin(self, sentences: int, like: Float[Tensor, "..."]) -> KVCache:
+        """A kv_cache without slots, of the type and on the device of a tensor."""
         heads = self.output_projection.in_features // self.head_dim
-        return Tape(like.new_empty((2, sentences, heads, 0, self.head_dim)), 0, [0])
+        return KVCache(like.new_empty((2, sentences, heads, 0, self.head_dim)), 0, [0])
 
     def step(
         self,
         token: Float[Tensor, "B K D"],
-        tape: Tape,
+        kv_cache: KVCache,
         ancestry: Bool[Tensor, "B K M"],
         rotation: Rotation | None = None,
-    ) -> tuple[Float[Tensor, "B K D"], Tape]:
+    ) -> tuple[Float[Tensor, "B K D"], KVCache]:
         """Attend from one new token per hypothesis to itself and the tokens it descends from.
 
-        ``ancestry`` says which slots of the tape these are, the K new ones included.
+        ``ancestry`` says which slots of the kv_cache these are, the K new ones included.
         """
         query, key, value = self._project(token, rotation)
-        tape = tape.append(torch.stack((key, value)))
-        key, value = tape.room[:, :, :, : tape.length]  # (B, H, M, E)
+        kv_cache = kv_cache.append(torch.stack((key, value)))
+        key, value = kv_cache.buffer[:, :, :, : kv_cache.length]  # (B, H, M, E)
         heads = attend(query, key, value, ancestry[:, None])
-        return self.output_projection(join_heads(heads)), tape
+        return self.output_projection(join_heads(heads)), kv_cache
 
     def _project(
         self, x: Float[Tensor, "B P D"], rotation: Rotation | None
@@ -185,8 +185,8 @@ def attend(
         return fused_attention(query, key, value, mask, dropout)
     if mask is None:
         mask = query.new_ones((query.size(2), key.size(2)), dtype=torch.bool).tril()
-    # Of what has gaps, such as a tape with room or one head among others, torch would make a copy
-    # that is transposed as well, number by number.
+    # Of a tensor with gaps, such as a cache with free slots or one head among others, torch would
+    # make a copy that is transposed as well, number by number.
     key = key.contiguous()
     scores = (query * query.size(-1) ** -0.5) @ key.transpose(-1, -2)  # (B, H, Q, M)
     weights = scores.masked_fill_(~mask, float("-inf")).softmax(dim=-1)

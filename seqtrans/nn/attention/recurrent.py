@@ -1,7 +1,7 @@
 """Attention of recurrent decoders: several ways to score a query against every memory position.
 
-An attention first turns memory into an ``Attended`` (``project``, once a sentence), then gives
-the context of any number of queries (``forward``), mapped to the size of a query. The mapped mean
+An attention first turns memory into a ``ProjectedMemory`` (``project``, once a sentence), then
+gives the context of any number of queries (``forward``), mapped to the size of a query. The mapped mean
 of memory is the mean of mapped memory, so a single head maps memory once and not every context.
 """
 
@@ -17,16 +17,16 @@ from seqtrans.nn.kernels.linear import Linear
 from seqtrans.tensor_types import Bool, Float, Int, Tensor
 
 
-class Attended(NamedTuple):
+class ProjectedMemory(NamedTuple):
     """Memory as one attention needs it; heads, if there are any, come before positions."""
 
     key: Float[Tensor, "B *H M E"]
     value: Float[Tensor, "B *H M E"]
     mask: Bool[Tensor, "B M"]
 
-    def keep(self, sentence: Int[Tensor, " R"]) -> "Attended":
+    def keep(self, sentence: Int[Tensor, " R"]) -> "ProjectedMemory":
         """Drop every sentence but these."""
-        return Attended(self.key[sentence], self.value[sentence], self.mask[sentence])
+        return ProjectedMemory(self.key[sentence], self.value[sentence], self.mask[sentence])
 
 
 @runtime_checkable
@@ -38,11 +38,13 @@ class Attention(Protocol):
         """Maps the context."""
         ...
 
-    def project(self, states: Float[Tensor, "B M I"], mask: Bool[Tensor, "B M"]) -> Attended:
+    def project(self, states: Float[Tensor, "B M I"], mask: Bool[Tensor, "B M"]) -> ProjectedMemory:
         """Prepare memory for many queries."""
         ...
 
-    def __call__(self, query: Float[Tensor, "B Q D"], memory: Attended) -> Float[Tensor, "B Q D"]:
+    def __call__(
+        self, query: Float[Tensor, "B Q D"], memory: ProjectedMemory
+    ) -> Float[Tensor, "B Q D"]:
         """A map of each query's context: memory's mean, weighted by the softmax of the scores."""
         ...
 
@@ -67,11 +69,13 @@ class DotAttention(nn.Module):
             )
         self.output_projection = Linear(memory_dim, query_dim, bias=False)
 
-    def project(self, states: Float[Tensor, "B M I"], mask: Bool[Tensor, "B M"]) -> Attended:
+    def project(self, states: Float[Tensor, "B M I"], mask: Bool[Tensor, "B M"]) -> ProjectedMemory:
         """See ``Attention.project``."""
-        return Attended(states, self.output_projection(states), mask)
+        return ProjectedMemory(states, self.output_projection(states), mask)
 
-    def forward(self, query: Float[Tensor, "B Q D"], memory: Attended) -> Float[Tensor, "B Q D"]:
+    def forward(
+        self, query: Float[Tensor, "B Q D"], memory: ProjectedMemory
+    ) -> Float[Tensor, "B Q D"]:
         """See ``Attention``."""
         return _context(query @ memory.key.mT, memory)
 
@@ -89,11 +93,13 @@ class GeneralAttention(nn.Module):
         self.output_projection = Linear(memory_dim, query_dim, bias=False)
         self.key_projection = Linear(memory_dim, query_dim, bias=False)
 
-    def project(self, states: Float[Tensor, "B M I"], mask: Bool[Tensor, "B M"]) -> Attended:
+    def project(self, states: Float[Tensor, "B M I"], mask: Bool[Tensor, "B M"]) -> ProjectedMemory:
         """See ``Attention.project``."""
-        return Attended(self.key_projection(states), self.output_projection(states), mask)
+        return ProjectedMemory(self.key_projection(states), self.output_projection(states), mask)
 
-    def forward(self, query: Float[Tensor, "B Q D"], memory: Attended) -> Float[Tensor, "B Q D"]:
+    def forward(
+        self, query: Float[Tensor, "B Q D"], memory: ProjectedMemory
+    ) -> Float[Tensor, "B Q D"]:
         """See ``Attention``."""
         return _context(query @ memory.key.mT, memory)
 
@@ -115,12 +121,14 @@ class AdditiveAttention(nn.Module):
         bound = 1 / math.sqrt(query_dim)
         nn.init.uniform_(self.energy, -bound, bound)
 
-    def project(self, states: Float[Tensor, "B M I"], mask: Bool[Tensor, "B M"]) -> Attended:
+    def project(self, states: Float[Tensor, "B M I"], mask: Bool[Tensor, "B M"]) -> ProjectedMemory:
         """See ``Attention.project``."""
         key = exponential(self.key_projection(states))
-        return Attended(key, self.output_projection(states), mask)
+        return ProjectedMemory(key, self.output_projection(states), mask)
 
-    def forward(self, query: Float[Tensor, "B Q D"], memory: Attended) -> Float[Tensor, "B Q D"]:
+    def forward(
+        self, query: Float[Tensor, "B Q D"], memory: ProjectedMemory
+    ) -> Float[Tensor, "B Q D"]:
         """See ``Attention``."""
         query = exponential(self.query_projection(query))
         return _context(tanh_scores(query, memory.key, self.energy), memory)
@@ -150,12 +158,14 @@ class MultiHeadDotAttention(nn.Module):
         self.value_projection = Linear(memory_dim, query_dim)
         self.output_projection = Linear(query_dim, query_dim, bias=False)
 
-    def project(self, states: Float[Tensor, "B M I"], mask: Bool[Tensor, "B M"]) -> Attended:
+    def project(self, states: Float[Tensor, "B M I"], mask: Bool[Tensor, "B M"]) -> ProjectedMemory:
         """See ``Attention.project``."""
         key, value = self.key_projection(states), self.value_projection(states)
-        return Attended(self._split(key), self._split(value), mask)
+        return ProjectedMemory(self._split(key), self._split(value), mask)
 
-    def forward(self, query: Float[Tensor, "B Q D"], memory: Attended) -> Float[Tensor, "B Q D"]:
+    def forward(
+        self, query: Float[Tensor, "B Q D"], memory: ProjectedMemory
+    ) -> Float[Tensor, "B Q D"]:
         """See ``Attention``."""
         heads = fused_attention(
             self._split(self.query_projection(query)),
@@ -169,6 +179,6 @@ class MultiHeadDotAttention(nn.Module):
         return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
 
 
-def _context(scores: Float[Tensor, "B Q M"], memory: Attended) -> Float[Tensor, "B Q D"]:
+def _context(scores: Float[Tensor, "B Q M"], memory: ProjectedMemory) -> Float[Tensor, "B Q D"]:
     hidden = scores.masked_fill(~memory.mask[:, None], float("-inf"))
     return hidden.softmax(dim=-1).to(memory.value.dtype) @ memory.value

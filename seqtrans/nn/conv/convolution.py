@@ -27,8 +27,8 @@ class Convolution:
         kernel: Height and width of what one output sees, in pixels.
         stride: Pixels from one output to the next.
         padding: Rows and columns of zeros around the input.
-        batch_norm: Normalise every channel over the batch (arXiv:1502.03167); there is no bias
-            then, for the normalisation would take it away again.
+        batch_norm: Normalize every channel over the batch (arXiv:1502.03167); there is no bias
+            then, for the normalization would take it away again.
     """
 
     channels: int
@@ -43,7 +43,7 @@ class Convolution:
         return (before + 2 * self.padding - self.kernel) // self.stride + 1
 
     def build(self) -> nn.Sequential:
-        """The convolution, with its normalisation."""
+        """The convolution, with its normalization."""
         convolution = nn.Conv2d(
             self.channels,
             self.filters,

@@ -12,8 +12,8 @@ from seqtrans.tensor_types import Float, Tensor
 Kernel = tuple[int, int]  # height and width
 
 
-class NormalisedConv(nn.Module):
-    """A convolution, batch normalisation, and a ReLU.
+class NormalizedConv(nn.Module):
+    """A convolution, batch normalization, and a ReLU.
 
     Args:
         in_channels: Channels that enter.
@@ -38,7 +38,7 @@ class NormalisedConv(nn.Module):
     def forward(
         self, x: Float[Tensor, "B in_channels height width"]
     ) -> Float[Tensor, "B out_channels rows columns"]:
-        """What the convolution finds, normalised, where it is positive."""
+        """What the convolution finds, normalized, where it is positive."""
         return F.relu(self.bn(self.conv(x)), inplace=True)
 
 
@@ -102,7 +102,7 @@ class Mixed(nn.Module):
         return x
 
 
-def _conv(in_channels: int, layer: Layer) -> NormalisedConv:
+def _conv(in_channels: int, layer: Layer) -> NormalizedConv:
     height, width = layer.kernel
     padding = (height // 2, width // 2) if layer.stride == 1 else (0, 0)
-    return NormalisedConv(in_channels, layer.channels, layer.kernel, layer.stride, padding)
+    return NormalizedConv(in_channels, layer.channels, layer.kernel, layer.stride, padding)

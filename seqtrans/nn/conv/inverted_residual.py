@@ -113,5 +113,5 @@ class InvertedResidual(nn.Module):
 
 
 def batch_norm(channels: int) -> nn.BatchNorm2d:
-    """Batch normalisation with the constants of these networks."""
+    """Batch normalization with the constants of these networks."""
     return nn.BatchNorm2d(channels, eps=_EPSILON, momentum=_MOMENTUM)

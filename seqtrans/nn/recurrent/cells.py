@@ -32,7 +32,7 @@ class Cell(Protocol):
         ...
 
     def project(self, inputs: Float[Tensor, "*N I"]) -> Float[Tensor, "*N G"]:
-        """What the inputs contribute to the gates, before normalisation."""
+        """What the inputs contribute to the gates, before normalization."""
         ...
 
     def step(
@@ -82,7 +82,7 @@ class LSTM(nn.Module):
         super().__init__()
         self.gates_dim = 4 * hidden_dim
         self.kernel = _LSTMKernel(input_dim, hidden_dim, batch_first=True)
-        _initialise(self.kernel.weight_ih_l0, self.kernel.weight_hh_l0)
+        _initialize(self.kernel.weight_ih_l0, self.kernel.weight_hh_l0)
         _open_forget_gate(self.kernel.bias_ih_l0)
         nn.init.zeros_(self.kernel.bias_hh_l0)
 
@@ -125,7 +125,7 @@ class GRU(nn.Module):
         super().__init__()
         self.gates_dim = 3 * hidden_dim
         self.kernel = _GRUKernel(input_dim, hidden_dim, batch_first=True)
-        _initialise(self.kernel.weight_ih_l0, self.kernel.weight_hh_l0)
+        _initialize(self.kernel.weight_ih_l0, self.kernel.weight_hh_l0)
         nn.init.zeros_(self.kernel.bias_ih_l0)
         nn.init.zeros_(self.kernel.bias_hh_l0)
 
@@ -151,7 +151,7 @@ class GRU(nn.Module):
 
 
 class LayerNormLSTM(nn.Module):
-    """LSTM whose gates and memory cell are layer-normalised (arXiv:1607.06450, equations 20-22).
+    """LSTM whose gates and memory cell are layer-normalized (arXiv:1607.06450, equations 20-22).
 
     Weights start as in ``LSTM``.
 
@@ -170,7 +170,7 @@ class LayerNormLSTM(nn.Module):
         self.input_norm = nn.LayerNorm(4 * hidden_dim)
         self.recurrent_norm = nn.LayerNorm(4 * hidden_dim, bias=False)
         self.cell_norm = nn.LayerNorm(hidden_dim)
-        _initialise(self.input_projection.weight, self.recurrent_projection.weight)
+        _initialize(self.input_projection.weight, self.recurrent_projection.weight)
         _open_forget_gate(self.input_norm.bias)
 
     def project(self, inputs: Float[Tensor, "*N I"]) -> Float[Tensor, "*N G"]:
@@ -193,9 +193,9 @@ class LayerNormLSTM(nn.Module):
 
 
 class LayerNormGRU(nn.Module):
-    """GRU whose input and recurrent products are layer-normalised (arXiv:1607.06450, 3.1).
+    """GRU whose input and recurrent products are layer-normalized (arXiv:1607.06450, 3.1).
 
-    The three gates' products are normalised together. Weights start as in ``LSTM``.
+    The three gates' products are normalized together. Weights start as in ``LSTM``.
 
     Args:
         input_dim: Features of an input.
@@ -211,7 +211,7 @@ class LayerNormGRU(nn.Module):
         self.recurrent_projection = Linear(hidden_dim, 3 * hidden_dim, bias=False)
         self.input_norm = nn.LayerNorm(3 * hidden_dim)
         self.recurrent_norm = nn.LayerNorm(3 * hidden_dim)
-        _initialise(self.input_projection.weight, self.recurrent_projection.weight)
+        _initialize(self.input_projection.weight, self.recurrent_projection.weight)
 
     def project(self, inputs: Float[Tensor, "*N I"]) -> Float[Tensor, "*N G"]:
         """See ``Cell.project``."""
@@ -261,7 +261,7 @@ def _masked(hidden: Float[Tensor, "*N D"], mask: Float[Tensor, "*N D"] | None) -
     return hidden if mask is None else hidden * mask
 
 
-def _initialise(input_weight: Tensor, recurrent_weight: Tensor) -> None:
+def _initialize(input_weight: Tensor, recurrent_weight: Tensor) -> None:
     hidden_dim = recurrent_weight.size(1)
     for gate in input_weight.detach().split(hidden_dim):
         nn.init.xavier_uniform_(gate)

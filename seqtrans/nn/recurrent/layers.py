@@ -17,7 +17,7 @@ class Recurrence:
 
     Args:
         cell: Which recurrence.
-        layer_norm: Normalise inside the cell (arXiv:1607.06450).
+        layer_norm: Normalize inside the cell (arXiv:1607.06450).
         recurrent_dropout: Probability of dropping a feature of the hidden state on its way to
             the next position, the same ones at every position (arXiv:1512.05287).
     """

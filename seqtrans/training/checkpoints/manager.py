@@ -23,7 +23,7 @@ from seqtrans.training.checkpoints.state_schema import state_from
 from seqtrans.training.checkpoints.store import CheckpointStore
 from seqtrans.training.checkpoints.weights import fill, holding, named_weights, other_formats
 from seqtrans.training.config import TrainingConfig
-from seqtrans.training.distributed.process_group import ProcessShard, all_or_none
+from seqtrans.training.distributed.process_group import TorchProcessGroup, all_or_none
 from seqtrans.training.distributed.sharded_tensors import gathered
 from seqtrans.training.early_stopping import StoppingState
 from seqtrans.training.optim.ema import MovingAverage
@@ -32,7 +32,7 @@ from seqtrans.training.state import TrainState
 T = TypeVar("T")
 
 
-class Saving:
+class CheckpointManager:
     """Saves and restores model, optimizer and moving average; nothing where there is no run.
 
     With several processes the first writes, and all learn whether it could.
@@ -45,11 +45,11 @@ class Saving:
         moving: MovingAverage | None,
         config: TrainingConfig,
         run: RunDirectory | None,
-        shard: ProcessShard,
+        group: TorchProcessGroup,
         origins: Origins,
     ) -> None:
         self.model, self.optimizer, self.moving = model, optimizer, moving
-        self.config, self.run, self.shard, self.origins = config, run, shard, origins
+        self.config, self.run, self.group, self.origins = config, run, group, origins
         self.store = CheckpointStore.of(run, config, origins) if run else None
         self._saved_step = 0
 
@@ -62,10 +62,10 @@ class Saving:
         store = self.store
         is_new = self._saved_step != state.step
         tensors = self.tensors() if is_new else {}
-        with all_or_none(self.shard, "a checkpoint"):
-            if store and self.shard.rank == 0 and is_new:
+        with all_or_none(self.group, "a checkpoint"):
+            if store and self.group.rank == 0 and is_new:
                 store.save(state, metrics, tensors, self._others())
-            elif store and self.shard.rank == 0 and metrics:
+            elif store and self.group.rank == 0 and metrics:
                 store.add_metrics(state, metrics)
         self._saved_step = state.step
 
@@ -78,7 +78,7 @@ class Saving:
         """
         if self.run is None:
             return None
-        found = prepare_to_resume(self.run) if self.shard.rank == 0 else None
+        found = prepare_to_resume(self.run) if self.group.rank == 0 else None
         step = self._told(found[0] if found else None)  # the others read what it has tidied up
         if step is None:
             return None
@@ -86,17 +86,17 @@ class Saving:
         plain = found[1] if found else checkpoint.read_training(path)
         self._restore(path, plain["optimizer"])
         self._saved_step = step
-        if self.store and self.shard.rank == 0:
+        if self.store and self.group.rank == 0:
             self.store.tidy(step)  # a run killed after a save had no time for it
         state = state_from(plain)
         if state.micro_batches_in_epoch == 0:  # as in checkpoints that did not hold it yet
-            per_update = self.config.micro_batches(self.shard.world)
+            per_update = self.config.micro_batches(self.group.world_size)
             state.micro_batches_in_epoch = state.updates_in_epoch * per_update
         return self._reconsidered(state, plain)
 
     def _reconsidered(self, state: TrainState, plain: Mapping[str, Any]) -> TrainState:
         """The state of a checkpoint, where it counts otherwise than before; the first says so."""
-        if self.store and self.shard.rank == 0:
+        if self.store and self.group.rank == 0:
             records, config = self.store.records(), self.config.stopping
             state.stopping = recounted(state.stopping, plain, records, config, self.origins)
             state = begun_anew(state, plain, self.origins)
@@ -123,7 +123,7 @@ class Saving:
 
         Every process must call it.
         """
-        return self._told([] if self.shard.rank else self._steps_to_average())
+        return self._told([] if self.group.rank else self._steps_to_average())
 
     def _steps_to_average(self) -> list[int]:
         count = self.config.checkpoints.average_best
@@ -152,8 +152,8 @@ class Saving:
         Raises:
             TrainingError: It can't be written; on every rank.
         """
-        with all_or_none(self.shard, "a checkpoint"):
-            if self.store and self.shard.rank == 0:
+        with all_or_none(self.group, "a checkpoint"):
+            if self.store and self.group.rank == 0:
                 self.store.save_averaged(steps, metrics, weights, other_formats(self.model))
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
@@ -168,7 +168,7 @@ class Saving:
         }
         if self.moving:
             tensors[checkpoint.AVERAGE] = weights | self.moving.named()
-        keep, wait = self.shard.rank == 0, self.shard.await_device
+        keep, wait = self.group.rank == 0, self.group.await_device
         return {file: gathered(named, wait, keep=keep) for file, named in tensors.items()}
 
     def _others(self) -> checkpoint.Writers:
@@ -182,4 +182,4 @@ class Saving:
 
     def _told(self, value: T) -> T:
         """What the first process says: of a shared folder, hosts may see what is new later."""
-        return json.loads(self.shard.gather(json.dumps(value))[0])
+        return json.loads(self.group.gather(json.dumps(value))[0])

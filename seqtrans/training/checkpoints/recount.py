@@ -10,7 +10,7 @@ from seqtrans.training.checkpoints.retention import Record, best_first
 from seqtrans.training.early_stopping import StoppingConfig, StoppingState
 from seqtrans.training.state import TrainState
 
-talk = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def recounted(
@@ -32,7 +32,7 @@ def recounted(
     if state.best is None:
         return state
     if changed := differing(plain.get("measured", {}), origins.measured):
-        talk.warning(
+        logger.warning(
             "%s changed: results from before can't be compared; best and patience begin anew",
             ", ".join(changed),
         )
@@ -43,7 +43,7 @@ def recounted(
         return state if state.loss is not None else replace(state, loss=known)
     best = next(iter(best_first(records, config)), None)
     so_far = f"the best so far has {best.value:.4g}, after step {best.step:,}" if best else ""
-    talk.warning(
+    logger.warning(
         "stopping.metric is %s now: patience begins anew; %s",
         config.metric,
         so_far or "no checkpoint was measured by it",
@@ -56,7 +56,7 @@ def _was_metric(
 ) -> bool:
     """Whether the checkpoint counted by the metric of ``config``; older ones don't say by which."""
     if judged := plain.get("judged"):
-        return (judged["metric"], judged["maximised"]) == (config.metric, config.is_maximised)
+        return (judged["metric"], judged["maximized"]) == (config.metric, config.is_maximized)
     return best is None or best.value == state.best
 
 
@@ -65,7 +65,7 @@ def begun_anew(state: TrainState, plain: Mapping[str, Any], origins: Origins) ->
     changed = differing(plain.get("order", {}), origins.order)
     if not changed or not state.updates_in_epoch:
         return state
-    talk.warning(
+    logger.warning(
         "%s changed: epoch %d begins anew, as it has other batches now",
         ", ".join(changed),
         state.epoch + 1,

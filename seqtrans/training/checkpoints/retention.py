@@ -35,7 +35,7 @@ def best_first(records: Sequence[Record], stopping: StoppingConfig) -> list[Reco
     return [record for _, record in sorted(alike, key=lambda pair: (pair[0], pair[1].step))]
 
 
-def superfluous(
+def steps_to_delete(
     records: Sequence[Record], config: CheckpointsConfig, stopping: StoppingConfig
 ) -> list[int]:
     """Steps of the checkpoints that need not be kept."""

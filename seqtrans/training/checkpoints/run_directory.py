@@ -29,9 +29,9 @@ from seqtrans.errors import CheckpointError, TrainingError
 from seqtrans.runtime.files.atomic_files import is_aside, sweep, sync_folder, write_atomically
 from seqtrans.runtime.files.run_lock import locked
 from seqtrans.training.checkpoints import format as checkpoint
-from seqtrans.training.distributed.restarts import hand_over
+from seqtrans.training.distributed.restarts import write_owner
 
-talk = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 AVERAGED = "averaged"
 _LONGEST_NAME = 40  # of a checkpoint; file systems refuse much longer ones
 
@@ -170,7 +170,7 @@ def create(
         run.checkpoints.mkdir(parents=True, exist_ok=True)
         run.vocabulary.mkdir(exist_ok=True)
         sync_folder(path)
-        hand_over(run.job, job)
+        write_owner(run.job, job)
         for name, content in files.items():
             write_atomically(path / name, content)
         write_atomically(run.recipe, recipe)
@@ -258,7 +258,7 @@ def newest_good(run: RunDirectory) -> tuple[int, dict[str, Any]] | None:
             complaint = complaint or error
             continue
         if complaint:
-            talk.warning("%s; going on from step %d instead", complaint, step)
+            logger.warning("%s; going on from step %d instead", complaint, step)
         return step, state
     if complaint:
         raise complaint

@@ -11,14 +11,14 @@ from seqtrans.errors import TrainingError
 from seqtrans.tensor_types import Tensor
 from seqtrans.training.checkpoints import format as checkpoint
 from seqtrans.training.checkpoints.provenance import Origins
-from seqtrans.training.checkpoints.retention import Record, best_first, superfluous
+from seqtrans.training.checkpoints.retention import Record, best_first, steps_to_delete
 from seqtrans.training.checkpoints.run_directory import AVERAGED, RunDirectory
 from seqtrans.training.checkpoints.state_schema import plain_state, state_from
 from seqtrans.training.config import CheckpointsConfig, TrainingConfig
 from seqtrans.training.early_stopping import StoppingConfig
 from seqtrans.training.state import TrainState
 
-talk = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class CheckpointStore:
         records = [record for record in self.records() if record.step <= step]
         try:
             self.run.point("last", str(step))
-            doomed = superfluous(records, self.checkpoints, self.stopping)
+            doomed = steps_to_delete(records, self.checkpoints, self.stopping)
             self._point_at_best([record for record in records if record.step not in doomed])
             for old in self._without_best(doomed):
                 checkpoint.remove(self.run.at(old))
@@ -118,7 +118,7 @@ class CheckpointStore:
         try:
             checkpoint.read_used(self.run.at(step))
         except checkpoint.CheckpointError as error:
-            talk.warning("%s; it is left out", error)
+            logger.warning("%s; it is left out", error)
             return False
         return True
 

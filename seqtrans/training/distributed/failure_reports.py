@@ -15,11 +15,11 @@ import torch.distributed as dist
 from torch.distributed import PrefixStore  # pyright: ignore[reportPrivateImportUsage]
 
 from seqtrans.errors import TrainingError
-from seqtrans.protocols import Shard
+from seqtrans.protocols import ProcessGroup
 from seqtrans.training.distributed.restarts import ONLY
 
 T = TypeVar("T")
-SPOKEN, HERE, ENDED = "seqtrans/spoken", "seqtrans/here", "seqtrans/ended"
+KEY_REPORTED, KEY_ALIVE, KEY_EXITED = "seqtrans/spoken", "seqtrans/here", "seqtrans/ended"
 GRACE = 2.0
 """Seconds that processes give each other to notice, and to say, that one is gone."""
 REACH = 10.0
@@ -54,11 +54,11 @@ def is_lost_contact(error: BaseException) -> bool:
 
 
 @contextmanager
-def in_contact(shard: Shard, where: Callable[[], str]) -> Generator[None]:
+def in_contact(group: ProcessGroup, where: Callable[[], str]) -> Generator[None]:
     """Within, an error that means that another process is gone says so.
 
     Args:
-        shard: This process.
+        group: This process.
         where: Tells what it is doing; see ``lost``.
 
     Raises:
@@ -69,27 +69,29 @@ def in_contact(shard: Shard, where: Callable[[], str]) -> Generator[None]:
     except RuntimeError as error:
         if isinstance(error, TrainingError) or not is_lost_contact(error):
             raise
-        raise lost(error, shard, where()) from error
+        raise lost(error, group, where()) from error
 
 
-def lost(error: BaseException, shard: Shard, where: str) -> LostContactError:
+def lost(error: BaseException, group: ProcessGroup, where: str) -> LostContactError:
     """Find out who is missing, and what to say about it.
 
     Args:
         error: What ``is_lost_contact`` found.
-        shard: This process.
+        group: This process.
         where: What it was doing: "step 12, while it summed gradients".
     """
     waited = "too long" if "timed out" in str(error).lower() else "in vain"
-    found = error.missing if isinstance(error, AbsentError) else _missing(shard)
-    missing = " and ".join(f"process {rank} of {shard.world}{how}" for rank, how in found.items())
+    found = error.missing if isinstance(error, AbsentError) else _missing(group)
+    missing = " and ".join(
+        f"process {rank} of {group.world_size}{how}" for rank, how in found.items()
+    )
     return LostContactError(
-        f"{where}: process {shard.rank} waited {waited} for {missing or 'another process'}; "
+        f"{where}: process {group.rank} waited {waited} for {missing or 'another process'}; "
         "checkpoints are whole: go on with --resume"
     )
 
 
-def speaks_first(error: BaseException) -> bool:
+def should_report(error: BaseException) -> bool:
     """Whether this process is to report ``error``: the first that asks, and the cause first.
 
     A process that only met the consequences gives the one that caused them time to speak. On a
@@ -101,7 +103,7 @@ def speaks_first(error: BaseException) -> bool:
     is_cause = not isinstance(error, ElsewhereError)
     if not is_cause:
         time.sleep(GRACE)
-    asked = _answer(lambda: store.add(SPOKEN, 1))
+    asked = _answer(lambda: store.add(KEY_REPORTED, 1))
     if os.environ.get("RANK") == "0" and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "False":
         time.sleep(2 * GRACE)  # this process keeps the store, and others still want to ask
     if asked is None:
@@ -113,22 +115,22 @@ def _speaks_for_host() -> bool:
     return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
-def _missing(shard: Shard) -> dict[int, str]:
+def _missing(group: ProcessGroup) -> dict[int, str]:
     """Ranks that do not notice, as this one does, that something is wrong; how they ended."""
     store = shared_store()
     if store is None:
         return {}
-    keys = [f"{HERE}/{rank}" for rank in range(shard.world)]
+    keys = [f"{KEY_ALIVE}/{rank}" for rank in range(group.world_size)]
 
     def look() -> dict[int, str]:
-        store.set(keys[shard.rank], "1")
+        store.set(keys[group.rank], "1")
         time.sleep(GRACE)
         missing = [rank for rank, key in enumerate(keys) if not store.check([key])]
         return {rank: _end(store, rank) for rank in missing}
 
     found = _answer(look)
     if found is None:  # the store is where the first process is
-        return {0: ", with which all contact is lost"} if shard.rank else {}
+        return {0: ", with which all contact is lost"} if group.rank else {}
     return found
 
 
@@ -149,7 +151,7 @@ def _answer(ask: Callable[[], T]) -> T | None:
 
 def _end(store: Any, rank: int) -> str:
     """What a launcher on this machine knows of a process that is missing."""
-    key = f"{ENDED}/{rank}"
+    key = f"{KEY_EXITED}/{rank}"
     return f", which was ended by {store.get(key).decode()}" if store.check([key]) else ""
 
 
@@ -163,6 +165,6 @@ def shared_store() -> Any:
     return store
 
 
-def agreed(store: Any, attempt: str = ONLY) -> Any:
+def attempt_store(store: Any, attempt: str = ONLY) -> Any:
     """The part of a launcher's store in which it and the processes of an attempt talk."""
     return PrefixStore(f"seqtrans/{attempt}", store)

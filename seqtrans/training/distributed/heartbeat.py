@@ -12,7 +12,12 @@ from typing import Any
 
 import torch.distributed as dist
 
-from seqtrans.training.distributed.failure_reports import ENDED, SPOKEN, AbsentError, ElsewhereError
+from seqtrans.training.distributed.failure_reports import (
+    KEY_EXITED,
+    KEY_REPORTED,
+    AbsentError,
+    ElsewhereError,
+)
 
 _INTERVAL = 1.0  # seconds between two signs of life, at most
 _GLANCE = 0.01  # seconds until one that waits looks again, at first
@@ -29,14 +34,14 @@ class Meeting:
         seconds: Without a sign of life after which a process is lost.
     """
 
-    def __init__(self, store: Any, name: str, rank: int, world: int, seconds: float) -> None:
+    def __init__(self, store: Any, name: str, rank: int, world_size: int, seconds: float) -> None:
         self._store = store
-        self._keys = [f"seqtrans/{name}/{other}" for other in range(world)]
+        self._keys = [f"seqtrans/{name}/{other}" for other in range(world_size)]
         self._rank, self._seconds = rank, seconds
         self._interval = min(_INTERVAL, seconds / 10)
         self._came = self._looks = 0
-        self._signs = [""] * world
-        self._silent = [0.0] * world
+        self._signs = [""] * world_size
+        self._silent = [0.0] * world_size
         self._ends: dict[int, str] = {}
         self._is_spoken = self._is_over = False
         self._failure: Exception | None = None
@@ -109,10 +114,10 @@ class Meeting:
             is_new = sign != self._signs[rank]
             self._silent[rank] = 0.0 if is_new else self._silent[rank] + seconds
             self._signs[rank] = sign
-            if self._silent[rank] > 2 * self._interval and store.check([f"{ENDED}/{rank}"]):
-                end = store.get(f"{ENDED}/{rank}").decode()
+            if self._silent[rank] > 2 * self._interval and store.check([f"{KEY_EXITED}/{rank}"]):
+                end = store.get(f"{KEY_EXITED}/{rank}").decode()
                 self._ends[rank] = f", which was ended by {end}"
-        self._is_spoken = store.check([SPOKEN])
+        self._is_spoken = store.check([KEY_REPORTED])
 
 
 class _Clock:

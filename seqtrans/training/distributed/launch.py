@@ -16,7 +16,7 @@ from torch.distributed import Store, TCPStore  # pyright: ignore[reportPrivateIm
 from seqtrans.errors import TrainingError
 from seqtrans.runtime.cpu_count import usable_cores
 from seqtrans.runtime.signals import SIGNALS
-from seqtrans.training.distributed.failure_reports import ENDED, SPOKEN, agreed
+from seqtrans.training.distributed.failure_reports import KEY_EXITED, KEY_REPORTED, attempt_store
 
 LIFELINE = "SEQTRANS_LIFELINE"
 """Environment variable: number of a file descriptor that ends when the launcher does."""
@@ -50,7 +50,7 @@ def launch(arguments: Sequence[str], devices: int) -> int:
             for env in environments
         ]
         with _passing_on(started):
-            return _watch(started, agreed(store))
+            return _watch(started, attempt_store(store))
     finally:
         os.close(reading)
         os.close(writing)
@@ -115,12 +115,12 @@ def _watch(started: Sequence[subprocess.Popen[bytes]], store: Store) -> int:
                 continue
             del waiting[rank]
             if code < 0:
-                store.set(f"{ENDED}/{rank}", signal.Signals(-code).name)
+                store.set(f"{KEY_EXITED}/{rank}", signal.Signals(-code).name)
             if code and not failure:
                 failure = code if code > 0 else 128 - code
                 deadline = time.monotonic() + GRACE
                 first = (rank, code)
-    if failure and first[1] < 0 and store.add(SPOKEN, 1) == 1:  # nobody was left to say so
+    if failure and first[1] < 0 and store.add(KEY_REPORTED, 1) == 1:  # nobody was left to say so
         rank, code = first
         raise TrainingError(
             f"process {rank} of {len(started)} was ended by {signal.Signals(-code).name}; "

@@ -1,6 +1,6 @@
 """Processes that train one model together, over ``torch.distributed``.
 
-Batch normalisation normalises every micro-batch by itself, in whichever process, so the gradient is
+Batch normalization normalizes every micro-batch by itself, in whichever process, so the gradient is
 that of one process with the same micro-batches. The running statistics are those of the first
 process: it saves them, and all judge by them.
 """
@@ -18,12 +18,12 @@ import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
 from seqtrans.errors import TrainingError
-from seqtrans.protocols import Shard
+from seqtrans.protocols import ProcessGroup
 from seqtrans.tensor_types import Tensor
 from seqtrans.training.distributed.failure_reports import (
     ElsewhereError,
     LostContactError,
-    agreed,
+    attempt_store,
     in_contact,
     shared_store,
 )
@@ -43,11 +43,11 @@ GLANCE = 5e-5
 
 
 @dataclass(frozen=True)
-class ProcessShard:
-    """This process among all of a run. See ``protocols.Shard``."""
+class TorchProcessGroup:
+    """This process among all of a run. See ``protocols.ProcessGroup``."""
 
     rank: int = 0
-    world: int = 1
+    world_size: int = 1
     group: Any = field(default=None, compare=False, repr=False)
     """The ``torch.distributed`` group to talk in; None: that of all processes."""
     patience: float = field(default=PATIENCE, compare=False)
@@ -60,13 +60,13 @@ class ProcessShard:
         if self.meeting is not None:
             self.meeting.wait()
 
-    def unattended(self) -> "ProcessShard":
+    def unattended(self) -> "TorchProcessGroup":
         """The same processes in the same group, which no longer meet before they talk."""
         return replace(self, meeting=None)
 
     def sum(self, values: Sequence[float]) -> tuple[float, ...]:
-        """See ``Shard.sum``; in fp64 and on the CPU, so that counts stay exact."""
-        if self.world == 1:
+        """See ``ProcessGroup.sum``; in fp64 and on the CPU, so that counts stay exact."""
+        if self.world_size == 1:
             return tuple(values)
         self.meet()
         totals = torch.tensor(values, dtype=torch.float64)
@@ -78,24 +78,24 @@ class ProcessShard:
         return tuple(totals.tolist())
 
     def gather(self, text: str) -> list[str]:
-        """See ``Shard.gather``; as bytes, because torch would pickle objects."""
-        if self.world == 1:
+        """See ``ProcessGroup.gather``; as bytes, because torch would pickle objects."""
+        if self.world_size == 1:
             return [text]
         self.meet()
         own = torch.frombuffer(bytearray(text.encode() or b"\0"), dtype=torch.uint8)
-        sizes = torch.zeros(self.world, dtype=torch.int64)
+        sizes = torch.zeros(self.world_size, dtype=torch.int64)
         sizes[self.rank] = len(text.encode())
         dist.all_reduce(sizes, group=self.group)
         padded = torch.zeros(max(1, int(sizes.max())), dtype=torch.uint8)
         padded[: len(own)] = own
-        found = [torch.empty_like(padded) for _ in range(self.world)]
+        found = [torch.empty_like(padded) for _ in range(self.world_size)]
         dist.all_gather(found, padded, group=self.group)
         sized = zip(found, sizes.tolist(), strict=True)
         return [row[:size].numpy().tobytes().decode() for row, size in sized]
 
     def share(self, tensors: Iterable[Tensor]) -> None:
         """Give every process those of the first; every process must call it."""
-        if self.world > 1:
+        if self.world_size > 1:
             self.meet()
             for tensor in tensors:
                 dist.broadcast(tensor, src=0, group=self.group)
@@ -109,7 +109,7 @@ class ProcessShard:
         Raises:
             RuntimeError: It took longer than these processes wait for each other; see ``contact``.
         """
-        if self.world == 1 or device.type != "cuda":
+        if self.world_size == 1 or device.type != "cuda":
             return
         done = torch.cuda.Event()
         done.record()
@@ -120,15 +120,15 @@ class ProcessShard:
             time.sleep(GLANCE)
 
 
-ALONE = ProcessShard()
+SINGLE_PROCESS = TorchProcessGroup()
 
 
 @contextmanager
-def all_or_none(shard: Shard, what: str) -> Generator[None]:
+def all_or_none(group: ProcessGroup, what: str) -> Generator[None]:
     """Within, one process writes; if it can't, that is an error in all of them.
 
     Args:
-        shard: This process; every one must enter.
+        group: This process; every one must enter.
         what: Is written: for the processes that know no more.
 
     Raises:
@@ -139,14 +139,14 @@ def all_or_none(shard: Shard, what: str) -> Generator[None]:
         yield
     except TrainingError as caught:
         error = caught
-    (failures,) = shard.sum([float(error is not None)])
+    (failures,) = group.sum([float(error is not None)])
     if error:
         raise error
     if failures:
         raise ElsewhereError(f"another process could not save {what}; see its message")
 
 
-def join(init_method: str = "env://") -> ProcessShard:
+def join(init_method: str = "env://") -> TorchProcessGroup:
     """Join the processes that a launcher such as ``torchrun`` started with this one.
 
     The launcher tells through ``RANK`` and ``WORLD_SIZE``; without them there is one process
@@ -155,61 +155,63 @@ def join(init_method: str = "env://") -> ProcessShard:
     Raises:
         LostContactError: Some have not come.
     """
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    if world == 1:
-        return ALONE
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    if world_size == 1:
+        return SINGLE_PROCESS
     rank = int(os.environ["RANK"])
     backend = "gloo"
     if torch.cuda.is_available():
         backend = "cpu:gloo,cuda:nccl"
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    shard, timeout = ProcessShard(rank, world), timedelta(seconds=PATIENCE)
-    with in_contact(shard, lambda: "starting"):
+    group, timeout = TorchProcessGroup(rank, world_size), timedelta(seconds=PATIENCE)
+    with in_contact(group, lambda: "starting"):
         try:
-            store, _, _ = next(iter(rendezvous(init_method, rank, world)))
-            store = agreed(store, name_attempt(store, rank, world, PATIENCE))
+            store, _, _ = next(iter(rendezvous(init_method, rank, world_size)))
+            store = attempt_store(store, name_attempt(store, rank, world_size, PATIENCE))
         except TimeoutError as error:
             raise LostContactError(
                 f"starting: process {rank} waited too long for {error}; "
                 "checkpoints are whole: go on with --resume"
             ) from error
-        dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=timeout)
-    return shard
+        dist.init_process_group(
+            backend, store=store, rank=rank, world_size=world_size, timeout=timeout
+        )
+    return group
 
 
 @contextmanager
-def patient(shard: ProcessShard, seconds: float, name: str) -> Generator[ProcessShard]:
+def patient(group: TorchProcessGroup, seconds: float, name: str) -> Generator[TorchProcessGroup]:
     """The same processes; within, they wait for each other for as long as all are alive.
 
     Every one must enter. What is asked of ``seconds`` is a sign of life, not that they come.
 
     Args:
-        shard: This process.
+        group: This process.
         seconds: Of silence after which a process is lost.
         name: Of what they do, unlike any other.
     """
-    if shard.world == 1:
-        yield shard
+    if group.world_size == 1:
+        yield group
         return
-    meeting = Meeting(shared_store(), name, shard.rank, shard.world, seconds)
+    meeting = Meeting(shared_store(), name, group.rank, group.world_size, seconds)
     try:
-        yield replace(shard, meeting=meeting)
+        yield replace(group, meeting=meeting)
     finally:
         meeting.close()
 
 
-def impatient(shard: ProcessShard, seconds: float) -> ProcessShard:
+def impatient(group: TorchProcessGroup, seconds: float) -> TorchProcessGroup:
     """The same processes, which from now on wait for each other no longer than ``seconds``.
 
     A wait that takes longer is an error in the process that waits; see ``contact.lost``. Patient
     ones do wait until all have come, before they talk.
     """
-    if shard.world == 1:
-        return shard
-    shard.meet()
+    if group.world_size == 1:
+        return group
+    group.meet()
     slack = WATCHDOG if torch.cuda.is_available() else 0.0
-    group = dist.new_group(timeout=timedelta(seconds=seconds + slack))
-    return replace(shard, group=group, patience=seconds)
+    made = dist.new_group(timeout=timedelta(seconds=seconds + slack))
+    return replace(group, group=made, patience=seconds)
 
 
 def leave() -> None:

@@ -29,25 +29,25 @@ def job() -> str:
     return f"{socket.gethostname()} {parent} {start_of(parent)}"
 
 
-def belongs_to(file: Path, job: str) -> bool:
-    """Whether ``hand_over`` wrote the name of this job into a file."""
+def is_owned_by(file: Path, job: str) -> bool:
+    """Whether ``write_owner`` wrote the name of this job into a file."""
     try:
         return job != "" and file.read_text(encoding="utf-8") == job
     except (OSError, UnicodeDecodeError):
         return False
 
 
-def hand_over(file: Path, job: str) -> None:
+def write_owner(file: Path, job: str) -> None:
     """Let that of which a file tells belong to a job; nothing where its name is empty.
 
     Raises:
         OSError: The file can't be written.
     """
-    if job and not belongs_to(file, job):
+    if job and not is_owned_by(file, job):
         write_atomically(file, job)
 
 
-def name_attempt(store: Any, rank: int, world: int, seconds: float) -> str:
+def name_attempt(store: Any, rank: int, world_size: int, seconds: float) -> str:
     """A name that the processes of this attempt have in common, and those of no other.
 
     The store of a launcher outlives the processes, and what earlier ones told each other in it
@@ -57,7 +57,7 @@ def name_attempt(store: Any, rank: int, world: int, seconds: float) -> str:
     Args:
         store: The key-value store of a launcher.
         rank: This process.
-        world: How many there are; every one must call it.
+        world_size: How many there are; every one must call it.
         seconds: How long to wait for the others.
 
     Raises:
@@ -70,22 +70,24 @@ def name_attempt(store: Any, rank: int, world: int, seconds: float) -> str:
     if rank > 0:
         store.set(f"{_HELLO}/{rank}", own)
         while not store.check([f"{_ANSWER}/{own}"]):
-            _pause(deadline, {0}, world)
+            _pause(deadline, {0}, world_size)
         name = store.get(f"{_ANSWER}/{own}").decode()
         store.set(f"{_MET}/{name}/{rank}", "1")
         return name
-    missing = set(range(1, world))
+    missing = set(range(1, world_size))
     while missing:
         for other in sorted(missing):
             if store.check([f"{_HELLO}/{other}"]):  # maybe from one that is gone
                 store.set(f"{_ANSWER}/{store.get(f'{_HELLO}/{other}').decode()}", own)
             if store.check([f"{_MET}/{own}/{other}"]):
                 missing.remove(other)
-        _pause(deadline, missing, world)
+        _pause(deadline, missing, world_size)
     return own
 
 
-def _pause(deadline: float, missing: Collection[int], world: int) -> None:
+def _pause(deadline: float, missing: Collection[int], world_size: int) -> None:
     if missing and time.monotonic() > deadline:
-        raise TimeoutError(" and ".join(f"process {rank} of {world}" for rank in sorted(missing)))
+        raise TimeoutError(
+            " and ".join(f"process {rank} of {world_size}" for rank in sorted(missing))
+        )
     time.sleep(0.02)

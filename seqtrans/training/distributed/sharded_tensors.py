@@ -31,7 +31,7 @@ def gathered(
 
     Args:
         tensors: By name, the same names everywhere.
-        wait: Waits for what the other processes give; see ``ProcessShard.await_device``.
+        wait: Waits for what the other processes give; see ``TorchProcessGroup.await_device``.
         keep: Whether this process wants them; else nothing is returned, and at no time more
             than one whole tensor is in memory.
     """

@@ -21,7 +21,7 @@ from torch import nn
 from seqtrans.training.compilation import Compiled
 from seqtrans.training.config import ProcessesConfig, TrainingConfig
 from seqtrans.training.distributed.gradient_sync import Exchange
-from seqtrans.training.distributed.process_group import ProcessShard
+from seqtrans.training.distributed.process_group import TorchProcessGroup
 from seqtrans.training.distributed.sharded_tensors import in_parts
 
 
@@ -56,15 +56,15 @@ class Replica(Protocol):
         ...
 
 
-def shares_out(config: ProcessesConfig, shard: ProcessShard) -> bool:
+def shares_out(config: ProcessesConfig, group: TorchProcessGroup) -> bool:
     """Whether each of several processes is to keep a part of each weight."""
-    return shard.world > 1 and config.sharding == "full"
+    return group.world_size > 1 and config.sharding == "full"
 
 
 def shard_weights(
     model: nn.Module,
     config: ProcessesConfig,
-    shard: ProcessShard,
+    group: TorchProcessGroup,
     device: torch.device | None = None,
 ) -> None:
     """Leave each process its part of each weight, where ``config`` wants it; else nothing.
@@ -76,20 +76,20 @@ def shard_weights(
     Args:
         model: With all of its weights, the same in every process.
         config: Whether.
-        shard: This process, in the group that is to exchange weights and gradients.
+        group: This process, in the group that is to exchange weights and gradients.
         device: Where it shall learn, if not where it is: layer by layer it is moved there and cut,
             so that there is never room needed for all of it.
     """
-    if not shares_out(config, shard) or in_parts(model):
+    if not shares_out(config, group) or in_parts(model):
         return
     from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
     kind = (device or next(model.parameters()).device).type
     mesh = (
-        DeviceMesh.from_group(shard.group, kind)
-        if shard.group is not None
-        else init_device_mesh(kind, (shard.world,))
+        DeviceMesh.from_group(group.group, kind)
+        if group.group is not None
+        else init_device_mesh(kind, (group.world_size,))
     )
     reduced = torch.bfloat16 if config.communication == "bf16" else None
     policy = MixedPrecisionPolicy(reduce_dtype=reduced)
@@ -97,29 +97,29 @@ def shard_weights(
         fully_shard(part, mesh=mesh, mp_policy=policy)
 
 
-def replicate(model: nn.Module, config: TrainingConfig, shard: ProcessShard) -> Replica:
+def replicate(model: nn.Module, config: TrainingConfig, group: TorchProcessGroup) -> Replica:
     """The model for training by all processes, compiled where that is wanted.
 
     What it returns holds on to which parameters learn; after a change of that make it anew.
     """
-    if shard.world == 1:
-        return Alone(_compiled(model, config))
-    if shares_out(config.processes, shard):
-        return Sharded(model, _compiled(model, config), shard)
+    if group.world_size == 1:
+        return SingleProcess(_compiled(model, config))
+    if shares_out(config.processes, group):
+        return FullySharded(model, _compiled(model, config), group)
     # Weights of one channel are in two memory orders at once, of which it expects the other.
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     # static_graph saves looking for unused parameters and lets activations be recomputed: none of
     # the first are trained here, and nothing does the second.
     parallel = nn.parallel.DistributedDataParallel(
-        model, process_group=shard.group, gradient_as_bucket_view=True
+        model, process_group=group.group, gradient_as_bucket_view=True
     )
-    exchange = Exchange(shard.group, rounds=config.processes.communication == "bf16")
+    exchange = Exchange(group.group, rounds=config.processes.communication == "bf16")
     parallel.register_comm_hook(exchange, Exchange.average)
-    return Replicated(parallel, _compiled(parallel, config), shard, exchange)
+    return DataParallel(parallel, _compiled(parallel, config), group, exchange)
 
 
 @dataclass(frozen=True)
-class Alone:
+class SingleProcess:
     """One process has nothing to share; see ``Replica``."""
 
     module: nn.Module
@@ -144,17 +144,17 @@ class Alone:
 
 
 @dataclass(frozen=True)
-class Replicated:
+class DataParallel:
     """Every process holds all of the model; see ``Replica``.
 
-    Batch normalisation normalises every micro-batch by itself, in whichever process, so that the
+    Batch normalization normalizes every micro-batch by itself, in whichever process, so that the
     gradient is that of one process. The running statistics are those of the first process: it
     saves them, and all judge by them.
     """
 
     parallel: nn.parallel.DistributedDataParallel
     module: nn.Module
-    shard: ProcessShard
+    group: TorchProcessGroup
     exchange: Exchange
 
     @contextmanager
@@ -177,18 +177,18 @@ class Replicated:
     def whole(self, *, only_if: bool = True) -> Generator[None]:
         """See ``Replica.whole``: with the buffers of the first process."""
         del only_if
-        self.shard.share(self.parallel.module.buffers())
-        self.shard.await_device(_device(self.parallel))
+        self.group.share(self.parallel.module.buffers())
+        self.group.await_device(_device(self.parallel))
         yield
 
 
 @dataclass(frozen=True)
-class Sharded:
+class FullySharded:
     """Every process keeps a part of each weight; see ``Replica``."""
 
     parallel: Any  # an FSDPModule
     module: nn.Module
-    shard: ProcessShard
+    group: TorchProcessGroup
 
     @contextmanager
     def sharing(self, *, only_if: bool) -> Generator[None]:
@@ -202,25 +202,27 @@ class Sharded:
 
     def norm(self, norms: Sequence[float]) -> float:
         """See ``Replica.norm``; infinite or no number where it is so in any process."""
-        return math.sqrt(self.shard.sum([math.hypot(*norms) ** 2])[0])
+        return math.sqrt(self.group.sum([math.hypot(*norms) ** 2])[0])
 
     def whole(self, *, only_if: bool = True) -> AbstractContextManager[None]:
         """See ``Replica.whole``; processes may then call the model unequally often."""
-        return made_whole(self.parallel, self.shard, only_if=only_if)
+        return made_whole(self.parallel, self.group, only_if=only_if)
 
 
 @contextmanager
-def made_whole(model: nn.Module, shard: ProcessShard, *, only_if: bool = True) -> Generator[None]:
+def made_whole(
+    model: nn.Module, group: TorchProcessGroup, *, only_if: bool = True
+) -> Generator[None]:
     """Within, every process holds the same buffers of what was shared out, and all weights.
 
     Args:
         model: What was shared out.
-        shard: This process.
+        group: This process.
         only_if: False: weights come and go with every call.
     """
     from torch.distributed.fsdp import FSDPModule
 
-    shard.share(model.buffers())
+    group.share(model.buffers())
     parts = [part for part in model.modules() if isinstance(part, FSDPModule)]
     root: Any = model
     root._get_fsdp_state()._lazy_init()  # else the first that is called, a layer, is taken for it
@@ -228,7 +230,7 @@ def made_whole(model: nn.Module, shard: ProcessShard, *, only_if: bool = True) -
         part.set_reshard_after_forward(False, recurse=False)
         part.unshard()
     try:
-        shard.await_device(_device(model))
+        group.await_device(_device(model))
         yield
     finally:
         for part in parts:

@@ -9,22 +9,22 @@ from torch import nn
 from seqtrans.errors import TrainingError
 from seqtrans.protocols import BatchT, Task
 from seqtrans.runtime.out_of_memory import release
-from seqtrans.training.distributed.process_group import ProcessShard, all_or_none
+from seqtrans.training.distributed.process_group import TorchProcessGroup, all_or_none
 from seqtrans.training.distributed.wrappers import Replica
 from seqtrans.training.oom.buffer_snapshot import Buffers
-from seqtrans.training.oom.size_limits import Sizes
+from seqtrans.training.oom.size_limits import MicroBatchSizeLimits
 from seqtrans.training.optim.gradients import Gradients
 
-talk = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
-class Shortage(Generic[BatchT]):
+class OomRecovery(Generic[BatchT]):
     """Makes an update ready to be computed again, in smaller parts.
 
     Where memory runs out, in whichever process and pass, what there is of the gradient is thrown
     away and all processes compute all of it again, with smaller parts of micro-batches: ``sizes``
     says how small, from this step on. The sums stay those of whole micro-batches; but dropout
-    draws for each part anew, and batch normalisation normalises each by itself.
+    draws for each part anew, and batch normalization normalizes each by itself.
 
     An update that fits costs nothing more: processes agree at its end, as they do on whether the
     loss is finite. Whoever has failed by then has given zeros to the others, who average their
@@ -34,7 +34,7 @@ class Shortage(Generic[BatchT]):
     Args:
         task: What to learn from.
         model: What learns.
-        shard: This process.
+        group: This process.
         gradients: Of the model.
         sizes: What is known to fit.
     """
@@ -43,18 +43,18 @@ class Shortage(Generic[BatchT]):
         self,
         task: Task[Any],
         model: nn.Module,
-        shard: ProcessShard,
+        group: TorchProcessGroup,
         gradients: Gradients,
-        sizes: Sizes,
+        sizes: MicroBatchSizeLimits,
     ) -> None:
-        self.task, self.shard, self.sizes, self.gradients = task, shard, sizes, gradients
+        self.task, self.group, self.sizes, self.gradients = task, group, sizes, gradients
         self._buffers = Buffers(model)
 
     def begin(self) -> None:
         """An update is to come, of as many attempts as it takes."""
         self._buffers.note()
 
-    def take_smaller(self, failed: BatchT | None, step: int) -> None:
+    def shrink_and_retry(self, failed: BatchT | None, step: int) -> None:
         """Agree on what fits, keep that, and make ready for another attempt.
 
         Args:
@@ -65,19 +65,19 @@ class Shortage(Generic[BatchT]):
             TrainingError: What failed can't be divided, or what was learnt can't be kept.
         """
         own = None if failed is None else (failed.size, len(failed.halves()))
-        found = [json.loads(text) for text in self.shard.gather(json.dumps(own))]
+        found = [json.loads(text) for text in self.group.gather(json.dumps(own))]
         shortages: list[tuple[int, int]] = [(size, parts) for size, parts in filter(None, found)]
         size = min(size for size, _ in shortages)
         if any(parts == 1 for _, parts in shortages):
             raise indivisible(size, f"step {step + 1}: ")
         limit = self.sizes.learn(step, size)
-        with all_or_none(self.shard, "what was learnt of memory"):
-            if self.shard.rank == 0:
+        with all_or_none(self.group, "what was learnt of memory"):
+            if self.group.rank == 0:
                 self.sizes.write()
         text = (
             "step %d: memory ran out for %s %s, padding counted; what is larger than %s is divided"
         )
-        talk.warning(text, step + 1, f"{size:,}", self.task.unit, f"{limit:,}")
+        logger.warning(text, step + 1, f"{size:,}", self.task.unit, f"{limit:,}")
         self.gradients.drop()
         release()
         self._buffers.restore()
@@ -90,7 +90,7 @@ class Shortage(Generic[BatchT]):
             return
         if len(failed.halves()) == 1:
             raise indivisible(failed.size, f"step {step + 1}: ")
-        limit = self.sizes.learn_alone(step, failed.size)
+        limit = self.sizes.record_locally(step, failed.size)
         raise TrainingError(
             f"step {step + 1}: memory ran out for {failed.size:,} {self.task.unit}, padding "
             "counted, and where weights are shared out processes can't try again: go on with "

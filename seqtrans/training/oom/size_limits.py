@@ -8,7 +8,7 @@ from pathlib import Path
 from seqtrans import config
 from seqtrans.config.types import NonNegative, Positive
 from seqtrans.errors import CheckpointError, RecipeError, TrainingError
-from seqtrans.protocols import BatchT, Shard
+from seqtrans.protocols import BatchT, ProcessGroup
 from seqtrans.runtime.files.atomic_files import open_aside
 
 _SHARE = 0.75
@@ -30,7 +30,7 @@ class Limits:
     limits: tuple[Limit, ...] = field(default=())
 
 
-class Sizes:
+class MicroBatchSizeLimits:
     """The largest part of a micro-batch that is computed at once, as a function of the step.
 
     Whether memory runs out is no function of anything, and a divided micro-batch differs in its
@@ -46,7 +46,7 @@ class Sizes:
         self._file = file
         self._limits: tuple[Limit, ...] = ()
 
-    def read(self, shard: Shard) -> None:
+    def read(self, group: ProcessGroup) -> None:
         """Take up what was learnt before a stop, as the first process finds it.
 
         Raises:
@@ -56,9 +56,9 @@ class Sizes:
             return
         try:
             found = Limits()
-            if shard.rank == 0 and self._file.exists():
+            if group.rank == 0 and self._file.exists():
                 found = config.load(Limits, self._file)
-            told = shard.gather(config.dump(found))[0]  # see ``Saving``
+            told = group.gather(config.dump(found))[0]  # see ``CheckpointManager``
             self._limits = config.loads(Limits, told, str(self._file)).limits
         except RecipeError as error:
             first = str(error).partition("\n")[0]
@@ -83,7 +83,7 @@ class Sizes:
         self._limits = (*self._limits, limit)
         return limit.largest
 
-    def learn_alone(self, step: int, size: int) -> int:
+    def record_locally(self, step: int, size: int) -> int:
         """Note and keep what no other process knows of; of several that do so, one is kept."""
         limit = self.learn(step, size)
         with suppress(TrainingError):

@@ -14,7 +14,7 @@ class Freezing:
     """Takes what patterns name out of training, as a function of the epoch.
 
     A frozen parameter has no gradient, so no optimizer moves it. A module with a frozen buffer is
-    in evaluation mode, so that a batch normalisation uses its statistics and keeps them; other
+    in evaluation mode, so that a batch normalization uses its statistics and keeps them; other
     modules, such as dropout, are as they always are in training.
 
     Args:

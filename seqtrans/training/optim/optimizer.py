@@ -80,7 +80,7 @@ def build_optimizer(
     """The optimizer a config describes. Those without a gradient are passed over at every step.
 
     Weight decay spares tensors of fewer than two dimensions: biases and the gains of
-    normalisations have no scale that it could keep small without harm. Embeddings decay.
+    normalizations have no scale that it could keep small without harm. Embeddings decay.
 
     Args:
         config: Which.

@@ -15,7 +15,7 @@ from seqtrans.runtime.files.strict_json import as_json
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-talk = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 Format = Callable[[float], str]
 COLUMNS: dict[str, Format] = {  # of a line about training, the most important first
@@ -82,7 +82,7 @@ class ConsoleLogger:
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """See ``MetricsLogger.log``."""
         parts = describe(step, metrics, self._unit)
-        talk.info("%s", GAP.join(parts), extra={"parts": parts})
+        logger.info("%s", GAP.join(parts), extra={"parts": parts})
         left = metrics.get("train/seconds_left")
         if self._progress and self._bar is not None and left is not None:
             done = metrics["train/seconds"]

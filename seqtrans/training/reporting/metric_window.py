@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
-from seqtrans.protocols import Batch, LossSums, Shard
+from seqtrans.protocols import Batch, LossSums, ProcessGroup
 from seqtrans.runtime.memory_limits import peak_memory
 from seqtrans.tensor_types import Tensor
 
@@ -16,7 +16,7 @@ TIMINGS = frozenset(
 )  # numbers that differ from run to run
 
 
-class Window:
+class MetricAccumulator:
     """Sums over the updates between two lines; tensors are read only when a line is due."""
 
     def __init__(self) -> None:
@@ -32,13 +32,13 @@ class Window:
         """Whether there is nothing to tell."""
         return not self._norms
 
-    def add(self, batch: Batch, sums: LossSums, *, counts: bool = True) -> None:
+    def add(self, batch: Batch, sums: LossSums, *, is_counted: bool = True) -> None:
         """Count a micro-batch; or only what there is to count, so that all processes agree."""
-        if counts:
+        if is_counted:
             self._targets += batch.num_targets
             self._padded += batch.num_padded
         for name, value in {"loss": sums.loss.detach(), **sums.shown}.items():
-            self._sums[name].append(value if counts else torch.zeros_like(value))
+            self._sums[name].append(value if is_counted else torch.zeros_like(value))
 
     def add_norm(self, norm: float) -> None:
         """Count an update by the norm of its gradient before clipping."""
@@ -48,12 +48,12 @@ class Window:
         """Count time spent waiting for data."""
         self._waited += seconds
 
-    def read(self, shard: Shard) -> dict[str, float]:
+    def read(self, group: ProcessGroup) -> dict[str, float]:
         """Means over all processes; every process must call it, with the same names."""
         elapsed = time.monotonic() - self._since
         names = sorted(self._sums)
         local = [_total(self._sums[name]) for name in names]
-        *totals, targets, padded, waited = shard.sum(
+        *totals, targets, padded, waited = group.sum(
             [*local, float(self._targets), float(self._padded), self._waited]
         )
         metrics = {name: total / targets for name, total in zip(names, totals, strict=True)}
@@ -63,7 +63,7 @@ class Window:
             "gradient_norm": math.fsum(self._norms) / len(self._norms),
             "padding_share": padded / (targets + padded),
             "targets_per_second": targets / elapsed,
-            "data_wait_share": waited / (elapsed * shard.world),
+            "data_wait_share": waited / (elapsed * group.world_size),
             "memory_mb": peak_memory() / 1e6,
         }
 

@@ -13,7 +13,7 @@ Curve = Sequence[tuple[int, float]]  # step and value
 
 _LOSSES = {
     "train/nll": "training",
-    "train/loss": "training, as minimised",
+    "train/loss": "training, as minimized",
     "valid/loss": "validation",
 }
 _SCORES = {
@@ -58,7 +58,7 @@ def draw_curves(curves: Mapping[str, Curve], path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    # What is minimised may be smoothed and of mixed images: it is shown where nothing plainer is.
+    # What is minimized may be smoothed and of mixed images: it is shown where nothing plainer is.
     left_out = "train/loss" if "train/nll" in curves else None
     losses = {
         t: curves[name] for name, t in _LOSSES.items() if curves.get(name) and name != left_out
@@ -107,8 +107,8 @@ def draw_confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], path
     for row, (numbers, parts) in enumerate(zip(counts, shares, strict=True)):
         for column, count in enumerate(numbers):
             if count:
-                colour = "white" if parts[column] > 0.5 else "black"
-                axes.text(column, row, str(count), ha="center", va="center", color=colour)
+                color = "white" if parts[column] > 0.5 else "black"
+                axes.text(column, row, str(count), ha="center", va="center", color=color)
     _save(figure, path)
 
 

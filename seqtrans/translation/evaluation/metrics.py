@@ -19,7 +19,7 @@ MetricName = Literal["bleu", "chrf", "chrf++", "ter"]
 Tokenizer = Literal[
     "13a", "intl", "zh", "ja-mecab", "ko-mecab", "char", "flores101", "flores200", "spm", "none"
 ]
-PairedTestName = Literal["bootstrap", "randomisation"]
+PairedTestName = Literal["bootstrap", "randomization"]
 METRICS: tuple[MetricName, ...] = get_args(MetricName)
 TOKENIZERS: tuple[Tokenizer, ...] = get_args(Tokenizer)
 
@@ -105,7 +105,7 @@ def score_systems(
     if paired and len(systems) < 2:
         raise DataError("a paired test compares systems: give two files of translations or more")
     if resampled and len(next(iter(systems.values()))) < 2:
-        remedy = "test by randomisation" if paired else "leave the interval away"
+        remedy = "test by randomization" if paired else "leave the interval away"
         raise DataError(f"a bootstrap sample takes more than one line: {remedy}")
     return [
         score

@@ -1,6 +1,6 @@
 """How sure scores are: intervals and paired tests, from what a metric counts in every line.
 
-The bootstrap draws as many lines with replacement (Koehn 2004), randomisation swaps lines of two
+The bootstrap draws as many lines with replacement (Koehn 2004), randomization swaps lines of two
 systems (Riezler and Maxwell 2005). Random numbers are drawn as sacreBLEU draws them, so intervals
 are its own; so are p-values where no difference of samples equals that of the texts, which it
 leaves out of the count.
@@ -78,7 +78,7 @@ def certainties(
             p_value = bootstrap_test(samples[0], samples[i], difference)
             found[i] = found[i]._replace(p_value=p_value)
             continue
-        p_value, swaps = randomisation_test(every[0], counts, score, seed)
+        p_value, swaps = randomization_test(every[0], counts, score, seed)
         drawn = (("ar", swaps), ("seed", name)) if swaps else (("ar", "exact"),)
         found[i] = found[i]._replace(p_value=p_value, settings=(*found[i].settings, *drawn))
     return found
@@ -113,7 +113,7 @@ def bootstrap_test(first: Numbers, second: Numbers, difference: float) -> float:
     return (int(hits) + 1) / (len(differences) + 1)
 
 
-def randomisation_test(
+def randomization_test(
     first: Counts, second: Counts, score: ScoreOf, seed: int
 ) -> tuple[float, int]:
     """Return the probability of a difference as large by swapping lines, and how many were tried.

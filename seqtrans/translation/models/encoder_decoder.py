@@ -10,7 +10,7 @@ from seqtrans.nn.kernels.cross_entropy import linear_cross_entropy
 from seqtrans.nn.kernels.linear import Linear
 from seqtrans.nn.kernels.log_softmax import log_probabilities
 from seqtrans.tensor_types import Bool, Float, Int, Tensor
-from seqtrans.translation.models.interfaces import DecoderHalf, EncoderHalf, Memory
+from seqtrans.translation.models.interfaces import Decoder, Encoder, Memory
 from seqtrans.translation.models.recurrent_decoder import RecurrentDecoder, RecurrentDecoderConfig
 from seqtrans.translation.models.recurrent_encoder import RecurrentEncoder, RecurrentEncoderConfig
 from seqtrans.translation.models.transformer import (
@@ -156,7 +156,7 @@ class EncoderDecoder(nn.Module):
         return self.decoder(self.target_embedding(target_input), memory)
 
 
-def _build_encoder(config: EncoderConfig) -> EncoderHalf:
+def _build_encoder(config: EncoderConfig) -> Encoder:
     match config:
         case TransformerEncoderConfig():
             return TransformerEncoder(config)
@@ -166,7 +166,7 @@ def _build_encoder(config: EncoderConfig) -> EncoderHalf:
             assert_never(config)
 
 
-def _build_decoder(config: DecoderConfig, memory_dim: int) -> DecoderHalf[Any]:
+def _build_decoder(config: DecoderConfig, memory_dim: int) -> Decoder[Any]:
     match config:
         case TransformerDecoderConfig():
             return TransformerDecoder(config, memory_dim)

@@ -31,7 +31,7 @@ class Memory(NamedTuple):
 
 
 @runtime_checkable
-class EncoderHalf(Protocol):
+class Encoder(Protocol):
     """Reads embedded source tokens."""
 
     @property
@@ -50,7 +50,7 @@ class EncoderHalf(Protocol):
 
 
 @runtime_checkable
-class DecoderHalf(Protocol[StateT]):
+class Decoder(Protocol[StateT]):
     """Turns embedded target tokens into features from which the next token is predicted."""
 
     @property

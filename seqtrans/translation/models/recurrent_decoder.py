@@ -10,10 +10,10 @@ from torch import nn
 from seqtrans.config.types import Positive, Probability
 from seqtrans.nn.attention.recurrent import (
     AdditiveAttention,
-    Attended,
     DotAttention,
     GeneralAttention,
     MultiHeadDotAttention,
+    ProjectedMemory,
 )
 from seqtrans.nn.dropout import Dropout
 from seqtrans.nn.gather import gather_hypotheses
@@ -50,7 +50,7 @@ class RecurrentDecoderConfig:
             (arXiv:1512.05287).
         recurrent_dropout: Probability of dropping a feature of the state on its way to the next
             position, the same at every position; layers then run step by step.
-        layer_norm: Normalise inside the cells (arXiv:1607.06450); they then run step by step.
+        layer_norm: Normalize inside the cells (arXiv:1607.06450); they then run step by step.
 
     Raises:
         ValueError: ``residual`` with one layer; ``num_heads`` without ``multi_head``, missing
@@ -107,7 +107,7 @@ class RecurrentState:
     """Cells' states per hypothesis, projected memory per sentence, gates per token."""
 
     gates: TokenRows  # what a token contributes to the lowest layer's
-    memory: Attended
+    memory: ProjectedMemory
     carry: tuple[tuple[Float[Tensor, "B K D"], ...], ...]  # of each layer
     feed: Float[Tensor, "B K D"] | None  # attentional output of the step before, if it is fed
 
@@ -182,7 +182,7 @@ class RecurrentDecoder(nn.Module):
         xavier_joint(self.attention.output_projection, self.combination)
 
     def forward(self, embedded: Float[Tensor, "B T E"], memory: Memory) -> Float[Tensor, "B T D"]:
-        """See ``DecoderHalf``; all positions at once unless outputs are fed back."""
+        """See ``Decoder``; all positions at once unless outputs are fed back."""
         inputs = self.dropout(embedded * self.scale)
         attended = self.attention.project(memory.states, memory.mask)
         start = self._first_carry(memory)
@@ -191,7 +191,7 @@ class RecurrentDecoder(nn.Module):
         return self.dropout(self._run_fed(inputs, start, attended, self.feed))
 
     def begin(self, memory: Memory, embedding: nn.Embedding) -> RecurrentState:
-        """See ``DecoderHalf.begin``."""
+        """See ``Decoder.begin``."""
         carry = tuple(
             # Of a state with gaps torch would multiply each sentence by its own copy of weights.
             tuple(part[:, None].contiguous() for part in layer)
@@ -212,7 +212,7 @@ class RecurrentDecoder(nn.Module):
     def step(
         self, token: Int[Tensor, "B K"], state: RecurrentState
     ) -> tuple[Float[Tensor, "B K D"], RecurrentState]:
-        """See ``DecoderHalf.step``; never drops anything."""
+        """See ``Decoder.step``; never drops anything."""
         gates = state.gates(token)
         if self.feed is not None:
             gates = gates + self.feed(state.feed)
@@ -229,7 +229,9 @@ class RecurrentDecoder(nn.Module):
         summary = memory.last if use_last else mean_states(memory.states, memory.mask)
         return self.stack.carry(self.start(summary).tanh().chunk(self.stack.num_parts, dim=-1))
 
-    def _look(self, query: Float[Tensor, "B Q D"], memory: Attended) -> Float[Tensor, "B Q D"]:
+    def _look(
+        self, query: Float[Tensor, "B Q D"], memory: ProjectedMemory
+    ) -> Float[Tensor, "B Q D"]:
         """Attend from each query; join query and context."""
         return (self.attention(query, memory) + self.combination(query)).tanh()
 
@@ -237,7 +239,7 @@ class RecurrentDecoder(nn.Module):
         self,
         inputs: Float[Tensor, "B T E"],
         carry: StackCarry,
-        memory: Attended,
+        memory: ProjectedMemory,
         feed: Linear,
     ) -> Float[Tensor, "B T D"]:
         """Step by step, each reading also what the step before put out (without dropout)."""

@@ -32,7 +32,7 @@ class RecurrentEncoderConfig:
         recurrent_dropout: Probability of dropping a feature of the state on its way to the next
             position, the same at every position. Above 0, or with ``layer_norm``, layers run
             step by step: on CPU hardly slower, on a GPU much.
-        layer_norm: Normalise inside the cells (arXiv:1607.06450).
+        layer_norm: Normalize inside the cells (arXiv:1607.06450).
 
     Raises:
         ValueError: ``residual`` with one layer.
@@ -96,7 +96,7 @@ class RecurrentEncoder(nn.Module):
         )
 
     def forward(self, embedded: Float[Tensor, "B S E"], mask: Bool[Tensor, "B S"]) -> Memory:
-        """See ``EncoderHalf``."""
+        """See ``Encoder``."""
         states = self.dropout(embedded * self.scale)
         for number, layer in enumerate(self.layers):
             above = self.dropout(layer(states, mask))

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from seqtrans.config.types import Positive, Probability
-from seqtrans.nn.attention.multi_head import KeyValue, Tape
+from seqtrans.nn.attention.multi_head import KeyValue, KVCache
 from seqtrans.nn.dropout import Dropout
 from seqtrans.nn.feed_forward import Activation
 from seqtrans.nn.gather import gather_hypotheses
@@ -32,8 +32,8 @@ class TransformerConfig:
         ffn_dim: Features inside the feed-forward block.
         activation: There: ``relu``, ``gelu``, ``silu``, or ``gated`` (SwiGLU, arXiv:2002.05202;
             1.5 times the weights of the others at the same ``ffn_dim``).
-        norm: Layer normalisation or its cheaper root-mean-square form.
-        norm_position: ``pre`` normalises the input of each block, ``post`` the sum after it.
+        norm: Layer normalization or its cheaper root-mean-square form.
+        norm_position: ``pre`` normalizes the input of each block, ``post`` the sum after it.
         positions: How a token knows its place; ``rotary`` turns queries and keys of
             self-attention, the others are added to the embedding.
         max_positions: Number of ``learned`` positions: the longest sentence training accepts.
@@ -138,7 +138,7 @@ class PositionedInput(nn.Module):
 
 
 class TransformerEncoder(nn.Module):
-    """Layers of self-attention over the source; implements ``EncoderHalf``."""
+    """Layers of self-attention over the source; implements ``Encoder``."""
 
     def __init__(self, config: TransformerEncoderConfig) -> None:
         super().__init__()
@@ -150,7 +150,7 @@ class TransformerEncoder(nn.Module):
         xavier_linear(self)
 
     def forward(self, embedded: Float[Tensor, "B S D"], mask: Bool[Tensor, "B S"]) -> Memory:
-        """See ``EncoderHalf.__call__``."""
+        """See ``Encoder.__call__``."""
         x, turn = self.input(embedded, _positions(embedded))
         for layer in self.layers:
             x = layer(x, mask, turn)
@@ -163,13 +163,13 @@ class TransformerEncoder(nn.Module):
 class TransformerState:
     """What steps need to know of the source, once per layer, and of the tokens before.
 
-    A tape has a slot for every hypothesis of every step. Hypotheses are rows of ``ancestry``,
+    A kv_cache has a slot for every hypothesis of every step. Hypotheses are rows of ``ancestry``,
     True at the slots of their own history, and moving them moves nothing else.
     """
 
     embedding: nn.Embedding
     source: tuple[KeyValue, ...]
-    tapes: tuple[Tape, ...]
+    kv_caches: tuple[KVCache, ...]
     ancestry: Bool[Tensor, "B K M"]
     position: int = 0  # tokens that every hypothesis has
 
@@ -183,13 +183,13 @@ class TransformerState:
         return replace(
             self,
             source=tuple(memory.keep(sentence) for memory in self.source),
-            tapes=tuple(tape.keep(sentence) for tape in self.tapes),
+            kv_caches=tuple(kv_cache.keep(sentence) for kv_cache in self.kv_caches),
             ancestry=self.ancestry[sentence],
         )
 
 
 class TransformerDecoder(nn.Module):
-    """Layers of causal self-attention and attention to the source; a ``DecoderHalf``."""
+    """Layers of causal self-attention and attention to the source; a ``Decoder``."""
 
     def __init__(self, config: TransformerDecoderConfig, memory_dim: int) -> None:
         super().__init__()
@@ -201,44 +201,44 @@ class TransformerDecoder(nn.Module):
         xavier_linear(self)
 
     def forward(self, embedded: Float[Tensor, "B T D"], memory: Memory) -> Float[Tensor, "B T D"]:
-        """See ``DecoderHalf.__call__``."""
+        """See ``Decoder.__call__``."""
         x, turn = self.input(embedded, _positions(embedded))
         for layer in self.layers:
             x = layer(x, memory.states, memory.mask, turn)
         return self.norm(x)
 
     def begin(self, memory: Memory, embedding: nn.Embedding) -> TransformerState:
-        """See ``DecoderHalf.begin``."""
+        """See ``Decoder.begin``."""
         sentences = memory.mask.size(0)
         projected = (x.source_attention.project(memory.states, memory.mask) for x in self.layers)
         source = tuple(keys.contiguous() for keys in projected)
-        tapes = tuple(
+        kv_caches = tuple(
             layer.attention.begin(sentences, like=projected.key)
             for layer, projected in zip(self.layers, source, strict=True)
         )
         ancestry = memory.mask.new_empty((sentences, 1, 0))
-        return TransformerState(embedding, source, tapes, ancestry)
+        return TransformerState(embedding, source, kv_caches, ancestry)
 
     def step(
         self, token: Int[Tensor, "B K"], state: TransformerState
     ) -> tuple[Float[Tensor, "B K D"], TransformerState]:
-        """See ``DecoderHalf.step``."""
+        """See ``Decoder.step``."""
         position = torch.full((1,), state.position, device=token.device)
         x, turn = self.input(state.embedding(token), position)
         own = torch.eye(token.size(1), dtype=torch.bool, device=token.device)
         ancestry = torch.cat((state.ancestry, own.expand(token.size(0), -1, -1)), dim=2)
-        tapes: list[Tape] = []
-        for layer, tape, source in zip(self.layers, state.tapes, state.source, strict=True):
-            x, longer = layer.step(x, tape, ancestry, source, turn)
-            tapes.append(longer)
+        kv_caches: list[KVCache] = []
+        for layer, kv_cache, source in zip(self.layers, state.kv_caches, state.source, strict=True):
+            x, longer = layer.step(x, kv_cache, ancestry, source, turn)
+            kv_caches.append(longer)
         position = state.position + 1
         return self.norm(x), replace(
-            state, tapes=tuple(tapes), ancestry=ancestry, position=position
+            state, kv_caches=tuple(kv_caches), ancestry=ancestry, position=position
         )
 
 
 def _last_norm(config: TransformerConfig) -> nn.Module:
-    """Pre-norm layers leave their sum unnormalised; post-norm layers don't."""
+    """Pre-norm layers leave their sum unnormalized; post-norm layers don't."""
     if config.norm_position == "post":
         return nn.Identity()
     return build_norm(config.norm, config.model_dim)

@@ -17,7 +17,7 @@ from seqtrans.translation.recipe.schema import DataConfig
 from seqtrans.translation.tokenization.segmenters import Segmenters, sampling_of
 from seqtrans.translation.tokenization.text_changes import find_changes
 
-talk = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 SAMPLED_SENTENCES = 10_000  # of a corpus, spread evenly over it
 MOST_READ = 1_000_000  # of the sentences that these are taken from, where that means reading text
@@ -48,7 +48,7 @@ def load_corpora(data: DataConfig, segmenters: Segmenters, cache: Path) -> Corpo
     sources = [[source for source, _ in pairs] for pairs in files]
     references = [target for pairs in files for _, target in pairs]
     for name, corpus in (("training", train), ("validation", validation)):
-        talk.info("%s: %s; %s", name, corpus.report, _tokens_in(corpus))
+        logger.info("%s: %s; %s", name, corpus.report, _tokens_in(corpus))
     return Corpora(train, validation, sources, references)
 
 
@@ -69,7 +69,7 @@ def check_vocabulary(corpora: Corpora, segmenters: Segmenters) -> None:
             if share > HOPELESS_UNKNOWNS:
                 raise DataError(f"{said}: the vocabulary is not one of this text")
             if share > SUSPICIOUS_UNKNOWNS:
-                talk.warning("%s: is the vocabulary one of this text?", said)
+                logger.warning("%s: is the vocabulary one of this text?", said)
 
 
 def say_changes(data: DataConfig, corpora: Corpora, segmenters: Segmenters) -> None:
@@ -86,7 +86,7 @@ def say_changes(data: DataConfig, corpora: Corpora, segmenters: Segmenters) -> N
         found = find_changes(segmenter, [pair[column] for pair in sampled])
         lines = f"of {found.lines:,} {side} lines" + (" looked at" if step > 1 else "")
         if found.changed:
-            talk.info(
+            logger.info(
                 "normalization changes %s %s, %s characters: %s%s",
                 f"{found.changed_lines:,}",
                 lines,
@@ -95,7 +95,7 @@ def say_changes(data: DataConfig, corpora: Corpora, segmenters: Segmenters) -> N
                 "; no translation has what it changes" if side == "target" else "",
             )
         if found.unknown and side == "target":
-            talk.info(
+            logger.info(
                 "%s different %s, %s of %s, are unknown, and no translation has them: %s",
                 f"{len(found.unknown):,}",
                 f"target {found.unit}",
@@ -112,14 +112,14 @@ def check_metrics(measure: Measure, references: Sequence[str]) -> None:
         DataError: What a tokenizer needs is not installed.
     """
     if measure.metrics:
-        talk.info("validation measures %s", "; ".join(signatures(measure)))
+        logger.info("validation measures %s", "; ".join(signatures(measure)))
     if measure.tokenize != Measure().tokenize and "bleu" not in measure.metrics:
-        talk.warning(
+        logger.warning(
             "validation.tokenize %s does nothing: it is for bleu, which validation.metrics lacks",
             measure.tokenize,
         )
     for said in unsuited(measure, references, "the target text of data.validation", IN_RECIPE):
-        talk.warning("%s", said)
+        logger.warning("%s", said)
 
 
 def unknown_share(rows: Rows, unk: int) -> float:

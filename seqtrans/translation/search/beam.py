@@ -39,7 +39,7 @@ class BeamSearch:
         eos: Id that ends one.
         banned: Ids that are never produced (padding, BOS, unknown); not EOS.
         beam_size: Hypotheses kept per sentence; 1 is greedy search.
-        length_penalty: Exponent of the length in the score; 0 favours short output.
+        length_penalty: Exponent of the length in the score; 0 favors short output.
         n_best: Hypotheses wanted per sentence; at most ``beam_size``.
         spare: Hypotheses returned besides, for those among them that turn out to be the same text.
         max_length: Longest output in tokens, EOS counted.
@@ -174,7 +174,7 @@ class BeamSearch:
         return self.word_guard(log_probs, history) if self.word_guard else log_probs
 
     def score(self, log_prob: Tensor, length: Tensor | int) -> Tensor:
-        """Length-normalised score of hypotheses of ``length`` tokens, EOS counted."""
+        """Length-normalized score of hypotheses of ``length`` tokens, EOS counted."""
         return log_prob / length**self.length_penalty
 
     def is_settled(self, search: Search) -> Bool[Tensor, " B"]:

@@ -11,7 +11,7 @@ class DecodingConfig:
 
     Args:
         beam_size: Hypotheses kept per sentence; 1 is greedy search.
-        length_penalty: Exponent of the length in the score, at least 0; more favours long output.
+        length_penalty: Exponent of the length in the score, at least 0; more favors long output.
         n_best: Different translations returned per line; at most ``beam_size``. There are fewer
             where the search finds fewer: several hypotheses may be the same text, but for spaces.
         max_length: Longest output in tokens.

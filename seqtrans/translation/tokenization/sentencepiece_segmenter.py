@@ -101,7 +101,7 @@ class SubwordSegmenter:
         """Content of the model file."""
         return self._model
 
-    def _normalise(self, lines: Sequence[str]) -> list[str]:
+    def _normalize(self, lines: Sequence[str]) -> list[str]:
         return [line.decode() for line in self._processor.normalize(_as_bytes(lines))]
 
     def _nbest(self, lines: Sequence[str], size: int) -> list[list[list[int]]]:
@@ -110,11 +110,11 @@ class SubwordSegmenter:
     def _build_sampler(self, model: SubwordModel, sampling: Sampling) -> Sampler:
         match sampling, model.model_type:
             case UnigramSampling(alpha=alpha, nbest_size=None), "unigram":
-                return UnigramSampler(model, alpha, self._normalise)
+                return UnigramSampler(model, alpha, self._normalize)
             case UnigramSampling(alpha=alpha, nbest_size=int(size)), "unigram":
                 return NBestSampler(model, alpha, lambda lines: self._nbest(lines, size))
             case BpeDropout(probability=probability), "bpe":
-                return BpeDropoutSampler(model, probability, self._normalise)
+                return BpeDropoutSampler(model, probability, self._normalize)
             case _, ("unigram" | "bpe") as kind:
                 wanted = "unigram" if kind == "unigram" else "bpe_dropout"
                 raise ValueError(f"can't be sampled by {sampling.kind}; choose {wanted}")

@@ -30,7 +30,7 @@ _BESIDE_WHITE = re.compile(r" ?([^\S ]) ?")
 
 @dataclass(frozen=True, kw_only=True)
 class WordsConfig:
-    """Words separated by spaces: for text that is tokenised already."""
+    """Words separated by spaces: for text that is tokenized already."""
 
     kind: Literal["words"] = "words"
     vocab_size: Annotated[int, Ge(5)] | None = None

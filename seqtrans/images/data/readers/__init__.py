@@ -1,1 +1,1 @@
-"""Readers of labelled images: idx, CIFAR, folders, NumPy files."""
+"""Readers of labeled images: idx, CIFAR, folders, NumPy files."""

@@ -44,7 +44,7 @@ _VERSIONS: dict[Labels, _Version] = {
 
 @dataclass(frozen=True, kw_only=True)
 class CifarFiles:
-    """Batches of CIFAR, which are colour images of 32 x 32 pixels."""
+    """Batches of CIFAR, which are color images of 32 x 32 pixels."""
 
     kind: Literal["cifar"] = "cifar"
     files: Annotated[tuple[Path, ...], Len(1)]

@@ -1,4 +1,4 @@
-"""Labelled images from files of any kind."""
+"""Labeled images from files of any kind."""
 
 from seqtrans.images.data.dataset import ImageSet
 from seqtrans.images.data.image_files import WHITE, Rgb

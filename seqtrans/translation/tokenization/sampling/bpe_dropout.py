@@ -13,7 +13,7 @@ from jaxtyping import Int
 from seqtrans.translation.tokenization.sampling.model_file import SubwordModel
 from seqtrans.translation.tokenization.sampling.words import (
     CLOSING,
-    Normalise,
+    Normalize,
     Symbols,
     split_units,
 )
@@ -27,19 +27,19 @@ class BpeDropoutSampler:
     Args:
         model: A BPE model.
         probability: 0 gives the usual segmentation, 1 single characters.
-        normalise: What sentencepiece makes of lines before it cuts them.
+        normalize: What sentencepiece makes of lines before it cuts them.
     """
 
-    def __init__(self, model: SubwordModel, probability: float, normalise: Normalise) -> None:
+    def __init__(self, model: SubwordModel, probability: float, normalize: Normalize) -> None:
         self._symbols = Symbols(model)
-        self._normalise = normalise
+        self._normalize = normalize
         self._by_word = model.cuts_words
         self._probability = probability
         self._merges = _merges_of(model)
 
     def __call__(self, lines: Sequence[str], seed: int) -> list[list[int]]:
         """Ids of lines; a pure function of ``lines`` and ``seed``."""
-        split = split_units(self._normalise(lines), by_word=self._by_word)
+        split = split_units(self._normalize(lines), by_word=self._by_word)
         if not split.units:
             return [[] for _ in lines]
         symbols = self._symbols

@@ -17,7 +17,7 @@ class Lattice:
     start: Int[np.ndarray, " E"]  # node before the piece
     end: Int[np.ndarray, " E"]  # node after it
     symbol: Int[np.ndarray, " E"]  # what the piece is
-    score: Float[np.ndarray, " E"]  # its unnormalised log-probability
+    score: Float[np.ndarray, " E"]  # its unnormalized log-probability
     first: Int[np.ndarray, " U"]  # first node of every word
     last: Int[np.ndarray, " U"]  # last node of every word
 

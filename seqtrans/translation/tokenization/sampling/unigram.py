@@ -14,7 +14,7 @@ from seqtrans.translation.tokenization.sampling.model_file import PieceType, Sub
 from seqtrans.translation.tokenization.sampling.trie import Trie
 from seqtrans.translation.tokenization.sampling.words import (
     CLOSING,
-    Normalise,
+    Normalize,
     Symbols,
     split_units,
 )
@@ -31,12 +31,12 @@ class UnigramSampler:
     Args:
         model: A unigram model.
         alpha: Near 0 all segmentations are as likely; the larger, the more the best wins.
-        normalise: What sentencepiece makes of lines before it cuts them.
+        normalize: What sentencepiece makes of lines before it cuts them.
     """
 
-    def __init__(self, model: SubwordModel, alpha: float, normalise: Normalise) -> None:
+    def __init__(self, model: SubwordModel, alpha: float, normalize: Normalize) -> None:
         self._symbols = Symbols(model)
-        self._normalise = normalise
+        self._normalize = normalize
         self._by_word = model.cuts_words
         scores = np.array([piece.score for piece in model.pieces])
         kinds = np.array([piece.type for piece in model.pieces])
@@ -48,7 +48,7 @@ class UnigramSampler:
 
     def __call__(self, lines: Sequence[str], seed: int) -> list[list[int]]:
         """Ids of lines; a pure function of ``lines`` and ``seed``."""
-        split = split_units(self._normalise(lines), by_word=self._by_word)
+        split = split_units(self._normalize(lines), by_word=self._by_word)
         if not split.units:
             return [[] for _ in lines]
         lattice = self._lattice(split.units)

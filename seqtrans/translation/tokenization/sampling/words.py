@@ -1,4 +1,4 @@
-"""The words of normalised lines, each once: what segmentations are drawn for."""
+"""The words of normalized lines, each once: what segmentations are drawn for."""
 
 import re
 import sys
@@ -10,8 +10,8 @@ from jaxtyping import Int
 
 from seqtrans.translation.tokenization.sampling.model_file import SPACE, SubwordModel
 
-Normalise = Callable[[Sequence[str]], Sequence[str]]
-"""Lines to normalised lines."""
+Normalize = Callable[[Sequence[str]], Sequence[str]]
+"""Lines to normalized lines."""
 
 CLOSING = sys.maxunicode + 1
 """A code that no text holds: what stands behind a unit."""
@@ -30,7 +30,7 @@ def split_units(lines: Sequence[str], *, by_word: bool) -> Units:
     """Cut lines before every space.
 
     Args:
-        lines: Text as sentencepiece normalised it.
+        lines: Text as sentencepiece normalized it.
         by_word: False where pieces reach from word to word: then a line is one unit.
     """
     index: dict[str, int] = {}
