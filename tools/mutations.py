@@ -45,7 +45,7 @@ MUTANTS = (
     Mutant(
         "a tape shared by two continuations",
         "seqtrans/nn/attention/multi_head.py",
-        "if written[0] != self.length or end >",
+        "if used_slots[0] != self.length or end >",
         "if end >",
         MODELS,
     ),
@@ -108,8 +108,8 @@ MUTANTS = (
     Mutant(
         "images judged at their own size",
         "seqtrans/images/data/batches.py",
-        "normalize(resize(images, new_size), normalization)",
-        "normalize(images, normalization)",
+        "normalize(resize(images, new_size), normalisation)",
+        "normalize(images, normalisation)",
         ("tests/unit/test_image_sizes.py",),
     ),
     Mutant(

@@ -1,8 +1,8 @@
 """Attention of recurrent decoders: several ways to score a query against every memory position.
 
 An attention first turns memory into a ``ProjectedMemory`` (``project``, once a sentence), then
-gives the context of any number of queries (``forward``), mapped to the size of a query. The mapped mean
-of memory is the mean of mapped memory, so a single head maps memory once and not every context.
+gives the context of any number of queries (``forward``), mapped to the size of a query. The mapped
+mean of memory is the mean of mapped memory: a single head maps memory once, not every context.
 """
 
 import math
