@@ -50,6 +50,18 @@ def one_line(caught):
     return "\n" not in str(caught.value)
 
 
+def test_names_on_disk_stay_those_of_format_1(run):
+    """Runs of earlier versions are read, whatever the code calls these things by now."""
+    state = yaml.safe_load((run.at(6) / "state.yaml").read_text())
+    assert state["format"] == 1
+    assert state["judged"].keys() == {"metric", "maximised", "loss"}
+    assert state["state"].keys() == {
+        *("epoch", "updates_in_epoch", "micro_batches_in_epoch", "step", "validated_step"),
+        *("seconds", "lr_scale", "stopping"),
+    }
+    assert state["state"]["stopping"].keys() == {"best", "best_step", "waited"}
+
+
 def test_a_tied_weight_is_stored_once_and_scratch_is_not(run):
     stored = load_file(run.at(6) / "model.safetensors")
     assert set(stored) == {

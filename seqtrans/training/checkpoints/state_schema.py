@@ -42,7 +42,7 @@ def plain_state(state: TrainState, config: StoppingConfig, origins: Origins) -> 
     """
     values = asdict(state)
     loss = values["stopping"].pop("loss")
-    judged = {"metric": config.metric, "maximized": config.is_maximized, "loss": loss}
+    judged = {"metric": config.metric, "maximised": config.is_maximized, "loss": loss}
     parts = {name: dict(texts) for name, texts in vars(origins).items()}
     return {"state": values, "judged": judged, **parts}
 
@@ -50,7 +50,7 @@ def plain_state(state: TrainState, config: StoppingConfig, origins: Origins) -> 
 def _is_judged(value: object) -> bool:
     kinds: Mapping[str, Callable[[object], bool]] = {
         "metric": lambda value: isinstance(value, str),
-        "maximized": lambda value: isinstance(value, bool),
+        "maximised": lambda value: isinstance(value, bool),
         "loss": lambda value: value is None or _is_number(value),
     }
     return (
