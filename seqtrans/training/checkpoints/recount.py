@@ -56,7 +56,7 @@ def _was_metric(
 ) -> bool:
     """Whether the checkpoint counted by the metric of ``config``; older ones don't say by which."""
     if judged := plain.get("judged"):
-        return (judged["metric"], judged["maximized"]) == (config.metric, config.is_maximized)
+        return (judged["metric"], judged["maximised"]) == (config.metric, config.is_maximized)
     return best is None or best.value == state.best
 
 
