@@ -61,7 +61,7 @@ def test_intervals_and_tests_are_shown(files):
     done = evaluate(files, "-r", "r.de", "-m", "bleu", "--confidence", "good.de")
     assert done.stdout.splitlines()[1].split()[2] == "±"
     assert "bs:1000" in done.stdout
-    for test in ("bootstrap", "randomization"):
+    for test in ("bootstrap", "randomisation"):
         done = evaluate(files, "-r", "r.de", "-m", "bleu", "--paired", test, "good.de", "bad.de")
         good, bad = done.stdout.splitlines()[1:3]
         assert "(p = " not in good
@@ -69,7 +69,7 @@ def test_intervals_and_tests_are_shown(files):
 
 
 def test_randomization_and_confidence_go_together(files):
-    arguments = ("-r", "r.de", "-m", "bleu", "--paired", "randomization", "--confidence")
+    arguments = ("-r", "r.de", "-m", "bleu", "--paired", "randomisation", "--confidence")
     done = evaluate(files, *arguments, "good.de", "bad.de")
     good, bad = done.stdout.splitlines()[1:3]
     assert "±" in good and "±" in bad and "(p = " in bad  # noqa: PT018
@@ -79,7 +79,7 @@ def test_randomization_and_confidence_go_together(files):
 def test_a_signature_that_not_all_share_names_its_systems(files):
     few = [*GOOD[:-1], "Doch."]
     (files / "few.de").write_text("".join(f"{line}\n" for line in few))
-    paired = ("-m", "bleu", "--paired", "randomization")
+    paired = ("-m", "bleu", "--paired", "randomisation")
     done = evaluate(files, "-r", "r.de", *paired, "good.de", "few.de", "bad.de")
     exact, drawn = done.stdout.splitlines()[-2:]
     assert "ar:exact" in exact and exact.endswith("  (few.de)")  # noqa: PT018

@@ -90,7 +90,7 @@ def test_intervals_are_those_of_the_command(texts):
     ("test", "option", "metrics"),
     [
         ("bootstrap", "--paired-bs", {"bleu": "BLEU"}),  # sacreBLEU 2.6 can't print others so
-        ("randomization", "--paired-ar", {"bleu": "BLEU", "chrf": "chrF2", "ter": "TER"}),
+        ("randomisation", "--paired-ar", {"bleu": "BLEU", "chrf": "chrF2", "ter": "TER"}),
     ],
 )
 def test_paired_tests_are_those_of_the_command(texts, test, option, metrics):

@@ -52,7 +52,7 @@ def test_where_few_lines_differ_the_probability_is_exact(metric, which):
     references = [text(12, 1), text(12, 2), text(12, 3)]  # TER: thirds of words
     first = spoilt(references[0], (0, 1, 4, 5), seed=3)
     second = spoilt(first, which)
-    _, score = compared({"a": first, "b": second}, references, "randomization", metrics=(metric,))
+    _, score = compared({"a": first, "b": second}, references, "randomisation", metrics=(metric,))
     assert score.p_value == exact(METRIC[metric], first, second, references)
     assert "ar:exact" in score.signature and "seed" not in score.signature  # noqa: PT018
 
@@ -61,9 +61,9 @@ def test_drawn_swaps_estimate_the_exact_probability(monkeypatch):
     reference = text(11, 1)
     first = spoilt(reference, (0, 3, 6), seed=3)
     systems = {"a": first, "b": spoilt(first, range(9))}
-    (_, counted) = compared(systems, [reference], "randomization", metrics=("chrf",))
+    (_, counted) = compared(systems, [reference], "randomisation", metrics=("chrf",))
     monkeypatch.setattr("seqtrans.translation.evaluation.significance.SWAPS", 200)
-    (_, drawn) = compared(systems, [reference], "randomization", metrics=("chrf",))
+    (_, drawn) = compared(systems, [reference], "randomisation", metrics=("chrf",))
     assert "ar:200|seed:12345" in drawn.signature
     assert 0 < counted.p_value < 1
     assert drawn.p_value == pytest.approx(counted.p_value, abs=0.1)  # deviation 0.035 at most
@@ -71,7 +71,7 @@ def test_drawn_swaps_estimate_the_exact_probability(monkeypatch):
 
 
 @pytest.mark.parametrize("metric", METRICS)
-@pytest.mark.parametrize("test", ["bootstrap", "randomization"])
+@pytest.mark.parametrize("test", ["bootstrap", "randomisation"])
 def test_equal_systems_do_not_differ(metric, test):
     reference = text(30, 1)
     first = spoilt(reference, range(0, 30, 2))
@@ -85,7 +85,7 @@ def test_of_many_lines_too_equal_systems_do_not_differ():
     reference = text(40, 1)
     first = spoilt(reference, range(20))
     halves = {"a": [*first, *reference], "b": [*reference, *first]}
-    (_, score) = compared(halves, [reference * 2], "randomization", metrics=("bleu",))
+    (_, score) = compared(halves, [reference * 2], "randomisation", metrics=("bleu",))
     assert score.p_value == 1
     assert "ar:10000" in score.signature
 
@@ -113,8 +113,8 @@ def test_randomization_gives_the_intervals_that_were_asked_for():
     systems = {"a": spoilt(reference, range(0, 20, 2)), "b": spoilt(reference, (1, 5))}
     names, measure = {"r": reference}, Measure()
     alone = score_systems(systems, names, measure, confidence=True)
-    both = score_systems(systems, names, measure, confidence=True, paired="randomization")
-    plain = score_systems(systems, names, measure, paired="randomization")
+    both = score_systems(systems, names, measure, confidence=True, paired="randomisation")
+    plain = score_systems(systems, names, measure, paired="randomisation")
     paired = score_systems(systems, names, measure, paired="bootstrap")
     assert [(s.mean, s.half_width) for s in both] == [(s.mean, s.half_width) for s in alone]
     assert [(s.mean, s.half_width) for s in paired] == [(s.mean, s.half_width) for s in alone]
@@ -129,10 +129,10 @@ def test_what_can_not_be_resampled_is_refused(monkeypatch):
         compared(one, [["x y"]], "bootstrap")
     with pytest.raises(DataError, match=r"more than one line: leave the interval away$"):
         score_systems(one, {"r": ["x y"]}, Measure(), confidence=True)
-    assert [s.p_value for s in compared(one, [["x y"]], "randomization")] == [None, 1] * 3
+    assert [s.p_value for s in compared(one, [["x y"]], "randomisation")] == [None, 1] * 3
     monkeypatch.setenv("SACREBLEU_SEED", "twelve")
     with pytest.raises(DataError, match="SACREBLEU_SEED is 'twelve': set it to a whole number"):
-        compared(one, [["x y"]], "randomization")
+        compared(one, [["x y"]], "randomisation")
     plain = score_systems(one, {"r": ["x y"]}, Measure(metrics=("chrf",)))  # draws nothing
     assert "seed" not in plain[0].signature
 

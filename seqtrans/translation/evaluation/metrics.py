@@ -19,7 +19,7 @@ MetricName = Literal["bleu", "chrf", "chrf++", "ter"]
 Tokenizer = Literal[
     "13a", "intl", "zh", "ja-mecab", "ko-mecab", "char", "flores101", "flores200", "spm", "none"
 ]
-PairedTestName = Literal["bootstrap", "randomization"]
+PairedTestName = Literal["bootstrap", "randomisation"]
 METRICS: tuple[MetricName, ...] = get_args(MetricName)
 TOKENIZERS: tuple[Tokenizer, ...] = get_args(Tokenizer)
 
