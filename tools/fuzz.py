@@ -5,7 +5,7 @@
 
 READER is one of those below, which take bytes and need no process of their own. Whatever is raised
 and is no ``SeqtransError`` ends the search, and the bytes are kept in a file that is named; put
-them into a test. ``tests/contracts/test_hostile_files.py`` tries more kinds of files, blindly.
+them into a test. ``tests/contracts/test_corrupted_files.py`` tries more kinds of files, blindly.
 """
 
 import argparse

@@ -4,12 +4,12 @@ from mutations_of_training import IN_TRAINING, Mutant
 
 BEAM = "seqtrans/translation/search/beam.py"
 MODELS = ("tests/contracts/test_translation_models.py",)
-SEARCH = ("tests/parity/test_beam.py", "tests/contracts/test_searchers.py")
+SEARCH = ("tests/parity/test_beam_search.py", "tests/contracts/test_searchers.py")
 TASKS = ("tests/contracts/test_tasks.py",)
-AUGMENTING = ("tests/unit/test_image_augmentation.py",)
-IMAGE_FILES = ("tests/unit/test_image_files.py",)
-IMAGE_EPOCHS = ("tests/unit/test_image_epochs.py",)
-IMAGE_BLOCKS = ("tests/unit/test_image_blocks.py",)
+AUGMENTING = ("tests/images/data/test_augment.py",)
+IMAGE_FILES = ("tests/images/data/readers/test_read.py",)
+IMAGE_EPOCHS = ("tests/images/data/test_batches.py",)
+IMAGE_BLOCKS = ("tests/nn/conv/test_blocks.py",)
 CLASSIFICATION = "seqtrans/images/task.py"
 
 MUTANTS = (
@@ -110,7 +110,7 @@ MUTANTS = (
         "seqtrans/images/data/batches.py",
         "normalize(resize(images, new_size), normalisation)",
         "normalize(images, normalisation)",
-        ("tests/unit/test_image_sizes.py",),
+        ("tests/images/data/test_resize.py",),
     ),
     Mutant(
         "a pickle may name any function",
@@ -173,14 +173,14 @@ MUTANTS = (
         "seqtrans/images/confusion_matrix.py",
         "_share(row[i], called[i]), _share(row[i], sum(row))",
         "_share(row[i], sum(row)), _share(row[i], called[i])",
-        ("tests/cli/test_classification_cli.py",),
+        ("tests/cli/images/test_train.py",),
     ),
     Mutant(
         "the middle of a picture is cut out too large",
         "seqtrans/images/classifier.py",
         "crop=spec.crop",
         "crop=1.0",
-        ("tests/cli/test_classify.py",),
+        ("tests/cli/images/test_classify.py",),
     ),
 )
 

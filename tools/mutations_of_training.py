@@ -14,12 +14,12 @@ class Mutant(NamedTuple):
 
 
 SHORTAGE, UPDATING = "seqtrans/training/oom/oom_retry.py", "seqtrans/training/train_step.py"
-SHORT = ("tests/parity/test_out_of_memory.py",)
-UPDATES = ("tests/parity/test_gradient_sums.py", "tests/unit/test_training.py")
-TUNING = ("tests/unit/test_fine_tuning.py",)
+SHORT = ("tests/training/oom/test_oom_retry.py",)
+UPDATES = ("tests/training/test_micro_batches.py", "tests/training/test_trainer.py")
+TUNING = ("tests/training/optim/test_freezing.py",)
 IMAGE_RUNS = ("tests/learning/test_image_runs.py",)
 AUTO = ("tests/cli/test_memory_cap.py::test_auto_finds_what_fits",)
-KILLED = ("tests/parity/test_kill_points.py",)
+KILLED = ("tests/training/checkpoints/test_kill_points.py",)
 
 IN_TRAINING = (
     Mutant(
@@ -62,7 +62,7 @@ IN_TRAINING = (
         "seqtrans/runtime/oom_split.py",
         "reversed(parts)",
         "parts",
-        ("tests/contracts/test_halving.py",),
+        ("tests/contracts/test_out_of_memory.py",),
     ),
     Mutant(
         "auto does not try what it learns from",
@@ -83,21 +83,21 @@ IN_TRAINING = (
         "seqtrans/training/preflight.py",
         "_fits(task, model, config, task.largest_batch()) is not None",
         "bool([_fits(task, model, config, task.largest_batch())])",
-        ("tests/contracts/test_halving.py",),
+        ("tests/contracts/test_out_of_memory.py",),
     ),
     Mutant(
         "auto takes what it could not search",
         "seqtrans/recipe/batch_size_finder.py",
         "return False",
         "return True",
-        ("tests/contracts/test_halving.py",),
+        ("tests/contracts/test_out_of_memory.py",),
     ),
     Mutant(
         "an earlier peak of memory hides what a size takes",
         "seqtrans/runtime/memory_limits.py",
         "            restart_peak()\n",
         "",
-        ("tests/unit/test_largest.py",),
+        ("tests/recipe/test_auto_batch_size.py",),
     ),
     Mutant(
         "metrics after the checkpoint are kept",
@@ -181,7 +181,7 @@ IN_TRAINING = (
         "seqtrans/training/train_step.py",
         "reproducible(self.device, wanted=self.config.deterministic)",
         "reproducible(self.device, wanted=False)",
-        ("tests/unit/test_determinism.py",),
+        ("tests/runtime/test_determinism.py",),
     ),
     Mutant(
         "Adafactor's cap not scaled",
@@ -195,7 +195,7 @@ IN_TRAINING = (
         "seqtrans/training/distributed/wrappers.py",
         "self.group.share(self.parallel.module.buffers())",
         "pass",
-        ("tests/parity/test_image_processes.py",),
+        ("tests/training/distributed/test_image_training.py",),
     ),
     Mutant(
         "patience is one too long",

@@ -4,10 +4,10 @@ from mutations import TASKS, Mutant
 
 TRAINER = "seqtrans/training/trainer.py"
 ATTEMPTS = "seqtrans/training/distributed/restarts.py"
-STOPPED = ("tests/parity/test_stopped_processes.py",)
-TOGETHER = ("tests/parity/test_no_rank_alone.py",)
-SHARDED = ("tests/parity/test_sharded_runs.py",)
-STARTED_AGAIN = ("tests/unit/test_attempts.py",)
+STOPPED = ("tests/training/distributed/test_resume.py",)
+TOGETHER = ("tests/training/distributed/test_failing_ranks.py",)
+SHARDED = ("tests/training/distributed/test_sharding.py",)
+STARTED_AGAIN = ("tests/training/distributed/test_restarts.py",)
 
 PROCESS_MUTANTS = (
     Mutant(

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_translate_score import home, run  # noqa: F401 - a fixture
 
 from seqtrans.runtime.files.run_lock import locked
 from seqtrans.translation.bulk.job_directory import FOLDER
 from seqtrans.translation.bulk.worker_process import WorkerProcess
+from tests.support.trained_translator import home, run  # noqa: F401 - a fixture
 
 LINES = [f"{'abcd'[n % 4]}{'dcba. '[n % 6]}{'ab' * (n % 3)} {n}" for n in range(60)]
 ODD = "\ufeffab cd\r\n\r\n \t \na\rb\x00c\u2028d\ncarriage\r\r\n\ufeffmark\n漢字 🏳️‍🌈\nab cd"

@@ -5,13 +5,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny_tasks import classification, sentences, translation_task
-from together import together
 
 from seqtrans.errors import TrainingError
 from seqtrans.images.data.normalize import normalize
-from seqtrans.images.models.image_shape import ImageShape
-from seqtrans.images.models.mlp import Mlp, MlpConfig
 from seqtrans.images.task import ClassificationTask
 from seqtrans.training.distributed.process_group import SINGLE_PROCESS
 from seqtrans.translation.models.encoder_decoder import EncoderDecoder, ModelConfig
@@ -19,8 +15,15 @@ from seqtrans.translation.models.transformer import (
     TransformerDecoderConfig,
     TransformerEncoderConfig,
 )
-
-SIZES = {"num_layers": 1, "model_dim": 16, "num_heads": 2, "ffn_dim": 32}
+from tests.support.threads_as_processes import together
+from tests.support.tiny_tasks import (
+    SIZES,
+    classification,
+    model_of,
+    sentences,
+    small_model,
+    translation_task,
+)
 
 
 class Rank:
@@ -97,17 +100,6 @@ def test_batches_keep_the_budget_and_pad_little(translation):
     assert all(max(b.source.numel(), b.target_output.numel()) <= 200 for b in batches)
     padded, targets = sum(b.num_padded for b in batches), sum(b.num_targets for b in batches)
     assert padded / (padded + targets) < 0.15
-
-
-def model_of(task):
-    torch.manual_seed(0)
-    if isinstance(task, ClassificationTask):
-        return Mlp(MlpConfig(widths=(9,), dropout=0.5), ImageShape(3, 6, 5), 4).eval()
-    config = ModelConfig(
-        encoder=TransformerEncoderConfig(**SIZES), decoder=TransformerDecoderConfig(**SIZES)
-    )
-    size = len(task.segmenters.source.pieces)
-    return EncoderDecoder(config, size, size).eval()
 
 
 def test_loss_sums_add_up(task):
@@ -201,15 +193,6 @@ def test_the_loss_of_mixed_images_is_that_of_mixed_targets():
     torch.testing.assert_close(found.loss, expected)
     right = target.gather(1, logits.argmax(dim=1, keepdim=True)).sum()
     torch.testing.assert_close(found.shown["accuracy"], right)
-
-
-def small_model(task):
-    torch.manual_seed(0)
-    config = ModelConfig(
-        encoder=TransformerEncoderConfig(**SIZES), decoder=TransformerDecoderConfig(**SIZES)
-    )
-    size = len(task.segmenters.source.pieces)
-    return EncoderDecoder(config, size, size)
 
 
 def test_decoding_keeps_the_order(translation):

@@ -3,10 +3,10 @@
 import json
 
 import pytest
-from drawn import CLASSES, write_shapes
 
 from seqtrans.cli import main
 from seqtrans.training.checkpoints.run_directory import open_run
+from tests.support.shape_images import CLASSES, write_shapes
 
 RECIPE = """
 task: classification

@@ -5,12 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from gpus import GPU, RECIPE, on_gpu, prepared, train
 from safetensors.torch import load_file
-from test_out_of_memory import Wide
-from test_process_counts import OfDoubles
-from tiny_tasks import classification, translation_task
-from toy import VOCAB, ToyBatch, ToyTask, toy_trainer
 
 import seqtrans
 from seqtrans.images.models.image_shape import ImageShape
@@ -26,6 +21,10 @@ from seqtrans.translation.models.recurrent_decoder import RecurrentDecoderConfig
 from seqtrans.translation.models.transformer import TransformerEncoderConfig
 from seqtrans.translation.search.beam import build_search
 from seqtrans.translation.search.config import DecodingConfig
+from tests.support.gpus import GPU, RECIPE, on_gpu, prepared, train
+from tests.support.memory_shortage import Wide
+from tests.support.tiny_tasks import OfDoubles, classification, translation_task
+from tests.support.toy_training import VOCAB, ToyBatch, ToyTask, toy_trainer
 
 DATA = Path(__file__).parents[2] / "data" / "digits"
 spawned = multiprocessing.get_context("spawn")  # a fork of a process with CUDA has none

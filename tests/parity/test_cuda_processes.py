@@ -8,9 +8,7 @@ from itertools import islice
 
 import pytest
 import torch
-from gpus import GPU, RECIPE, on_gpus, prepared, train
 from safetensors.torch import load_file
-from torchruns import Torchrun, last_step, wait_until
 
 from seqtrans import config
 from seqtrans.errors import TrainingError
@@ -20,6 +18,8 @@ from seqtrans.training.checkpoints.run_directory import create, open_run
 from seqtrans.training.distributed.launch import launch
 from seqtrans.training.distributed.process_group import join, leave
 from seqtrans.training.trainer import Trainer
+from tests.support.gpus import GPU, RECIPE, on_gpus, prepared, train
+from tests.support.torchrun import Torchrun, last_step, wait_until
 
 spawned = multiprocessing.get_context("spawn")  # a fork of a process with CUDA has none
 

@@ -1,0 +1,85 @@
+"""What the README and the recipes say is so: recipes run, messages are those, places exist."""
+
+import re
+
+import pytest
+
+from seqtrans.cli import main
+from seqtrans.errors import RecipeError
+from seqtrans.recipe import load_recipe
+from seqtrans.training.checkpoints.run_directory import open_run
+from tests.support.readme import README, ROOT, block
+
+RECIPE = "data:\n  train:\n"  # how the translation recipe of the README begins
+RECIPES = sorted((ROOT / "recipes" / "translation").glob("*.yaml"))
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A folder with the files that the README's recipe names."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("train.en", "train.de", "dev.en", "dev.de"):
+        (tmp_path / name).write_text("a b c\n" * 4)
+    (tmp_path / "my.yaml").write_text(block(RECIPE))
+    return tmp_path
+
+
+def test_the_shortest_recipe_is_one(here):
+    recipe = load_recipe(here / "my.yaml")
+    assert recipe.model.encoder.kind == "transformer"
+    assert recipe.model.decoder.kind == "recurrent"
+
+
+def test_mistakes_are_told_as_shown(here, capsys):
+    text = block(RECIPE).replace("num_layers", "num_layer").replace("epochs: 30", "epochs: 0")
+    (here / "my.yaml").write_text(text)
+    assert main(["train", "my.yaml"]) == 2
+    assert capsys.readouterr().err == block("seqtrans: my.yaml")
+
+
+def test_the_reading_paths_lead_somewhere():
+    steps = re.findall(r"`(\w+/\w+\.py)`, `(\w+)`", README)
+    assert len(steps) >= 11
+    for file, function in steps:
+        assert f"def {function}(" in (ROOT / "seqtrans" / file).read_text(encoding="utf-8"), file
+
+
+def ships(recipe):
+    """Whether the text of a recipe does; else nothing but its files may be amiss."""
+    try:
+        load_recipe(recipe)
+    except RecipeError as error:
+        mistakes = str(error).splitlines()
+    else:
+        return True
+    assert all("there is no such file" in line for line in mistakes), mistakes
+    return False
+
+
+def smaller_on_some_text(folder):
+    """For a recipe that is for the text, and the machine, of others."""
+    lines = [f"{i} of {i * i}\t{i * i} von {i}" for i in range(99)]
+    (folder / "some.tsv").write_text("\n".join(lines))
+    pairs = f"[{{tsv: {folder / 'some.tsv'}}}]"
+    settings = [f"data.train={pairs}", f"data.validation={pairs}"]
+    settings += ["data.segmentation.vocab_size=300", "training.accumulate=1"]
+    return settings + [f"model.{half}.num_layers=1" for half in ("encoder", "decoder")]
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_every_recipe_trains_for_two_steps(recipe, tmp_path):
+    settings = ["training.max_steps=2", "training.validate_every_steps=2", "validation.metrics=[]"]
+    settings += ["training.schedule.warmup_steps=1", "training.stopping.metric=perplexity"]
+    settings += [f"data.cache={tmp_path / 'cache'}", "training.checkpoints={keep_best: 1}"]
+    if not ships(recipe):
+        settings += smaller_on_some_text(tmp_path)
+    sets = [word for setting in settings for word in ("--set", setting)]
+    assert main(["train", str(recipe), "--run", str(tmp_path / "run"), *sets]) == 0
+    assert open_run(tmp_path / "run").steps() == [2]
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_every_recipe_says_what_it_reaches(recipe):
+    header = recipe.read_text(encoding="utf-8").partition("\ntask:")[0]
+    for word in ("seqtrans train", "BLEU", "minutes" if ships(recipe) else "no figure"):
+        assert word in header, word

@@ -1,0 +1,138 @@
+"""Processes that stop and go on end with the bits of those that never stopped, averages too."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from seqtrans.images.models.image_shape import ImageShape
+from seqtrans.images.models.mlp import Mlp, MlpConfig
+from seqtrans.training.config import CheckpointsConfig, ProcessesConfig, TrainingConfig
+from seqtrans.training.distributed.process_group import SINGLE_PROCESS, impatient
+from seqtrans.training.early_stopping import StoppingConfig
+from seqtrans.training.optim.optimizer import SgdConfig
+from seqtrans.training.optim.schedule import ConstantConfig
+from seqtrans.training.trainer import Trainer
+from tests.support.processes import meet
+from tests.support.tiny_tasks import classification, learner
+from tests.support.toy_training import toy_run
+
+WORLD = 3  # sums of two would not depend on their order
+STEPS = 12
+FILES = [f"{STEPS}/model", f"{STEPS}/optimizer", f"{STEPS}/ema", "averaged/model"]
+
+
+def train(group, folder, name, sharding, steps):
+    """Begin or resume a run in fp64 of four micro-batches an update."""
+    text = folder / f"{name}-{steps}-{group.rank}"
+    text.mkdir()
+    task, model = learner("translation", text)
+    config = TrainingConfig(
+        max_steps=steps,
+        precision="fp32",
+        clip_norm=0.5,
+        ema_decay=0.9,
+        optimizer=SgdConfig(learning_rate=0.1, momentum=0.9),
+        schedule=ConstantConfig(),
+        validate_every_steps=3,
+        stopping=StoppingConfig(metric="loss"),
+        processes=ProcessesConfig(sharding=sharding),
+        checkpoints=CheckpointsConfig(keep_best=3, average_best=3),
+    )
+    if group.rank == 0:
+        toy_run(folder / name)
+    group.sum([0.0])
+    trainer = Trainer(task, model, config, run=toy_run(folder / name), group=group)
+    assert trainer.resume() is (steps == STEPS and name == "resumed")
+    trainer.fit()
+
+
+def _train(group, folder, *arguments):
+    train(impatient(group, 60), folder, *arguments)
+
+
+def tensors(run: Path):
+    return {
+        f"{file}/{name}": tensor
+        for file in FILES
+        for name, tensor in load_file(run / "checkpoints" / f"{file}.safetensors").items()
+    }
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The tensors of a run of one process."""
+    folder = tmp_path_factory.mktemp("alone")
+    assert meet(_train, folder, 1, "alone", "none", STEPS) == [0]
+    return tensors(folder / "alone")
+
+
+@pytest.mark.parametrize("sharding", ["none", "full"])
+def test_they_end_as_if_never_stopped_and_as_one_would(tmp_path, alone, sharding):
+    for name, steps in (("straight", STEPS), ("resumed", 5), ("resumed", STEPS)):
+        (tmp_path / "rendezvous").unlink(missing_ok=True)
+        assert meet(_train, tmp_path, WORLD, name, sharding, steps) == [0] * WORLD
+    straight, resumed = (tensors(tmp_path / n) for n in ("straight", "resumed"))
+    assert straight.keys() == resumed.keys() == alone.keys()
+    assert any(tensor.is_floating_point() for tensor in alone.values())
+    for name, tensor in straight.items():
+        assert torch.equal(resumed[name], tensor), name
+        torch.testing.assert_close(tensor, alone[name], rtol=1e-12, atol=1e-12)
+
+
+def train_on_own_batches(group, folder, steps):
+    """Train; what each update learnt from, by the labels of its micro-batches."""
+    if group.rank == 0:
+        toy_run(folder / "run")
+    group.sum([0.0])
+    config = TrainingConfig(
+        max_steps=steps,
+        validate_every_steps=10**9,
+        stopping=StoppingConfig(metric="loss"),
+        processes=ProcessesConfig(batch="each"),
+    )
+    task = replace(classification(), accumulate=config.micro_batches(group.world_size))
+    model = Mlp(MlpConfig(widths=(4,)), ImageShape(3, 6, 5), 4)
+    trainer = Trainer(task, model, config, run=toy_run(folder / "run"), group=group)
+    trainer.resume()
+    seen, update = [], trainer.update
+
+    def noted(micro_batches):
+        seen.extend(batch.labels.tolist() for batch in micro_batches)
+        update(micro_batches)
+
+    trainer.update = noted
+    trainer.fit()
+    (folder / f"{steps}-{group.rank}").write_text(json.dumps(seen))
+    return seen
+
+
+def _train_on_own_batches(group, folder, steps):
+    train_on_own_batches(impatient(group, 60), folder, steps)
+
+
+def test_another_number_of_processes_begins_where_the_others_ended(tmp_path):
+    """With ``batch: each`` their updates are of other sizes; the epoch is still gone through."""
+    epoch = [
+        b.labels.tolist() for update in classification().updates(0, SINGLE_PROCESS) for b in update
+    ]
+    assert meet(_train_on_own_batches, tmp_path, 2, 2) == [0, 0]
+    seen = [json.loads((tmp_path / f"2-{rank}").read_text()) for rank in (0, 1)]
+    assert [batch for pair in zip(*seen, strict=True) for batch in pair] == epoch[:4]
+    assert train_on_own_batches(SINGLE_PROCESS, tmp_path, 7) == epoch[4:]
+    assert len(epoch) == 9
+
+
+@pytest.mark.parametrize(("before", "after"), [(2, 1), (2, 3), (1, 2)])
+def test_other_processes_go_on_with_shared_out_weights_as_one_would(tmp_path, alone, before, after):
+    """Parts of weights, momentum and averages are whole in a checkpoint, and cut anew."""
+    for world, steps in ((before, 5), (after, STEPS)):
+        (tmp_path / "rendezvous").unlink(missing_ok=True)
+        assert meet(_train, tmp_path, world, "resumed", "full", steps) == [0] * world
+    resumed = tensors(tmp_path / "resumed")
+    assert resumed.keys() == alone.keys()
+    for name, tensor in alone.items():
+        torch.testing.assert_close(resumed[name], tensor, rtol=1e-12, atol=1e-12)
