@@ -1,12 +1,13 @@
 """Attention of recurrent decoders: several ways to score a query against every memory position.
 
 An attention first turns memory into a ``ProjectedMemory`` (``project``, once a sentence), then
-gives the context of any number of queries (``forward``), mapped to the size of a query. The mapped
-mean of memory is the mean of mapped memory: a single head maps memory once, not every context.
+gives the context of queries (``attend``), mapped to the size of a query. The mapped mean of memory
+is the mean of mapped memory: a single head maps memory once, not every context.
 """
 
 import math
-from typing import NamedTuple, Protocol, runtime_checkable
+from abc import ABC, abstractmethod
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import nn
@@ -14,7 +15,10 @@ from torch import nn
 from seqtrans.nn.attention.multi_head import fused_attention
 from seqtrans.nn.kernels.additive_scores import exponential, tanh_scores
 from seqtrans.nn.kernels.linear import Linear
-from seqtrans.tensor_types import Bool, Float, Int, Tensor
+from seqtrans.tensor_types import Bool, Float, Int, Shaped, Tensor
+
+AttentionState: TypeAlias = tuple[Shaped[Tensor, "B Q ..."], ...]
+"""What an attention remembers of the queries before, for each hypothesis; empty: nothing."""
 
 
 class ProjectedMemory(NamedTuple):
@@ -29,27 +33,39 @@ class ProjectedMemory(NamedTuple):
         return ProjectedMemory(self.key[sentence], self.value[sentence], self.mask[sentence])
 
 
-@runtime_checkable
-class Attention(Protocol):
+class Attention(nn.Module, ABC):
     """What recurrent decoders ask of an attention."""
 
-    @property
-    def output_projection(self) -> Linear:
-        """Maps the context."""
-        ...
+    output_projection: Linear
+    """Maps the context."""
 
+    @abstractmethod
     def project(self, states: Float[Tensor, "B M I"], mask: Bool[Tensor, "B M"]) -> ProjectedMemory:
         """Prepare memory for many queries."""
-        ...
 
-    def __call__(
-        self, query: Float[Tensor, "B Q D"], memory: ProjectedMemory
-    ) -> Float[Tensor, "B Q D"]:
-        """A map of each query's context: memory's mean, weighted by the softmax of the scores."""
-        ...
+    def begin(self, memory: ProjectedMemory) -> AttentionState:
+        """Return the state before the first query; empty if queries do not depend on each other."""
+        del memory
+        return ()
+
+    @abstractmethod
+    def attend(
+        self, query: Float[Tensor, "B Q D"], memory: ProjectedMemory, state: AttentionState
+    ) -> tuple[Float[Tensor, "B Q D"], AttentionState]:
+        """Map each query's context, memory's mean weighted by the softmax of the scores.
+
+        Args:
+            query: One of each hypothesis. Without a state they may also be the queries of all
+                positions of a target.
+            memory: Of the sentences.
+            state: After the queries before; a value, which is never changed.
+
+        Returns:
+            The contexts, and the state after these queries.
+        """
 
 
-class DotAttention(nn.Module):
+class DotAttention(Attention):
     """Scores by the inner product of query and memory (arXiv:1508.04025, ``dot``).
 
     Args:
@@ -73,14 +89,14 @@ class DotAttention(nn.Module):
         """See ``Attention.project``."""
         return ProjectedMemory(states, self.output_projection(states), mask)
 
-    def forward(
-        self, query: Float[Tensor, "B Q D"], memory: ProjectedMemory
-    ) -> Float[Tensor, "B Q D"]:
-        """See ``Attention``."""
-        return _context(query @ memory.key.mT, memory)
+    def attend(
+        self, query: Float[Tensor, "B Q D"], memory: ProjectedMemory, state: AttentionState
+    ) -> tuple[Float[Tensor, "B Q D"], AttentionState]:
+        """See ``Attention.attend``."""
+        return _context(query @ memory.key.mT, memory), state
 
 
-class GeneralAttention(nn.Module):
+class GeneralAttention(Attention):
     """Scores by a bilinear form of query and memory (arXiv:1508.04025, ``general``).
 
     Args:
@@ -97,14 +113,14 @@ class GeneralAttention(nn.Module):
         """See ``Attention.project``."""
         return ProjectedMemory(self.key_projection(states), self.output_projection(states), mask)
 
-    def forward(
-        self, query: Float[Tensor, "B Q D"], memory: ProjectedMemory
-    ) -> Float[Tensor, "B Q D"]:
-        """See ``Attention``."""
-        return _context(query @ memory.key.mT, memory)
+    def attend(
+        self, query: Float[Tensor, "B Q D"], memory: ProjectedMemory, state: AttentionState
+    ) -> tuple[Float[Tensor, "B Q D"], AttentionState]:
+        """See ``Attention.attend``."""
+        return _context(query @ memory.key.mT, memory), state
 
 
-class AdditiveAttention(nn.Module):
+class AdditiveAttention(Attention):
     """Scores by a network with one hidden layer, v . tanh(W q + U m) (arXiv:1409.0473).
 
     Args:
@@ -126,15 +142,15 @@ class AdditiveAttention(nn.Module):
         key = exponential(self.key_projection(states))
         return ProjectedMemory(key, self.output_projection(states), mask)
 
-    def forward(
-        self, query: Float[Tensor, "B Q D"], memory: ProjectedMemory
-    ) -> Float[Tensor, "B Q D"]:
-        """See ``Attention``."""
+    def attend(
+        self, query: Float[Tensor, "B Q D"], memory: ProjectedMemory, state: AttentionState
+    ) -> tuple[Float[Tensor, "B Q D"], AttentionState]:
+        """See ``Attention.attend``."""
         query = exponential(self.query_projection(query))
-        return _context(tanh_scores(query, memory.key, self.energy), memory)
+        return _context(tanh_scores(query, memory.key, self.energy), memory), state
 
 
-class MultiHeadDotAttention(nn.Module):
+class MultiHeadDotAttention(Attention):
     """Scaled dot products in several subspaces (arXiv:1706.03762, 3.2.2).
 
     There is no bias of keys, which the softmax would cancel.
@@ -163,17 +179,17 @@ class MultiHeadDotAttention(nn.Module):
         key, value = self.key_projection(states), self.value_projection(states)
         return ProjectedMemory(self._split(key), self._split(value), mask)
 
-    def forward(
-        self, query: Float[Tensor, "B Q D"], memory: ProjectedMemory
-    ) -> Float[Tensor, "B Q D"]:
-        """See ``Attention``."""
+    def attend(
+        self, query: Float[Tensor, "B Q D"], memory: ProjectedMemory, state: AttentionState
+    ) -> tuple[Float[Tensor, "B Q D"], AttentionState]:
+        """See ``Attention.attend``."""
         heads = fused_attention(
             self._split(self.query_projection(query)),
             memory.key,
             memory.value,
             memory.mask[:, None, None],  # (B, 1, 1, M)
         )  # (B, H, Q, E)
-        return self.output_projection(heads.transpose(1, 2).flatten(2))
+        return self.output_projection(heads.transpose(1, 2).flatten(2)), state
 
     def _split(self, x: Float[Tensor, "B P D"]) -> Float[Tensor, "B H P E"]:
         return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)

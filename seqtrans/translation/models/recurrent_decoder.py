@@ -2,19 +2,13 @@
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal, assert_never
+from typing import Literal
 
 import torch
 from torch import nn
 
 from seqtrans.config.types import Positive, Probability
-from seqtrans.nn.attention.recurrent import (
-    AdditiveAttention,
-    DotAttention,
-    GeneralAttention,
-    MultiHeadDotAttention,
-    ProjectedMemory,
-)
+from seqtrans.nn.attention.recurrent import AttentionState, ProjectedMemory
 from seqtrans.nn.dropout import Dropout
 from seqtrans.nn.gather import gather_hypotheses
 from seqtrans.nn.initialize import xavier_joint, xavier_linear
@@ -23,6 +17,14 @@ from seqtrans.nn.kernels.token_cache import TokenRows
 from seqtrans.nn.recurrent.layers import Recurrence, mean_states
 from seqtrans.nn.recurrent.stack import RecurrentStack, StackCarry
 from seqtrans.tensor_types import Float, Int, Tensor
+from seqtrans.translation.models.attention import (
+    AttentionConfig,
+    AttentionKind,
+    build_attention,
+    check_memory_dim,
+    check_query_dim,
+    in_full,
+)
 from seqtrans.translation.models.interfaces import Memory
 
 
@@ -37,9 +39,10 @@ class RecurrentDecoderConfig:
         embedding_dim: Features of an embedded target token; None: ``hidden_dim``.
         residual: Add the input of each layer but the first to its output (arXiv:1609.08144).
         attention: How memory is scored: ``dot`` and ``general`` (arXiv:1508.04025),
-            ``additive`` (arXiv:1409.0473), ``multi_head`` dot products (arXiv:1706.03762).
-            ``dot`` has no weights and needs an encoder with a ``memory_dim`` of ``hidden_dim``.
-        num_heads: Heads of ``multi_head``, which needs it; must divide ``hidden_dim``.
+            ``additive`` (arXiv:1409.0473), ``multi_head`` dot products (arXiv:1706.03762). ``dot``
+            has no weights and needs an encoder with a ``memory_dim`` of ``hidden_dim``. The name
+            of a kind, or a mapping with its options.
+        num_heads: Heads of ``attention: multi_head``, where it is said by its name alone.
         input_feeding: Give each step also the attentional output of the step before
             (arXiv:1508.04025, 3.3). Training then goes step by step: on CPU 1.4 times as long.
         initial_state: What the first state is made of, by a learned map and tanh: the encoder's
@@ -54,7 +57,7 @@ class RecurrentDecoderConfig:
 
     Raises:
         ValueError: ``residual`` with one layer; ``num_heads`` without ``multi_head``, missing
-            there, or not dividing ``hidden_dim``.
+            there, given twice, or not dividing ``hidden_dim``.
     """
 
     kind: Literal["recurrent"] = "recurrent"
@@ -63,7 +66,7 @@ class RecurrentDecoderConfig:
     num_layers: Positive = 1
     embedding_dim: Positive | None = None
     residual: bool = False
-    attention: Literal["dot", "general", "additive", "multi_head"] = "additive"
+    attention: AttentionKind | AttentionConfig = "additive"
     num_heads: Positive | None = None
     input_feeding: bool = False
     initial_state: Literal["last", "mean", "zero"] = "last"
@@ -76,18 +79,12 @@ class RecurrentDecoderConfig:
         """Refuse choices that contradict each other."""
         if self.residual and self.num_layers == 1:
             raise ValueError("residual (true) needs num_layers of at least 2, not 1")
-        if self.attention != "multi_head":
-            if self.num_heads is not None:
-                raise ValueError(
-                    f"num_heads ({self.num_heads}) belongs to multi_head attention, "
-                    f"not to {self.attention}"
-                )
-        elif self.num_heads is None:
-            raise ValueError("multi_head attention needs num_heads, which is missing")
-        elif self.hidden_dim % self.num_heads:
-            raise ValueError(
-                f"num_heads ({self.num_heads}) must divide hidden_dim ({self.hidden_dim})"
-            )
+        check_query_dim(self.attention_in_full, self.hidden_dim)
+
+    @property
+    def attention_in_full(self) -> AttentionConfig:
+        """``attention`` and its options."""
+        return in_full(self.attention, self.num_heads)
 
     def check_memory(self, memory_dim: int) -> None:
         """Refuse an encoder that the attention can't look at.
@@ -95,20 +92,17 @@ class RecurrentDecoderConfig:
         Raises:
             ValueError: ``dot`` attention, and ``memory_dim`` is not ``hidden_dim``.
         """
-        if self.attention == "dot" and memory_dim != self.hidden_dim:
-            raise ValueError(
-                f"dot attention needs hidden_dim ({self.hidden_dim}) to be the size of the "
-                f"encoder's memory ({memory_dim}); general attention doesn't"
-            )
+        check_memory_dim(self.attention_in_full, self.hidden_dim, memory_dim)
 
 
 @dataclass(frozen=True)
 class RecurrentState:
-    """Cells' states per hypothesis, projected memory per sentence, gates per token."""
+    """States of cells and attention per hypothesis, memory per sentence, gates per token."""
 
     gates: TokenRows  # what a token contributes to the lowest layer's
     memory: ProjectedMemory
     carry: tuple[tuple[Float[Tensor, "B K D"], ...], ...]  # of each layer
+    attention: AttentionState
     feed: Float[Tensor, "B K D"] | None  # attentional output of the step before, if it is fed
 
     def reorder(self, parent: Int[Tensor, "B J"]) -> "RecurrentState":
@@ -118,6 +112,7 @@ class RecurrentState:
             carry=tuple(
                 tuple(gather_hypotheses(part, parent) for part in layer) for layer in self.carry
             ),
+            attention=tuple(gather_hypotheses(part, parent) for part in self.attention),
             feed=None if self.feed is None else gather_hypotheses(self.feed, parent),
         )
 
@@ -127,6 +122,7 @@ class RecurrentState:
             self.gates,
             self.memory.keep(sentence),
             tuple(tuple(part[sentence] for part in layer) for layer in self.carry),
+            tuple(part[sentence] for part in self.attention),
             None if self.feed is None else self.feed[sentence],
         )
 
@@ -174,7 +170,7 @@ class RecurrentDecoder(nn.Module):
             else Linear(memory_dim, self.stack.num_parts * dim)
         )
         self.feed = Linear(dim, self.stack.gates_dim, bias=False) if config.input_feeding else None
-        self.attention = _build_attention(config, memory_dim)
+        self.attention = build_attention(config.attention_in_full, dim, memory_dim)
         self.combination = Linear(dim, dim)
         for part in (self.start, self.feed, self.attention, self.combination):
             if part is not None:
@@ -182,12 +178,15 @@ class RecurrentDecoder(nn.Module):
         xavier_joint(self.attention.output_projection, self.combination)
 
     def forward(self, embedded: Float[Tensor, "B T E"], memory: Memory) -> Float[Tensor, "B T D"]:
-        """See ``Decoder``; all positions at once unless outputs are fed back."""
+        """See ``Decoder``; all positions at once unless outputs are fed back.
+
+        An attention with a state looks at one position after the other.
+        """
         inputs = self.dropout(embedded * self.scale)
         attended = self.attention.project(memory.states, memory.mask)
         start = self._first_carry(memory)
         if self.feed is None:
-            return self.dropout(self._look(self.stack(inputs, start), attended))
+            return self.dropout(self._look_from_all(self.stack(inputs, start), attended))
         return self.dropout(self._run_fed(inputs, start, attended, self.feed))
 
     def begin(self, memory: Memory, embedding: nn.Embedding) -> RecurrentState:
@@ -202,10 +201,12 @@ class RecurrentDecoder(nn.Module):
         def gates_of(token: Int[Tensor, "*P"]) -> Float[Tensor, "*P G"]:
             return self.stack.project(embedding(token) * self.scale)
 
+        attended = self.attention.project(memory.states, memory.mask)
         return RecurrentState(
             TokenRows(gates_of, embedding.num_embeddings),
-            self.attention.project(memory.states, memory.mask),
+            attended,
             carry,
+            self.attention.begin(attended),
             feed,
         )
 
@@ -217,8 +218,9 @@ class RecurrentDecoder(nn.Module):
         if self.feed is not None:
             gates = gates + self.feed(state.feed)
         query, carry = self.stack.step(gates, state.carry)
-        features = self._look(query, state.memory)
-        return features, replace(state, carry=carry, feed=None if self.feed is None else features)
+        features, attention = self._look(query, state.memory, state.attention)
+        feed = None if self.feed is None else features
+        return features, replace(state, carry=carry, attention=attention, feed=feed)
 
     def _first_carry(self, memory: Memory) -> StackCarry:
         """Every layer's state before the first position."""
@@ -230,10 +232,24 @@ class RecurrentDecoder(nn.Module):
         return self.stack.carry(self.start(summary).tanh().chunk(self.stack.num_parts, dim=-1))
 
     def _look(
-        self, query: Float[Tensor, "B Q D"], memory: ProjectedMemory
-    ) -> Float[Tensor, "B Q D"]:
+        self, query: Float[Tensor, "B Q D"], memory: ProjectedMemory, state: AttentionState
+    ) -> tuple[Float[Tensor, "B Q D"], AttentionState]:
         """Attend from each query; join query and context."""
-        return (self.attention(query, memory) + self.combination(query)).tanh()
+        context, state = self.attention.attend(query, memory, state)
+        return (context + self.combination(query)).tanh(), state
+
+    def _look_from_all(
+        self, query: Float[Tensor, "B T D"], memory: ProjectedMemory
+    ) -> Float[Tensor, "B T D"]:
+        """Attend from each position: at once, unless what is seen depends on those before."""
+        state = self.attention.begin(memory)
+        if not state:
+            return self._look(query, memory, state)[0]
+        outputs: list[Tensor] = []
+        for one in query.split(1, dim=1):
+            features, state = self._look(one, memory, state)
+            outputs.append(features)
+        return torch.cat(outputs, dim=1)
 
     def _run_fed(
         self,
@@ -244,29 +260,13 @@ class RecurrentDecoder(nn.Module):
     ) -> Float[Tensor, "B T D"]:
         """Step by step, each reading also what the step before put out (without dropout)."""
         features = inputs.new_zeros(inputs.size(0), 1, self.output_dim)
+        state = self.attention.begin(memory)
         outputs: list[Tensor] = []
         steps = zip(
             self.stack.project(inputs).unbind(1), self.stack.draw_dropout(inputs), strict=True
         )
         for gates, dropout in steps:
             query, carry = self.stack.step(gates + feed(features[:, 0]), carry, dropout)
-            features = self._look(query[:, None], memory)
+            features, state = self._look(query[:, None], memory, state)
             outputs.append(features)
         return torch.cat(outputs, dim=1)
-
-
-def _build_attention(
-    config: RecurrentDecoderConfig, memory_dim: int
-) -> DotAttention | GeneralAttention | AdditiveAttention | MultiHeadDotAttention:
-    match config.attention:
-        case "dot":
-            return DotAttention(config.hidden_dim, memory_dim)
-        case "general":
-            return GeneralAttention(config.hidden_dim, memory_dim)
-        case "additive":
-            return AdditiveAttention(config.hidden_dim, memory_dim)
-        case "multi_head":
-            assert config.num_heads is not None  # noqa: S101 (the config checked it)
-            return MultiHeadDotAttention(config.hidden_dim, memory_dim, config.num_heads)
-        case _:
-            assert_never(config.attention)
