@@ -131,14 +131,14 @@ IN_TRAINING = (
         "means of means",
         UPDATING,
         "self.group.world_size / num_targets",
-        "self.group.world_size / (batch.num_targets * number * self.group.world_size)",
+        "1.0 / sum(one.batch.num_targets for one in parts)",
         UPDATES,
     ),
     Mutant(
         "dropout the same at every step",
         UPDATING,
-        "self._seeds[step, number, j]",
-        "self._seeds[0, number, j]",
+        "self._seeds[step, i * self.group.world_size + self.group.rank, j]",
+        "self._seeds[0, i * self.group.world_size + self.group.rank, j]",
         UPDATES,
     ),
     Mutant(

@@ -13,8 +13,8 @@ PROCESS_MUTANTS = (
     Mutant(
         "processes: sums change their order after the first update",
         "seqtrans/training/train_step.py",
-        "if isinstance(self.replica, DataParallel):",
-        "if not self.replica:",
+        "if isinstance(replica, DataParallel):",
+        "if not replica:",
         STOPPED,
     ),
     Mutant(

@@ -37,7 +37,7 @@ from seqtrans.training.checkpoints.run_directory import RunDirectory
 from seqtrans.training.config import TrainingConfig
 from seqtrans.training.distributed.process_group import SINGLE_PROCESS, TorchProcessGroup
 from seqtrans.training.distributed.sharded_tensors import in_parts
-from seqtrans.training.distributed.wrappers import made_whole, shard_weights, shares_out
+from seqtrans.training.distributed.wrappers import shard_weights, shares_out, unshard_for_inference
 from seqtrans.training.oom.size_limits import MicroBatchSizeLimits
 from seqtrans.training.optim.schedule_advice import warn_of_rates
 from seqtrans.training.preflight import check_room, check_used, try_largest_batch
@@ -232,7 +232,8 @@ def _as_validated(model: nn.Module, group: TorchProcessGroup, *, searches: bool)
     if not in_parts(model):
         yield
         return
-    with enough_memory(lambda: NEVER_WHOLE), made_whole(model, group, only_if=searches):
+    unsharded = unshard_for_inference(model, group, enabled=searches)
+    with enough_memory(lambda: NEVER_WHOLE), unsharded:
         yield
 
 

@@ -205,7 +205,7 @@ def untouched(model: nn.Module) -> Generator[None]:
     """Within, ``model`` is as in training; afterwards it is as it was, and has no gradient."""
     device = next(model.parameters()).device
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    was_training = model.training
+    modes = [(module, module.training) for module in model.modules()]
     devices = [device] if device.type == "cuda" else []
     model.train()
     try:
@@ -213,7 +213,8 @@ def untouched(model: nn.Module) -> Generator[None]:
             yield
     finally:
         model.zero_grad(set_to_none=True)
-        model.train(was_training)
+        for module, mode in modes:  # parts that are frozen stay in evaluation mode
+            module.training = mode
         with torch.no_grad():
             for name, buffer in model.named_buffers():
                 buffer.copy_(buffers[name])

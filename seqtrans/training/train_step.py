@@ -1,8 +1,8 @@
-"""One update of the weights, in which every process of a run takes its part."""
+"""One update of the weights: forward and backward passes, clip, step."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, NoReturn
+from typing import Generic
 
 import torch
 from torch import nn
@@ -13,11 +13,12 @@ from seqtrans.runtime.determinism import reproducible
 from seqtrans.runtime.out_of_memory import is_out_of_memory
 from seqtrans.runtime.precision import autocast, uses_bf16
 from seqtrans.runtime.seeds import MicroBatchSeeds, start_generators
+from seqtrans.tensor_types import Float, Tensor
 from seqtrans.training.config import TrainingConfig
 from seqtrans.training.distributed.failure_reports import ElsewhereError
 from seqtrans.training.distributed.process_group import TorchProcessGroup
 from seqtrans.training.distributed.wrappers import DataParallel, Replica, replicate, shard_weights
-from seqtrans.training.oom.oom_retry import OomRecovery, indivisible, smallest
+from seqtrans.training.oom.oom_retry import OomRecovery, PartTooLargeError, indivisible, smallest
 from seqtrans.training.oom.size_limits import MicroBatchSizeLimits
 from seqtrans.training.optim.ema import MovingAverage
 from seqtrans.training.optim.freezing import Freezing
@@ -25,18 +26,39 @@ from seqtrans.training.optim.fused_adam import Stepper
 from seqtrans.training.optim.gradients import Gradients, read
 from seqtrans.training.optim.optimizer import build_optimizer, set_rates
 from seqtrans.training.preflight import untouched
-from seqtrans.training.reporting.metric_window import MetricAccumulator
-from seqtrans.training.reporting.nonfinite import complaint, remedy
+from seqtrans.training.reporting.nonfinite import advice, describe_loss, describe_norm
 from seqtrans.training.state import TrainState
+
+StopVotes = Callable[[], Sequence[float]]
+"""Numbers of this process, to be summed over all: a sum of its own would take long."""
+
+
+@dataclass(frozen=True)
+class Part(Generic[BatchT]):
+    """What is computed at once: a micro-batch, or a part of one that is too large for memory."""
+
+    batch: BatchT
+    seed: int  # of its randomness
+    is_padding: bool = False  # computed so that other processes have company; teaches nothing
 
 
 @dataclass(frozen=True)
 class MicroBatchResult(Generic[BatchT]):
-    """A part of a micro-batch that was learnt from."""
+    """The loss of a part of a micro-batch."""
 
     batch: BatchT
     sums: LossSums
-    is_counted: bool  # False: computed for nothing, so that other processes had company
+    is_padding: bool
+
+
+@dataclass(frozen=True)
+class StepResult(Generic[BatchT]):
+    """What an update found on its way."""
+
+    micro_batches: Sequence[MicroBatchResult[BatchT]]  # of this process, in parts
+    gradient_norm: float  # before clipping
+    learning_rate: float
+    summed_votes: tuple[float, ...]
 
 
 class Updater(Generic[BatchT]):
@@ -67,28 +89,96 @@ class Updater(Generic[BatchT]):
         self.optimizer = build_optimizer(
             config.optimizer, model, config.learning_rates, self.freezing.learning()
         )
-        self._step = Stepper(self.optimizer)
+        self._optimizer_step = Stepper(self.optimizer)
         self.schedule = config.build_schedule()
         self.average = MovingAverage(model, config.ema_decay) if config.ema_decay else None
         self.freezing.enter(0)
         self.device = next(model.parameters()).device
         self.bf16 = uses_bf16(config.precision, self.device)
         self.gradients = Gradients(model)
-        self.shortage = OomRecovery(
-            task, model, group, self.gradients, sizes or MicroBatchSizeLimits(None)
-        )
-        self.window, self.rate = MetricAccumulator(), 0.0
+        self.sizes = sizes or MicroBatchSizeLimits(None)
+        self.recovery = OomRecovery(task, model, group, self.gradients, self.sizes)
         self._seeds = MicroBatchSeeds(config.seed)
-        self.replica = self._replicate()
+        self._replica: Replica | None = None
+
+    def update(
+        self, micro_batches: Sequence[BatchT], state: TrainState, stop_votes: StopVotes = tuple
+    ) -> StepResult[BatchT]:
+        """Take one optimizer step, in as many attempts and parts as memory asks for.
+
+        The gradient is that of the mean over every target of every micro-batch of every rank,
+        however unevenly they are spread, and in however many parts memory holds them.
+
+        Args:
+            micro_batches: Those of this process, of which there may be none.
+            state: Its ``step`` is counted up, and the micro-batches of the epoch.
+            stop_votes: Asked once the gradient is there, and summed over all processes.
+
+        Raises:
+            TrainingError: A loss or the gradient is not finite, or memory can't hold the smallest
+                part of a micro-batch; the weights are as before.
+        """
+        self.recovery.begin()
+        while True:
+            try:
+                return self.train_step(micro_batches, state, stop_votes)
+            except PartTooLargeError as error:
+                failed: BatchT | None = error.part
+            # Only here the error is gone, and with it the frames that hold tensors.
+            if failed is not None:
+                self.recovery.complete_collectives(self.replica, failed, state.step)
+                self.group.sum([0.0, 0.0, 1.0, float(len(micro_batches)), *stop_votes()])
+            self.recovery.shrink_parts(failed, state.step)
+            if self.group.world_size > 1:  # DDP is in the middle of a backward pass that failed
+                self._replica = None
+
+    def train_step(
+        self, micro_batches: Sequence[BatchT], state: TrainState, stop_votes: StopVotes
+    ) -> StepResult[BatchT]:
+        """Try an update: forward and backward passes, clip, step. See ``update``.
+
+        Raises:
+            PartTooLargeError: Memory ran out in any process; weights and ``state`` are as before.
+        """
+        # Rate and randomness are functions of the state, so no checkpoint holds them.
+        rate = self.schedule(state.step + 1, state.seconds) * state.lr_scale
+        set_rates(self.optimizer, rate, state.step + 1)
+        parts, num_targets = self._divide(micro_batches, state.step)
+        weight = self.group.world_size / num_targets  # gradients are averaged over processes
+        results: list[MicroBatchResult[BatchT]] = []
+        for part in parts:
+            with self.replica.gradient_sync(enabled=len(results) + 1 == len(parts)):
+                results.append(self._forward_backward(self.replica, part, weight))
+        counted = [one for one in results if not one.is_padding]
+        losses, norm = self._read([one.sums.loss for one in counted])
+        loss_problem = describe_loss(losses, [one.batch for one in counted])
+        votes = len(micro_batches), *stop_votes()
+        number, *summed_votes = self._agree(votes, state, loss_problem, describe_norm(norm))
+        if self.config.clip_norm is not None and norm > self.config.clip_norm:
+            self.gradients.scale(self.config.clip_norm / norm)
+        self._optimizer_step()
+        self.gradients.drop()
+        state.step += 1
+        state.micro_batches_in_epoch += int(number)
+        if self.average:
+            self.average.update(state.step)
+        return StepResult(results, norm, rate, tuple(summed_votes))
 
     def enter_epoch(self, epoch: int) -> None:
         """Freeze and thaw what is due: what learns is a function of the epoch."""
         if self.freezing.enter(epoch):
-            self.replica = self._replicate()
+            self._replica = None
         self.freezing.train(epoch)
 
+    @property
+    def replica(self) -> Replica:
+        """The model for training by all processes; all must ask for it for the first time alike."""
+        if self._replica is None:
+            self._replica = self._replicate()
+        return self._replica
+
     def _replicate(self) -> Replica:
-        """The model for training by all processes, ready to sum gradients in a lasting order.
+        """Make the model ready to sum gradients in a lasting order.
 
         DDP arranges gradients anew after its first backward pass, as they became ready. Sums of
         more than two processes depend on that in their last bits, so a resumed run would have
@@ -97,169 +187,100 @@ class Updater(Generic[BatchT]):
         Raises:
             TrainingError: Memory can't hold even that, in any process.
         """
-        self.replica = replicate(self.model, self.config, self.group)
-        if isinstance(self.replica, DataParallel):
-            batch = self._spare
+        replica = replicate(self.model, self.config, self.group)
+        if isinstance(replica, DataParallel):
+            failed = None
             with untouched(self.model):
-                fits = self._learn_from(batch, 0.0, shares=True) is not None
-                if not fits:
-                    self.shortage.stand_in(self.replica, batch, 0)
-            if self.group.sum([float(not fits)])[0]:
-                raise indivisible(batch.size)
-        return self.replica
+                try:
+                    with replica.gradient_sync(enabled=True):
+                        self._forward_backward(replica, self._padding, 0.0)
+                except PartTooLargeError as error:
+                    failed = error.part
+                if failed is not None:
+                    self.recovery.complete_collectives(replica, self._padding.batch, 0)
+            if self.group.sum([float(failed is not None)])[0]:
+                raise indivisible(self._padding.batch.size)
+        return replica
 
-    def update(
-        self,
-        micro_batches: Sequence[BatchT],
-        state: TrainState,
-        wishes: Callable[[], Sequence[float]] = tuple,
-    ) -> tuple[float, ...]:
-        """Take one optimizer step.
-
-        The gradient is that of the mean over every target of every micro-batch of every rank,
-        however unevenly they are spread, and in however many parts memory holds them.
-
-        Args:
-            micro_batches: Those of this process, of which there may be none.
-            state: Its ``step`` is counted up, and the micro-batches of the epoch.
-            wishes: Numbers of this process, to be summed over all: that takes long by itself.
-
-        Returns:
-            Sums of the wishes.
-
-        Raises:
-            TrainingError: A loss or the gradient is not finite, or memory can't hold the smallest
-                part of a micro-batch; the weights are as before.
-        """
-        # Rate and randomness are functions of the state, so no checkpoint holds them.
-        self.rate = self.schedule(state.step + 1, state.seconds) * state.lr_scale
-        set_rates(self.optimizer, self.rate, state.step + 1)
-        self.shortage.begin()
-        norm, heard = None, ()
-        while norm is None:
-            norm, heard = self._compute_gradient(micro_batches, state, wishes)
-        self.window.add_norm(norm)
-        if self.config.clip_norm is not None and norm > self.config.clip_norm:
-            self.gradients.scale(self.config.clip_norm / norm)
-        self._step()
-        self.gradients.drop()
-        state.step += 1
-        if self.average:
-            self.average.update(state.step)
-        return heard
-
-    def _compute_gradient(
-        self,
-        micro_batches: Sequence[BatchT],
-        state: TrainState,
-        wishes: Callable[[], Sequence[float]],
-    ) -> tuple[float | None, tuple[float, ...]]:
-        """Its norm, and sums of ``wishes``; None where memory ran out in any process.
-
-        Then all must try again.
-
-        All processes raise the same way or none does; the gradient is common, a loss tells the
-        cause.
-        """
-        found = self._add_gradients(micro_batches, state.step)
-        passes, failed = (found, None) if isinstance(found, list) else ([], found)
-        norm, said, is_cause = self._judge([one for one in passes if one.is_counted], failed)
-        own = (bool(said), is_cause, failed is not None, len(micro_batches), *wishes())
-        sums = self.group.sum([float(value) for value in own])
-        failures, causes, shortages, number, *heard = sums
-        if shortages:
-            self.shortage.shrink_and_retry(failed, state.step)
-            if self.group.world_size > 1:  # DDP is in the middle of a backward pass that failed
-                self.replica = self._replicate()
-            return None, ()
-        if failures:
-            kind = TrainingError if is_cause or (said and not causes) else ElsewhereError
-            self._refuse(kind, said, state)
-        for one in passes:
-            self.window.add(one.batch, one.sums, is_counted=one.is_counted)
-        state.micro_batches_in_epoch += int(number)
-        return norm, tuple(heard)
-
-    def _add_gradients(
+    def _divide(
         self, micro_batches: Sequence[BatchT], step: int
-    ) -> list[MicroBatchResult[BatchT]] | BatchT:
-        """A forward and a backward pass over every part; or the part for which memory ran out here.
+    ) -> tuple[Sequence[Part[BatchT]], float]:
+        """Return what this process computes, one after the other, and the targets of all processes.
 
-        Args:
-            micro_batches: Those of this process, of which there may be none.
-            step: Updates done before.
+        Where weights are shared out, every pass of one process fetches from all the others, so all
+        make equally many.
         """
-        parts = list(self._parts(micro_batches, step))
+        parts = [
+            Part(part, self._seeds[step, i * self.group.world_size + self.group.rank, j])
+            for i, batch in enumerate(micro_batches)
+            for j, part in enumerate(self.sizes.parts(batch, step))
+        ]
         counts = [0.0] * self.group.world_size
         counts[self.group.rank] = float(len(parts))
         own_targets = sum(batch.num_targets for batch in micro_batches)
         num_targets, *counts = self.group.sum([float(own_targets), *counts])
-        done: list[MicroBatchResult[BatchT]] = []
-        number = int(max(counts))
-        for i in range(number):
-            is_spare = i >= len(parts)
-            seed, batch = (0, self._spare) if is_spare else parts[i]
-            start_generators(self.device, seed)
-            weight = 0.0 if is_spare else self.group.world_size / num_targets
-            sums = self._learn_from(batch, weight, shares=i == number - 1)
-            if sums is None:
-                self.shortage.stand_in(self.replica, batch, step)
-                return batch
-            done.append(MicroBatchResult(batch, sums, not is_spare))
-        return done
-
-    def _parts(self, micro_batches: Sequence[BatchT], step: int) -> Iterator[tuple[int, BatchT]]:
-        """What is computed at once, and the seed of its randomness."""
-        for i, batch in enumerate(micro_batches):
-            number = i * self.group.world_size + self.group.rank
-            for j, part in enumerate(self.shortage.sizes.parts(batch, step)):
-                yield self._seeds[step, number, j], part
+        while len(parts) < max(counts):
+            parts.append(self._padding)
+        return parts, num_targets
 
     @property
-    def _spare(self) -> BatchT:
-        """For a process that has one less than others: it learns nothing, but meets them.
+    def _padding(self) -> Part[BatchT]:
+        """A pass for a process that has one less than others: it learns nothing, but meets them."""
+        return Part(smallest(self.task.largest_batch()), seed=0, is_padding=True)
 
-        Where weights are shared out, every pass of one process fetches from all the others.
+    def _forward_backward(
+        self, replica: Replica, part: Part[BatchT], weight: float
+    ) -> MicroBatchResult[BatchT]:
+        """Add the gradient of a part, times ``weight``, to what there is.
+
+        Raises:
+            PartTooLargeError: Memory ran out. The error that said so is gone, and with it the
+                frames that hold tensors.
         """
-        return smallest(self.task.largest_batch())
-
-    def _learn_from(self, batch: BatchT, weight: float, *, shares: bool) -> LossSums | None:
-        """One forward and one backward pass; None where memory ran out.
-
-        On return the error is gone, and with it the frames that hold tensors.
-        """
+        start_generators(self.device, part.seed)
         try:
-            with (
-                reproducible(self.device, wanted=self.config.deterministic),
-                self.replica.sharing(only_if=shares),
-            ):
+            with reproducible(self.device, wanted=self.config.deterministic):
                 with autocast(bf16=self.bf16, device=self.device):
-                    sums = self.task.loss_sums(self.replica.module, batch.to(self.device))
-                sums.loss.backward(torch.full_like(sums.loss, weight))
-                return LossSums(sums.loss.detach(), sums.shown)
+                    sums = self.task.loss_sums(replica.module, part.batch.to(self.device))
+                weights = torch.full_like(sums.loss, 0.0 if part.is_padding else weight)
+                sums.loss.backward(weights)
+            sums = LossSums(sums.loss.detach(), sums.shown)
+            return MicroBatchResult(part.batch, sums, part.is_padding)
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-        return None
+        raise PartTooLargeError(part.batch)
 
-    def _judge(
-        self, passes: Sequence[MicroBatchResult[BatchT]], failed: BatchT | None
-    ) -> tuple[float, str, bool]:
-        """Norm of the gradient, what is wrong with it or a loss, and whether with a loss here."""
-        if failed is not None:
-            return 0.0, "", False
-        numbers = [*(one.sums.loss for one in passes), *self.gradients.norms()]
+    def _read(self, losses: Sequence[Float[Tensor, ""]]) -> tuple[Sequence[float], float]:
+        """Return losses and the norm of the gradient: the one time that a GPU is waited for."""
+        numbers = [*losses, *self.gradients.norms()]
         self.group.await_device(self.device)
         values = read(numbers)
-        norm = self.replica.norm(values[len(passes) :])
-        losses, batches = values[: len(passes)], [one.batch for one in passes]
-        said = complaint(losses, norm, batches)
-        return norm, said, bool(said) and bool(complaint(losses, 0.0, batches))
+        return values[: len(losses)], self.replica.norm(values[len(losses) :])
 
-    def _refuse(self, kind: type[TrainingError], said: str, state: TrainState) -> NoReturn:
-        self.gradients.drop()
-        where = f"epoch {state.epoch + 1}, update {state.updates_in_epoch + 1}"
-        raise kind(
-            f"step {state.step + 1} ({where}): {said or 'see another process'}; "
-            f"nothing was updated or saved; {remedy(self.config, bf16=self.bf16)}"
-        )
+    def _agree(
+        self, votes: Sequence[float], state: TrainState, loss_problem: str, norm_problem: str
+    ) -> Sequence[float]:
+        """Return sums of ``votes`` over all processes, if all are ready to make the update.
+
+        All processes raise the same way or none does; the gradient is common, a loss tells the
+        cause.
+
+        Raises:
+            PartTooLargeError: Memory ran out in another process.
+            TrainingError: A loss, in any process, or the gradient is not finite.
+        """
+        problem = loss_problem or norm_problem
+        own = bool(problem), bool(loss_problem), False, *votes
+        failures, causes, shortages, *sums = self.group.sum([float(value) for value in own])
+        if shortages:
+            raise PartTooLargeError(None)
+        if failures:
+            self.gradients.drop()
+            kind = TrainingError if loss_problem or (problem and not causes) else ElsewhereError
+            where = f"epoch {state.epoch + 1}, update {state.updates_in_epoch + 1}"
+            raise kind(
+                f"step {state.step + 1} ({where}): {problem or 'see another process'}; "
+                f"nothing was updated or saved; {advice(self.config, bf16=self.bf16)}"
+            )
+        return sums

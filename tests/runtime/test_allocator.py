@@ -6,46 +6,27 @@ import subprocess
 import sys
 
 import pytest
-import torch
 
-from seqtrans.runtime.out_of_memory import KERNELS
+from seqtrans.runtime import out_of_memory
+from seqtrans.runtime.out_of_memory import KERNELS, prepare_memory
 
-# One shape more than there is room for, then the first again.
-PROGRAM = """
-import torch
-from torch import nn
-from seqtrans.training.config import TrainingConfig
-from seqtrans.training.trainer import Trainer
-
-Trainer(None, nn.Linear(8, 8), TrainingConfig(max_steps=1))
-weight = torch.ones(8, 8)
-for rows in (*range(2, {kernels} + 3), 2):
-    torch.ops.mkldnn._linear_pointwise(torch.ones(rows, 8), weight, None, "none", [], "")
-"""
-
-
-@pytest.mark.parametrize("chosen", [None, 4 * KERNELS])
-def test_training_bounds_the_kernels_kept_unless_the_user_does(chosen: int | None) -> None:
-    assert torch.backends.mkldnn.is_available()
-    names = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
-    environment = {k: v for k, v in os.environ.items() if k not in names}
-    environment |= {name: str(chosen) for name in names if chosen} | {"ONEDNN_VERBOSE": "2"}
-    command = [sys.executable, "-c", PROGRAM.format(kernels=KERNELS)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    products = [line for line in done.stdout.splitlines() if ",create:" in line]
-    products = [line for line in products if ",reorder," not in line]
-    compiled = sum(",create:cache_miss," in line for line in products)
-    assert compiled == KERNELS + 1 + (chosen is None)
-
-
-# Blocks of 8 MB as in every update: once freed, does the process keep them for the next?
+# Products of one shape more than there is room for, then the first again. Then blocks of 8 MB, as
+# in every update: once freed, does the process keep them for the next?
 # (Counting page faults instead would fail where the system does not count them.)
-FREED = """
+PROGRAM = """
 import ctypes
+import resource
+import sys
 import torch
-from torch import nn
-from seqtrans.training.config import TrainingConfig
-from seqtrans.training.trainer import Trainer
+from seqtrans.runtime.out_of_memory import KERNELS, prepare_memory
+
+if "capped" in sys.argv:
+    used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_DATA, (used + (1 << 30), resource.RLIM_INFINITY))
+prepare_memory()
+weight = torch.ones(8, 8)
+for rows in (*range(2, KERNELS + 3), 2):
+    torch.ops.mkldnn._linear_pointwise(torch.ones(rows, 8), weight, None, "none", [], "")
 
 FIELDS = ["arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks"]
 FIELDS += ["fordblks", "keepcost"]
@@ -53,40 +34,50 @@ class Allocations(ctypes.Structure):
     _fields_ = [(name, ctypes.c_size_t) for name in FIELDS]
 tell = ctypes.CDLL(None).mallinfo2
 tell.restype = Allocations
-Trainer(None, nn.Linear(8, 8), TrainingConfig(max_steps=1))
 blocks = [torch.ones(2 << 20) for _ in range(4)]
 before = tell().fordblks
 del blocks
-print(tell().fordblks - before)
+print("kept", tell().fordblks - before)
 """
+CAPACITIES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
+THRESHOLDS = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
 
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="another allocator")
-@pytest.mark.parametrize("chosen", [None, "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"])
-def test_freed_memory_is_kept_unless_the_user_says_otherwise(chosen: str | None) -> None:
-    names = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
-    environment = {k: v for k, v in os.environ.items() if k not in names}
-    environment |= {chosen: "1000000"} if chosen else {}
-    command = [sys.executable, "-c", FREED]
+@pytest.mark.parametrize("case", ["default", "capped"])
+def test_few_kernels_are_kept_and_freed_memory_unless_memory_is_capped(case: str) -> None:
+    """Capped, libraries that map checkpoints or compiled code would find no room.
+
+    There the user has also said how many kernels to keep.
+    """
+    environment = {k: v for k, v in os.environ.items() if k not in (*CAPACITIES, *THRESHOLDS)}
+    is_capped = case == "capped"
+    environment |= {name: str(4 * KERNELS) for name in CAPACITIES if is_capped}
+    environment |= {"ONEDNN_VERBOSE": "2"}
+    command = [sys.executable, "-c", PROGRAM, case]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    assert (int(done.stdout) >= 32 << 20) == (chosen is None)
+    lines = done.stdout.splitlines()
+    compiled = [line for line in lines if ",create:cache_miss," in line and ",reorder," not in line]
+    assert len(compiled) == KERNELS + 1 + (not is_capped)
+    (kept,) = (int(line.split()[1]) for line in lines if line.startswith("kept "))
+    assert (kept >= 32 << 20) is not is_capped
 
 
-CAP = """
-import resource
-import torch
-used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.{limit}, (used + (1 << 30), resource.RLIM_INFINITY))
-"""
-
-
-@pytest.mark.parametrize("limit", ["RLIMIT_AS", "RLIMIT_DATA"])
-@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="another allocator")
-def test_where_memory_is_capped_freed_memory_is_given_back(limit: str) -> None:
-    """Or libraries that map checkpoints or compiled code would find no room."""
-    command = [sys.executable, "-c", CAP.format(limit=limit) + FREED]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert int(done.stdout) < 32 << 20
+@pytest.mark.parametrize("name", [*THRESHOLDS, None])
+def test_a_user_who_sets_thresholds_of_memory_is_obeyed(name, monkeypatch) -> None:
+    set_: list[int] = []
+    for variable in THRESHOLDS:
+        monkeypatch.delenv(variable, raising=False)
+    for variable in CAPACITIES:
+        monkeypatch.setenv(variable, "7")
+    if name:
+        monkeypatch.setenv(name, "1000000")
+    allocator = type("C", (), {"mallopt": lambda kind, _size: set_.append(kind)})
+    monkeypatch.setattr(out_of_memory.ctypes, "CDLL", lambda _: allocator)
+    monkeypatch.setattr(out_of_memory, "_is_capped", lambda: False)
+    prepare_memory()
+    assert bool(set_) is (name is None)
+    assert [os.environ[variable] for variable in CAPACITIES] == ["7", "7"]
 
 
 # What a program takes over by exec from a larger one is not its own.

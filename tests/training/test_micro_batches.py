@@ -66,7 +66,7 @@ class Uneven:
 
 def shown(trainer):
     """What the log would say of the updates so far."""
-    metrics = trainer.updater.window.read(trainer.group)
+    metrics = trainer.metrics.read(trainer.group)
     return {name: metrics[name] for name in ("loss", "nll", "perplexity", "padding_share")}
 
 

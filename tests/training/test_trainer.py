@@ -61,6 +61,17 @@ def noted(**config):
     return trainer, trainer.loggers[0]
 
 
+def test_to_make_a_trainer_computes_nothing_and_changes_no_environment(monkeypatch):
+    def refused(*_):
+        raise AssertionError("nothing was to be computed")
+
+    monkeypatch.setattr(ToyModel, "forward", refused)
+    monkeypatch.delenv("LRU_CACHE_CAPACITY", raising=False)
+    before = dict(os.environ)
+    toy_trainer()
+    assert dict(os.environ) == before
+
+
 def test_it_learns():
     trainer, notebook = noted(max_steps=150, optimizer=AdamConfig(learning_rate=0.02))
     trainer.fit()
@@ -292,10 +303,10 @@ def test_what_is_not_finite_stops_before_the_update(tmp_path, poison, said):
 
 def test_what_is_not_finite_hints_at_what_is_not_done_already():
     config = toy_config(clip_norm=1.0)
-    bf16, fp32 = (finite.remedy(config, bf16=value) for value in (True, False))
+    bf16, fp32 = (finite.advice(config, bf16=value) for value in (True, False))
     assert bf16 == fp32.replace(" or ", ", ") + " or set precision to fp32"
     assert "lower clip_norm" in fp32
-    assert "set clip_norm" in finite.remedy(replace(config, clip_norm=None), bf16=False)
+    assert "set clip_norm" in finite.advice(replace(config, clip_norm=None), bf16=False)
 
 
 def test_data_without_updates_is_an_error():

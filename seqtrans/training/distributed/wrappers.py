@@ -33,11 +33,11 @@ class Replica(Protocol):
         """What to call for a loss to learn from."""
         ...
 
-    def sharing(self, *, only_if: bool) -> AbstractContextManager[None]:
+    def gradient_sync(self, *, enabled: bool) -> AbstractContextManager[None]:
         """Within, a backward pass averages gradients over all processes; or not yet."""
         ...
 
-    def stand_in(self) -> bool:
+    def complete_collectives_with_zeros(self) -> bool:
         """Take part in what the others still wait for, after memory ran out in this process.
 
         What they and this one find is worth nothing. False: there is no way to.
@@ -48,10 +48,11 @@ class Replica(Protocol):
         """Norm of the whole gradient, from those of what this process has of each parameter's."""
         ...
 
-    def whole(self, *, only_if: bool = True) -> AbstractContextManager[None]:
+    def unsharded(self, *, enabled: bool = True) -> AbstractContextManager[None]:
         """Within, every process holds the same whole model, for any use but training.
 
-        Otherwise it may be shared out, for calls that all processes make equally often.
+        Where it is not ``enabled`` weights may stay shared out, for calls that all processes make
+        equally often; buffers are the same.
         """
         ...
 
@@ -124,22 +125,22 @@ class SingleProcess:
 
     module: nn.Module
 
-    def sharing(self, *, only_if: bool) -> AbstractContextManager[None]:
-        """See ``Replica.sharing``."""
-        del only_if
+    def gradient_sync(self, *, enabled: bool) -> AbstractContextManager[None]:
+        """See ``Replica.gradient_sync``."""
+        del enabled
         return nullcontext()
 
-    def stand_in(self) -> bool:
-        """See ``Replica.stand_in``: nobody waits."""
+    def complete_collectives_with_zeros(self) -> bool:
+        """See ``Replica``: nobody waits."""
         return True
 
     def norm(self, norms: Sequence[float]) -> float:
         """See ``Replica.norm``."""
         return math.hypot(*norms)
 
-    def whole(self, *, only_if: bool = True) -> AbstractContextManager[None]:
-        """See ``Replica.whole``."""
-        del only_if
+    def unsharded(self, *, enabled: bool = True) -> AbstractContextManager[None]:
+        """See ``Replica.unsharded``."""
+        del enabled
         return nullcontext()
 
 
@@ -158,14 +159,14 @@ class DataParallel:
     exchange: Exchange
 
     @contextmanager
-    def sharing(self, *, only_if: bool) -> Generator[None]:
-        """See ``Replica.sharing``."""
+    def gradient_sync(self, *, enabled: bool) -> Generator[None]:
+        """See ``Replica.gradient_sync``."""
         self.exchange.begin()
-        with nullcontext() if only_if else self.parallel.no_sync():
+        with nullcontext() if enabled else self.parallel.no_sync():
             yield
 
-    def stand_in(self) -> bool:
-        """See ``Replica.stand_in``; afterwards ``parallel`` is of no more use, in any process."""
+    def complete_collectives_with_zeros(self) -> bool:
+        """See ``Replica``; afterwards ``parallel`` is of no more use, in any process."""
         self.exchange.finish(self.parallel.reducer)
         return True
 
@@ -174,9 +175,9 @@ class DataParallel:
         return math.hypot(*norms)
 
     @contextmanager
-    def whole(self, *, only_if: bool = True) -> Generator[None]:
-        """See ``Replica.whole``: with the buffers of the first process."""
-        del only_if
+    def unsharded(self, *, enabled: bool = True) -> Generator[None]:
+        """See ``Replica.unsharded``: with the buffers of the first process."""
+        del enabled
         self.group.share(self.parallel.module.buffers())
         self.group.await_device(_device(self.parallel))
         yield
@@ -191,34 +192,34 @@ class FullySharded:
     group: TorchProcessGroup
 
     @contextmanager
-    def sharing(self, *, only_if: bool) -> Generator[None]:
-        """See ``Replica.sharing``."""
-        self.parallel.set_requires_gradient_sync(only_if)
+    def gradient_sync(self, *, enabled: bool) -> Generator[None]:
+        """See ``Replica.gradient_sync``."""
+        self.parallel.set_requires_gradient_sync(enabled)
         yield
 
-    def stand_in(self) -> bool:
-        """See ``Replica.stand_in``: the others wait for weights, layer by layer; there is none."""
+    def complete_collectives_with_zeros(self) -> bool:
+        """See ``Replica``: the others wait for weights, layer by layer; there is no way."""
         return False
 
     def norm(self, norms: Sequence[float]) -> float:
         """See ``Replica.norm``; infinite or no number where it is so in any process."""
         return math.sqrt(self.group.sum([math.hypot(*norms) ** 2])[0])
 
-    def whole(self, *, only_if: bool = True) -> AbstractContextManager[None]:
-        """See ``Replica.whole``; processes may then call the model unequally often."""
-        return made_whole(self.parallel, self.group, only_if=only_if)
+    def unsharded(self, *, enabled: bool = True) -> AbstractContextManager[None]:
+        """See ``Replica.unsharded``; processes may then call the model unequally often."""
+        return unshard_for_inference(self.parallel, self.group, enabled=enabled)
 
 
 @contextmanager
-def made_whole(
-    model: nn.Module, group: TorchProcessGroup, *, only_if: bool = True
+def unshard_for_inference(
+    model: nn.Module, group: TorchProcessGroup, *, enabled: bool = True
 ) -> Generator[None]:
     """Within, every process holds the same buffers of what was shared out, and all weights.
 
     Args:
         model: What was shared out.
         group: This process.
-        only_if: False: weights come and go with every call.
+        enabled: False: weights come and go with every call.
     """
     from torch.distributed.fsdp import FSDPModule
 
@@ -226,7 +227,7 @@ def made_whole(
     parts = [part for part in model.modules() if isinstance(part, FSDPModule)]
     root: Any = model
     root._get_fsdp_state()._lazy_init()  # else the first that is called, a layer, is taken for it
-    for part in parts if only_if else ():
+    for part in parts if enabled else ():
         part.set_reshard_after_forward(False, recurse=False)
         part.unshard()
     try:

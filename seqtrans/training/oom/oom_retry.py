@@ -18,6 +18,18 @@ from seqtrans.training.optim.gradients import Gradients
 logger = logging.getLogger(__name__)
 
 
+class PartTooLargeError(Exception, Generic[BatchT]):
+    """Memory ran out in an attempt at an update, which is then made again in smaller parts.
+
+    Args:
+        part: What this process computed then; None: it ran out in another process.
+    """
+
+    def __init__(self, part: BatchT | None) -> None:
+        super().__init__()
+        self.part = part
+
+
 class OomRecovery(Generic[BatchT]):
     """Makes an update ready to be computed again, in smaller parts.
 
@@ -54,7 +66,7 @@ class OomRecovery(Generic[BatchT]):
         """An update is to come, of as many attempts as it takes."""
         self._buffers.note()
 
-    def shrink_and_retry(self, failed: BatchT | None, step: int) -> None:
+    def shrink_parts(self, failed: BatchT | None, step: int) -> None:
         """Agree on what fits, keep that, and make ready for another attempt.
 
         Args:
@@ -82,11 +94,15 @@ class OomRecovery(Generic[BatchT]):
         release()
         self._buffers.restore()
 
-    def stand_in(self, replica: Replica, failed: BatchT, step: int) -> None:
-        """Answer the others, who go on and do not know yet that memory ran out here."""
+    def complete_collectives(self, replica: Replica, failed: BatchT, step: int) -> None:
+        """Answer the others, who go on and do not know yet that memory ran out here.
+
+        Raises:
+            TrainingError: There is no way to, or what failed can't be divided.
+        """
         self.gradients.drop()
         release()
-        if replica.stand_in():
+        if replica.complete_collectives_with_zeros():
             return
         if len(failed.halves()) == 1:
             raise indivisible(failed.size, f"step {step + 1}: ")

@@ -32,13 +32,13 @@ class MetricAccumulator:
         """Whether there is nothing to tell."""
         return not self._norms
 
-    def add(self, batch: Batch, sums: LossSums, *, is_counted: bool = True) -> None:
-        """Count a micro-batch; or only what there is to count, so that all processes agree."""
-        if is_counted:
+    def add(self, batch: Batch, sums: LossSums, *, is_padding: bool = False) -> None:
+        """Count a micro-batch; of padding only the names, so that all processes have the same."""
+        if not is_padding:
             self._targets += batch.num_targets
             self._padded += batch.num_padded
         for name, value in {"loss": sums.loss.detach(), **sums.shown}.items():
-            self._sums[name].append(value if is_counted else torch.zeros_like(value))
+            self._sums[name].append(torch.zeros_like(value) if is_padding else value)
 
     def add_norm(self, norm: float) -> None:
         """Count an update by the norm of its gradient before clipping."""

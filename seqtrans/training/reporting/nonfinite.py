@@ -1,4 +1,4 @@
-"""What to say of a loss or a gradient that is not finite."""
+"""Describe a loss or a gradient that is not finite."""
 
 import math
 from collections.abc import Sequence
@@ -7,17 +7,22 @@ from seqtrans.protocols import Batch
 from seqtrans.training.config import TrainingConfig
 
 
-def complaint(losses: Sequence[float], norm: float, micro_batches: Sequence[Batch]) -> str:
-    """Which micro-batch gave a loss that is not finite, or that the gradient isn't; else empty."""
+def describe_loss(losses: Sequence[float], micro_batches: Sequence[Batch]) -> str:
+    """Return which micro-batch gave a loss that is not finite; empty where none did."""
     for i, (loss, batch) in enumerate(zip(losses, micro_batches, strict=True), start=1):
         if not math.isfinite(loss):
             of = f"{i} of {len(losses)} ({batch.num_targets} targets)"
             return f"the loss is {loss} in micro-batch {of}"
+    return ""
+
+
+def describe_norm(norm: float) -> str:
+    """Return what is wrong with the gradient, by its norm; empty where that is finite."""
     return "" if math.isfinite(norm) else f"the norm of the gradient is {norm}"
 
 
-def remedy(config: TrainingConfig, *, bf16: bool) -> str:
-    """What may help, of what is not done already."""
+def advice(config: TrainingConfig, *, bf16: bool) -> str:
+    """Return what may help, of what is not done already."""
     clipping = "lower" if config.clip_norm is not None else "set"
     parts = [
         "lower optimizer.learning_rate",

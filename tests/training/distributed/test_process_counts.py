@@ -37,7 +37,7 @@ def trained(kind, optimizer, processes, group, folder):
     trainer.updater.enter_epoch(0)
     for _ in range(UPDATES):
         trainer.update(next(updates))
-    with trainer.updater.replica.whole():
+    with trainer.updater.replica.unsharded():
         return {
             name: p.full_tensor() if hasattr(p, "full_tensor") else p.detach().clone()
             for name, p in model.named_parameters()

@@ -227,7 +227,7 @@ def _judge_alone(group, _folder):
     trainer = toy_trainer(toy_task(accumulate=2), Deep(), group=group, processes=full)
     model = trainer.raw_model
     for last in (3, 1, 2):
-        with trainer.updater.replica.whole(), torch.inference_mode():
+        with trainer.updater.replica.unsharded(), torch.inference_mode():
             for layer in model.hidden[: last if group.rank == 0 else 0]:
                 layer(torch.ones(1, 400))
         trainer.update(next(trainer.task.updates(0, group)))

@@ -97,7 +97,7 @@ def test_an_update_in_parts_is_that_of_the_whole(kind, where, tmp_path):
     torch.testing.assert_close(weights(parted), weights(whole), **EXACT)
     for name, buffer in whole.raw_model.named_buffers():
         torch.testing.assert_close(model.get_buffer(name), buffer)
-    found, expected = (t.updater.window.read(SINGLE_PROCESS) for t in (parted, whole))
+    found, expected = (t.metrics.read(SINGLE_PROCESS) for t in (parted, whole))
     for name in ("loss", "gradient_norm", "padding_share"):
         assert found[name] == pytest.approx(expected[name], rel=1e-9, abs=1e-9)
 

@@ -16,6 +16,7 @@ from seqtrans.training.optim.optimizer import (
     set_rates,
 )
 from seqtrans.training.optim.schedule import LinearConfig
+from seqtrans.training.preflight import untouched
 from tests.support.toy_training import ToyModel, all_state, toy_run, toy_task, toy_trainer
 
 HIDDEN = {"hidden.*": 3}
@@ -55,6 +56,16 @@ def test_parameters_and_statistics_are_still_until_the_epoch_of_the_thaw():
     before = state(thawed)
     thawed.fit()
     assert {n for n in before if n.startswith("hidden.")} < moved(before, thawed)
+
+
+def test_trying_a_pass_leaves_frozen_parts_in_evaluation_mode():
+    """As where processes make their replica of the model anew, after they entered an epoch."""
+    trainer = tuned(thaw=HIDDEN)
+    trainer.updater.enter_epoch(0)
+    with untouched(trainer.raw_model):
+        pass
+    assert trainer.raw_model.training
+    assert not trainer.raw_model.hidden[1].training
 
 
 def test_a_frozen_part_has_no_gradient_and_the_updates_before_and_after_are_plain():
