@@ -189,7 +189,6 @@ def _is_blank(path: Path, files: Mapping[str, bytes]) -> bool:
     return all(
         entry in (run.lock, run.job)
         or any(is_aside(entry.name, file) for file in (run.job, run.recipe, *copies))
-        or entry.name.startswith(f".{run.lock.name}.")  # of a host that died when it took the lock
         or (entry in folders and entry.is_dir() and not any(entry.iterdir()))
         or (entry in copies and entry.is_file() and entry.read_bytes() == copies[entry])
         for entry in path.iterdir()

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from seqtrans.runtime.files.atomic_files import write_atomically
-from seqtrans.runtime.files.run_lock import start_of
 
 _HELLO, _ANSWER, _MET = "seqtrans/hello", "seqtrans/answer", "seqtrans/met"
 ONLY = "0"
@@ -26,7 +25,20 @@ def job() -> str:
     if name is None or name != "none":
         return name or ""
     parent = os.getppid()
-    return f"{socket.gethostname()} {parent} {start_of(parent)}"
+    return f"{socket.gethostname()} {parent} {_start_of(parent)}"
+
+
+def _start_of(pid: int) -> str:
+    """Boot and clock tick at which a process started, as process ids are used again.
+
+    Empty where the system does not tell.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    return f"{boot} {stat.rpartition(')')[2].split()[19]}"  # the name in brackets holds anything
 
 
 def is_owned_by(file: Path, job: str) -> bool:
