@@ -24,9 +24,9 @@ with atheris.instrument_imports(  # pyright: ignore[reportAttributeAccessIssue]
     from seqtrans import config
     from seqtrans.errors import SeqtransError
     from seqtrans.images.data.readers.cifar_pickle import read_dictionary
-    from seqtrans.recipe import TranslationRecipe
     from seqtrans.runtime.files.text_files import split_lines
     from seqtrans.training.checkpoints.state_schema import check_values, state_from
+    from seqtrans.translation.recipe.schema import TranslationRecipe
     from seqtrans.translation.tokenization.sampling.model_file import read_subword_model
     from seqtrans.translation.tokenization.vocabulary import Vocabulary
 

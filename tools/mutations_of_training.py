@@ -73,7 +73,7 @@ IN_TRAINING = (
     ),
     Mutant(
         "auto does not try what it searches",
-        "seqtrans/recipe/batch_size_finder.py",
+        "seqtrans/translation/recipe/auto_batch_size.py",
         "search(model, rows.to(device), mask.to(device))",
         "[]",
         AUTO,
@@ -87,7 +87,7 @@ IN_TRAINING = (
     ),
     Mutant(
         "auto takes what it could not search",
-        "seqtrans/recipe/batch_size_finder.py",
+        "seqtrans/translation/recipe/auto_batch_size.py",
         "return False",
         "return True",
         ("tests/contracts/test_out_of_memory.py",),

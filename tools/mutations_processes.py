@@ -47,8 +47,8 @@ PROCESS_MUTANTS = (
     ),
     Mutant(
         "processes: weights are shared out only when training begins",
-        "seqtrans/recipe/prepare.py",
-        "        shard_weights(model, config.processes, training, device)\n",
+        "seqtrans/training/prepare.py",
+        "        shard_weights(model, config.processes, training, own_device())\n",
         "",
         SHARDED,
     ),

@@ -23,7 +23,7 @@ def average(
     Use them by --checkpoint averaged. Without --best or --step, all checkpoints are
     averaged.
     """
-    from seqtrans.recipe import stored_recipe
+    from seqtrans.recipe.load import stored_recipe
     from seqtrans.training.checkpoints.averaging import average as mean_weights
     from seqtrans.training.checkpoints.run_directory import open_run
     from seqtrans.training.checkpoints.store import CheckpointStore

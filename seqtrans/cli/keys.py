@@ -23,10 +23,10 @@ def keys(
     from seqtrans import config
     from seqtrans.cli.text_io import print_data
     from seqtrans.errors import SeqtransError
-    from seqtrans.recipe import ClassificationRecipe, TranslationRecipe
+    from seqtrans.recipe.load import recipe_class
     from seqtrans.runtime.files.strict_json import as_json
 
-    cls = TranslationRecipe if task == "translation" else ClassificationRecipe
+    cls = recipe_class(task)
     if output_format == "text":
         sys.stdout.write(config.described(cls, key))
     elif key:

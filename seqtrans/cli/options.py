@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 if TYPE_CHECKING:
-    from seqtrans.recipe import Run as LoadedRun
+    from seqtrans.translation.recipe.load_run import Run as LoadedRun
     from seqtrans.translation.search.config import DecodingConfig
 
 Run = Annotated[Path, typer.Argument(help="Run directory that training made.")]

@@ -67,11 +67,11 @@ def score(  # noqa: PLR0913 - typer's signature
     The score is the log-probability / length ** length penalty, EOS counted, by which translate
     ranks. Text is segmented anew, so translate may have found the same text by other tokens.
     """
-    from seqtrans.recipe import load_run
     from seqtrans.runtime.device import use_threads
     from seqtrans.runtime.memory_limits import limit_memory_to_cgroup
     from seqtrans.translation.data.parallel_corpus import NamedLines, align
     from seqtrans.translation.inference.forced_scoring import Scorer, Summary
+    from seqtrans.translation.recipe.load_run import load_run
 
     if source == target == Path("-"):
         raise typer.BadParameter("SOURCE and TARGET can't both be the standard input")

@@ -11,8 +11,9 @@ from seqtrans.errors import CheckpointError
 if TYPE_CHECKING:
     from torch import nn
 
-    from seqtrans.recipe import ClassificationRecipe, TranslationRecipe
+    from seqtrans.images.recipe.schema import ClassificationRecipe
     from seqtrans.training.checkpoints.run_directory import RunDirectory
+    from seqtrans.translation.recipe.schema import TranslationRecipe
 
 SHOWN_CLASSES = 10
 SHOWN = ("loss", "accuracy", "perplexity", "bleu", "chrf", "chrf++", "ter")
@@ -28,7 +29,7 @@ def show(
     """Summarise a run: its model, its checkpoints, their scores."""
     from seqtrans import config
     from seqtrans.cli.text_io import print_data
-    from seqtrans.recipe import TranslationRecipe, stored_recipe
+    from seqtrans.recipe.load import stored_recipe
     from seqtrans.training.checkpoints.run_directory import open_run
 
     directory = open_run(run)
@@ -36,7 +37,7 @@ def show(
     if recipe:
         print_data(config.dump(settings))
         return
-    if isinstance(settings, TranslationRecipe):
+    if settings.task == "translation":
         about = _translation(settings, directory)
     else:
         about = _classification(settings, directory)
@@ -45,7 +46,7 @@ def show(
 
 
 def _translation(settings: "TranslationRecipe", directory: "RunDirectory") -> list[str]:
-    from seqtrans.recipe import build_model
+    from seqtrans.translation.recipe.build import build_model
     from seqtrans.translation.tokenization.segmenters import load_segmenters
 
     segmenters = load_segmenters(directory.vocabulary)

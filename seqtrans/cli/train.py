@@ -10,7 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from seqtrans.protocols import MetricsLogger
-    from seqtrans.recipe import Recipe
+    from seqtrans.recipe.load import Recipe
     from seqtrans.recipe.resume import Resumption
     from seqtrans.training.checkpoints.run_directory import RunDirectory
     from seqtrans.training.distributed.process_group import TorchProcessGroup
@@ -109,8 +109,7 @@ def _new_run(
     recipe: Path, settings: list[str], path: Path, group: "TorchProcessGroup", held: ExitStack
 ) -> "tuple[Recipe, RunDirectory, None]":
     from seqtrans import config
-    from seqtrans.images.recipe.build import builder_files
-    from seqtrans.recipe import ClassificationRecipe, load_recipe
+    from seqtrans.recipe.load import files_to_keep, load_recipe
     from seqtrans.training.checkpoints.run_directory import create, open_run, writing
     from seqtrans.training.distributed.restarts import job
     from seqtrans.training.micro_batches import check_shares
@@ -120,9 +119,7 @@ def _new_run(
     group.sum([0.0])  # no process was refused: of a run that can't be, nothing is to stay
     if group.rank == 0:
         held.enter_context(writing(path, job()))
-        is_of_images = isinstance(chosen, ClassificationRecipe)
-        files = builder_files(chosen, recipe.parent) if is_of_images else {}
-        create(path, config.dump(chosen), job(), files)
+        create(path, config.dump(chosen), job(), files_to_keep(chosen, recipe.parent))
     group.sum([0.0])  # the others wait until it is there
     return chosen, open_run(path), None
 

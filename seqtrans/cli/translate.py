@@ -96,11 +96,11 @@ def translate(  # noqa: PLR0913 - typer's signature
     translates files in many processes, and when it is killed, the same command goes on where it
     stood. A worker uses one core unless --threads says more.
     """
-    from seqtrans.recipe import load_run
     from seqtrans.runtime.device import use_threads
     from seqtrans.runtime.memory_limits import limit_memory_to_cgroup
     from seqtrans.translation.inference.output_format import render
     from seqtrans.translation.inference.translator import Translator
+    from seqtrans.translation.recipe.load_run import load_run
 
     if (n_best or 1) > 1 and output_format == "text":
         raise SeqtransError(f"--n-best {n_best} needs --format jsonl: a line of text is one")

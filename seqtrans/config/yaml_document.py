@@ -6,7 +6,7 @@ Besides, ``<<`` merges mappings as in YAML 1.1.
 
 import codecs
 import dataclasses
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -147,3 +147,19 @@ def plain(value: object) -> Hashable | dict[str, Any] | list[Any]:
     if isinstance(value, dict):
         return {str(k): plain(v) for k, v in cast("dict[object, object]", value).items()}
     return str(value) if isinstance(value, Path) else cast("Hashable", value)
+
+
+def flatten(value: object, key: str = "") -> dict[str, str]:
+    """Return the values of dataclasses, mappings and lists as text, by dotted key."""
+    return dict(_flat(plain(value), key))
+
+
+def _flat(value: Any, key: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict) and value:
+        for name, inside in value.items():  # pyright: ignore[reportUnknownVariableType]
+            yield from _flat(inside, f"{key}.{name}".removeprefix("."))
+    elif isinstance(value, list) and value:
+        for number, inside in enumerate(value):  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+            yield from _flat(inside, f"{key}.{number}")
+    else:
+        yield key, flow(value)

@@ -1,32 +1,10 @@
-"""A recipe: the one typed description of a run; and how its parts are put together."""
+"""Recipes: the typed description of a run, of any task, and what is done with one.
 
-from seqtrans.images.recipe.build import Classifier, load_classifier
-from seqtrans.images.recipe.schema import ClassificationRecipe, ImageDataConfig
-from seqtrans.recipe.load import Recipe, load_recipe, stored_recipe
-from seqtrans.translation.recipe.build import build_model, build_task, prepare_segmenters
-from seqtrans.translation.recipe.load_run import Run, load_run
-from seqtrans.translation.recipe.schema import (
-    DataConfig,
-    InitFrom,
-    TranslationRecipe,
-    ValidationConfig,
-)
+Each module finds the application, ``translation`` or ``images``, that a recipe is for, and imports
+that one alone, when it is asked.
 
-__all__ = [
-    "ClassificationRecipe",
-    "Classifier",
-    "DataConfig",
-    "ImageDataConfig",
-    "InitFrom",
-    "Recipe",
-    "Run",
-    "TranslationRecipe",
-    "ValidationConfig",
-    "build_model",
-    "build_task",
-    "load_classifier",
-    "load_recipe",
-    "load_run",
-    "prepare_segmenters",
-    "stored_recipe",
-]
+- ``load``: read a recipe, or the one that a run stores
+- ``prepare``: all that has to be there before the first update
+- ``resume``: the recipe of a run that goes on
+- ``ship_run``: a copy of a run for use elsewhere
+"""

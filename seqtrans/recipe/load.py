@@ -1,22 +1,38 @@
-"""Reading recipes, of any task, from their files."""
+"""Recipes of any task, read from their files; of the task's package only what reads them."""
 
-import dataclasses
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from seqtrans import config
+from seqtrans.config.paths import dotted, missing_paths, paths_in, with_absolute_paths
 from seqtrans.errors import RecipeError, quoted, suggestion
-from seqtrans.images.recipe.schema import ClassificationRecipe
 from seqtrans.training.checkpoints.run_directory import RunDirectory
-from seqtrans.translation.recipe.schema import TranslationRecipe
 
-T = TypeVar("T")
-Recipe = TranslationRecipe | ClassificationRecipe
+if TYPE_CHECKING:
+    from seqtrans.images.recipe.schema import ClassificationRecipe
+    from seqtrans.translation.recipe.schema import TranslationRecipe
+
+    Recipe: TypeAlias = TranslationRecipe | ClassificationRecipe
+
+TASKS = ("translation", "classification")
 
 
-def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+def recipe_class(
+    task: Literal["translation", "classification"],
+) -> "type[TranslationRecipe] | type[ClassificationRecipe]":
+    """Return the dataclass of the recipes of a task."""
+    if task == "translation":
+        from seqtrans.translation.recipe.schema import TranslationRecipe
+
+        return TranslationRecipe
+    from seqtrans.images.recipe.schema import ClassificationRecipe
+
+    return ClassificationRecipe
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> "Recipe":
     """Read a recipe, make its paths absolute, and see that its files exist.
 
     Args:
@@ -31,11 +47,11 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     recipe = described(document, path.absolute().parent)
     problems = [
         f"{document.place(key)}: {dotted(key)}: there is no such file: {quoted(file)}"
-        for key, file in missing_files(recipe).items()
+        for key, file in missing_paths(recipe).items()
     ]
     problems += [
         f"{document.place(key)}: {dotted(key)}: {file}: {reason}"
-        for key, file in _paths(recipe, ())
+        for key, file in paths_in(recipe)
         if (reason := _unkept(file))
     ]
     if problems:
@@ -56,7 +72,7 @@ def _unkept(file: Path) -> str:
     return ""
 
 
-def described(document: config.Document, folder: Path, outside: Path | None = None) -> Recipe:
+def described(document: config.Document, folder: Path, outside: Path | None = None) -> "Recipe":
     """Return the recipe that a document describes, its paths absolute; their files may be missing.
 
     Args:
@@ -71,34 +87,11 @@ def described(document: config.Document, folder: Path, outside: Path | None = No
     def base(key: config.PathKey) -> Path:
         return outside if outside and document.is_override(key) else folder
 
-    return _with_absolute_paths(_validate(document), base, ())
+    return with_absolute_paths(_validate(document), base)
 
 
-def paths_of(recipe: Recipe) -> dict[config.PathKey, Path]:
-    """Return the files and folders that a recipe names, by their keys, but for the cache."""
-    return {key: file for key, file in _paths(recipe, ()) if key[-1] != "cache"}
-
-
-def missing_files(recipe: Recipe) -> dict[config.PathKey, Path]:
-    """Return those of ``paths_of`` that are not there.
-
-    Raises:
-        UnicodeEncodeError: The locale can't name one.
-    """
-    return {
-        key: file
-        for key, file in paths_of(recipe).items()
-        if not os.path.exists(os.fsencode(file))  # noqa: PTH110 - too long is no error
-    }
-
-
-def dotted(key: config.PathKey) -> str:
-    """Return a key as ``--set`` takes it: ``data.train.0.source``."""
-    return ".".join(map(str, key))
-
-
-def stored_recipe(run: RunDirectory) -> Recipe:
-    """The recipe of a run, whose files may be gone.
+def stored_recipe(run: RunDirectory) -> "Recipe":
+    """Read the recipe of a run, whose files may be gone.
 
     Raises:
         RecipeError: It was altered into something invalid.
@@ -106,51 +99,28 @@ def stored_recipe(run: RunDirectory) -> Recipe:
     return _validate(config.read(run.recipe))
 
 
-def _validate(document: config.Document) -> Recipe:
-    """The recipe that a document describes; of translation unless it says otherwise."""
+def files_to_keep(recipe: "Recipe", folder: Path) -> dict[str, bytes]:
+    """Return the files of code that a run keeps copies of, by their names in it.
+
+    Args:
+        recipe: Of the run.
+        folder: Where they lie, beside the recipe.
+    """
+    if recipe.task == "translation":
+        return {}
+    from seqtrans.images.recipe.build import builder_files
+
+    return builder_files(recipe, folder)
+
+
+def _validate(document: config.Document) -> "Recipe":
+    """Return the recipe that a document describes; of translation unless it says otherwise."""
     value = document.value
     task = cast("dict[str, Any]", value).get("task") if isinstance(value, dict) else None
-    if isinstance(task, str) and task != _task(TranslationRecipe):
-        known = {_task(cls): cls for cls in (TranslationRecipe, ClassificationRecipe)}
-        if task not in known:
-            names = f"{' or '.join(map(repr, known))}, not {task!r}{suggestion(task, known)}"
-            raise RecipeError(f"{document.place(('task',))}: task must be {names}")
-        return config.validate(ClassificationRecipe, document)
-    return config.validate(TranslationRecipe, document)
-
-
-def _task(cls: type[TranslationRecipe] | type[ClassificationRecipe]) -> str:
-    return cls.task
-
-
-def _paths(value: Any, key: config.PathKey) -> Iterator[tuple[config.PathKey, Path]]:
-    """Every path in a tree of dataclasses, and the keys that lead to it."""
-    if isinstance(value, Path):
-        yield key, value
-    elif dataclasses.is_dataclass(value):
-        for item in dataclasses.fields(value):
-            yield from _paths(getattr(value, item.name), (*key, item.name))
-    elif isinstance(value, tuple):
-        for i, item in enumerate(cast("tuple[Any, ...]", value)):
-            yield from _paths(item, (*key, i))
-
-
-def _with_absolute_paths(
-    value: T, base: Callable[[config.PathKey], Path], key: config.PathKey
-) -> T:
-    """The same tree of dataclasses, its relative paths taken from the ``base`` of their keys."""
-    changed: Any = value
-    if isinstance(value, Path):
-        home = os.path.expanduser(value)  # noqa: PTH111 - no error where there is no such user
-        changed = Path(os.path.abspath(base(key) / home))  # noqa: PTH100 - keeps links
-    elif isinstance(value, tuple):
-        items = enumerate(cast("tuple[Any, ...]", value))
-        changed = tuple(_with_absolute_paths(item, base, (*key, i)) for i, item in items)
-    elif dataclasses.is_dataclass(value):
-        parts = {
-            f.name: _with_absolute_paths(getattr(value, f.name), base, (*key, f.name))
-            for f in dataclasses.fields(value)
-            if f.init
-        }
-        changed = dataclasses.replace(cast("Any", value), **parts)
-    return changed
+    if isinstance(task, str) and task not in TASKS:
+        names = f"{' or '.join(map(repr, TASKS))}, not {task!r}{suggestion(task, TASKS)}"
+        raise RecipeError(f"{document.place(('task',))}: task must be {names}")
+    is_of_images = task == "classification"
+    return config.validate(
+        recipe_class("classification" if is_of_images else "translation"), document
+    )

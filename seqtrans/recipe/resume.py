@@ -5,14 +5,18 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from seqtrans import config
+from seqtrans.config.paths import dotted, missing_paths, named_paths
+from seqtrans.config.yaml_document import flatten
 from seqtrans.errors import RecipeError, quoted
-from seqtrans.recipe.auto_batch_size import store_resolved, with_resolved_sizes_of
-from seqtrans.recipe.load import Recipe, described, dotted, missing_files, paths_of
-from seqtrans.recipe.provenance import flatten
+from seqtrans.recipe.load import described
+from seqtrans.training.auto_batch_size import store_resolved, with_resolved_sizes_of
 from seqtrans.training.checkpoints.run_directory import RunDirectory
+
+if TYPE_CHECKING:
+    from seqtrans.recipe.load import Recipe
 
 logger = logging.getLogger(__name__)
 
@@ -28,8 +32,8 @@ class Resumption:
         others: Keys of which the recipe that was given, if it is one, says something else.
     """
 
-    recipe: Recipe
-    stored: Recipe
+    recipe: "Recipe"
+    stored: "Recipe"
     changes: tuple[str, ...]
     others: tuple[str, ...]
 
@@ -95,7 +99,7 @@ def _other_kinds(kept: Any, settings: Sequence[str]) -> Iterator[str]:
             yield f"{holder}={{kind: {kind}}}"
 
 
-def _said(given: Path, settings: Sequence[str]) -> Recipe | None:
+def _said(given: Path, settings: Sequence[str]) -> "Recipe | None":
     """The recipe that was given; None where it is gone, or is none."""
     try:
         return described(config.override(config.read(given), settings), given.absolute().parent)
@@ -103,10 +107,10 @@ def _said(given: Path, settings: Sequence[str]) -> Recipe | None:
         return None
 
 
-def _found(recipe: Recipe, said: Recipe | None) -> list[str]:
+def _found(recipe: "Recipe", said: "Recipe | None") -> list[str]:
     """Settings by which files that are gone are those of another recipe that are there."""
-    elsewhere = paths_of(said) if said else {}
-    gone = missing_files(recipe).keys() & elsewhere.keys()
+    elsewhere = named_paths(said) if said else {}
+    gone = missing_paths(recipe).keys() & elsewhere.keys()
     return [
         f"{dotted(key)}={json.dumps(str(elsewhere[key]))}"
         for key in sorted(gone, key=dotted)
@@ -114,7 +118,7 @@ def _found(recipe: Recipe, said: Recipe | None) -> list[str]:
     ]
 
 
-def _refuse_missing(recipe: Recipe, document: config.Document, run: RunDirectory) -> None:
+def _refuse_missing(recipe: "Recipe", document: config.Document, run: RunDirectory) -> None:
     """Refuse to go on without data; what a run has a copy of, or does not train by, may be gone."""
     idle = [("data", "test")]
     idle += [("init_from",)] if run.steps() else []
@@ -122,20 +126,20 @@ def _refuse_missing(recipe: Recipe, document: config.Document, run: RunDirectory
     problems = [
         f"{document.place(key)}: {dotted(key)}: there is no such file: {quoted(file)}"
         + ("" if document.is_override(key) else f"; if it was moved, add --set {dotted(key)}=PATH")
-        for key, file in missing_files(recipe).items()
+        for key, file in missing_paths(recipe).items()
         if not any(key[: len(start)] == start for start in idle)
     ]
     if problems:
         raise RecipeError("\n".join(problems))
 
 
-def _changes(before: Recipe, recipe: Recipe) -> tuple[str, ...]:
+def _changes(before: "Recipe", recipe: "Recipe") -> tuple[str, ...]:
     old, new = flatten(before), flatten(recipe)
     keys = [key for key in (old | new) if old.get(key) != new.get(key)]
     return tuple(f"{k} {new.get(k, 'gone')}, was {old.get(k, 'absent')}" for k in keys)
 
 
-def _others(said: Recipe | None, recipe: Recipe) -> tuple[str, ...]:
+def _others(said: "Recipe | None", recipe: "Recipe") -> tuple[str, ...]:
     """Keys of which the recipe that was given says something else."""
     if said is None:  # the recipe that was given is gone, or of no use
         return ()

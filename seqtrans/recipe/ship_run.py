@@ -4,17 +4,18 @@ import logging
 import shutil
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from seqtrans.errors import ExportError
-from seqtrans.images.recipe.build import builder_files, load_classifier
-from seqtrans.images.recipe.schema import ClassificationRecipe
-from seqtrans.recipe.load import stored_recipe
+from seqtrans.recipe.load import files_to_keep, stored_recipe
 from seqtrans.runtime.files.atomic_files import sync_folder, write_atomically
 from seqtrans.training.checkpoints import format as checkpoint
 from seqtrans.training.checkpoints.find import find_checkpoint
 from seqtrans.training.checkpoints.run_directory import RunDirectory, open_run
-from seqtrans.translation.recipe.load_run import load_run
+
+if TYPE_CHECKING:
+    from seqtrans.recipe.load import Recipe
 
 logger = logging.getLogger(__name__)
 
@@ -41,12 +42,8 @@ def ship_run(path: Path, output: Path, name: str = "best") -> None:
     if output.exists() or output.is_symlink():
         raise ExportError(f"{output} exists already: choose another, or delete it")
     recipe = stored_recipe(run)
-    if isinstance(recipe, ClassificationRecipe):
-        others = builder_files(recipe, path)
-        load_classifier(path, name)  # finds damage, here and below
-    else:
-        others = {}
-        load_run(path, name)
+    others = files_to_keep(recipe, path)
+    _find_damage(recipe, path, name)
     partial_copy = output.with_name(f".{output.name}.{uuid4().hex}.partial")
     try:
         try:
@@ -64,6 +61,18 @@ def ship_run(path: Path, output: Path, name: str = "best") -> None:
         _megabytes(output),
         _megabytes(path),
     )
+
+
+def _find_damage(recipe: "Recipe", path: Path, name: str) -> None:
+    """Load a run as those will who use it."""
+    if recipe.task == "translation":
+        from seqtrans.translation.recipe.load_run import load_run
+
+        load_run(path, name)
+    else:
+        from seqtrans.images.recipe.build import load_classifier
+
+        load_classifier(path, name)
 
 
 def _write(run: RunDirectory, chosen: Path, others: dict[str, bytes], copy: RunDirectory) -> None:

@@ -112,7 +112,7 @@ def test_each_mistake_in_a_recipe_is_a_line(tmp_path):
 
 def test_a_bug_is_a_traceback_and_exit_code_1():
     code = (
-        "import sys; from seqtrans.training import run_directory;"
+        "import sys; from seqtrans.training.checkpoints import run_directory;"
         "run_directory.open_run = lambda path: 1 / 0;"
         "from seqtrans.cli import main; sys.exit(main(['show', '.']))"
     )

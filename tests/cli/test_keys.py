@@ -9,7 +9,8 @@ import yaml
 from seqtrans import config
 from seqtrans.cli import main
 from seqtrans.config.key_reference import sections
-from seqtrans.recipe import ClassificationRecipe, TranslationRecipe
+from seqtrans.images.recipe.schema import ClassificationRecipe
+from seqtrans.translation.recipe.schema import TranslationRecipe
 
 TASKS = {"translation": TranslationRecipe, "classification": ClassificationRecipe}
 

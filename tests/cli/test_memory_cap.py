@@ -21,7 +21,8 @@ pytestmark = pytest.mark.skipif(
 CAPPED = """
 import resource, sys
 import torch, torch._dynamo
-import seqtrans.recipe.prepare, seqtrans.training.trainer, seqtrans.translation.inference.translator
+import seqtrans.recipe.prepare, seqtrans.translation.recipe.prepare, seqtrans.training.trainer
+import seqtrans.translation.inference.translator
 from seqtrans.cli import main
 torch.set_num_threads(1)
 torch.ones(64, 64) @ torch.ones(64, 64)
@@ -169,7 +170,7 @@ def test_a_shortage_that_nobody_answers_is_one_line(monkeypatch, capsys):
     def fail(*_):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")
 
-    monkeypatch.setattr("seqtrans.recipe.load_run", fail)
+    monkeypatch.setattr("seqtrans.translation.recipe.load_run.load_run", fail)
     assert main(["translate", "run"]) == 2
     assert capsys.readouterr().err.startswith("seqtrans: memory ran out: ")
 

@@ -6,9 +6,9 @@ import shutil
 import pytest
 from safetensors.torch import load_file
 
-from seqtrans.recipe import load_run
 from seqtrans.training.checkpoints import format as checkpoint
 from seqtrans.training.checkpoints.run_directory import RunDirectory
+from seqtrans.translation.recipe.load_run import load_run
 from tests.support.trained_translator import RECIPE, json_lines, run
 
 LINES = "ab cd\n\ndcba. a\n"

@@ -17,9 +17,9 @@ import yaml
 
 import seqtrans
 from seqtrans.cli import main
-from seqtrans.recipe import load_run
 from seqtrans.runtime.files.text_files import open_lines
 from seqtrans.translation.data.batch import collate_pairs
+from seqtrans.translation.recipe.load_run import load_run
 
 WORDS = ["alder", "birch", "cedar", "dogwood", "elm", "fir", "gum", "hazel"]
 METRICS = ("bleu", "chrf", "ter")

@@ -7,12 +7,13 @@ import pytest
 import torch
 
 from seqtrans.errors import SeqtransError
-from seqtrans.recipe.batch_size_finder import largest_search, largest_training
 from seqtrans.runtime.oom_split import Halving, halves_of
+from seqtrans.training.auto_batch_size import largest_training
 from seqtrans.training.config import TrainingConfig
 from seqtrans.training.distributed.process_group import SINGLE_PROCESS
 from seqtrans.translation.inference.forced_scoring import Scorer
 from seqtrans.translation.inference.translator import Translator
+from seqtrans.translation.recipe.auto_batch_size import TOKENS, largest_search
 from seqtrans.translation.search.beam import build_search
 from seqtrans.translation.search.config import DecodingConfig
 from tests.support.tiny_tasks import (
@@ -165,7 +166,7 @@ def test_auto_learns_from_what_memory_holds(translation):
 
     def measured():
         return largest_training(
-            sized, model, TrainingConfig(max_steps=1), smallest=256, epoch=10**6
+            sized, model, TrainingConfig(max_steps=1), sizes=TOKENS, epoch=10**6
         )
 
     assert measured() == 4096

@@ -6,7 +6,7 @@ import pytest
 
 from seqtrans.cli import main
 from seqtrans.errors import RecipeError
-from seqtrans.recipe import load_recipe
+from seqtrans.recipe.load import load_recipe
 from seqtrans.training.checkpoints.run_directory import open_run
 from tests.support.readme import README, ROOT, block
 

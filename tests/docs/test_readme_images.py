@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from seqtrans.cli import main
 from seqtrans.images.models.image_shape import ImageShape
 from seqtrans.images.models.resnet import ResNet, ResNetConfig
-from seqtrans.recipe import load_classifier
+from seqtrans.images.recipe.build import load_classifier
 from tests.support.readme import block
 
 DIGITS = Path(__file__).resolve().parents[2] / "recipes" / "images" / "keras-digits.yaml"

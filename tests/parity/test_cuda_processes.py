@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from seqtrans import config
 from seqtrans.errors import TrainingError
-from seqtrans.recipe import load_recipe
+from seqtrans.recipe.load import load_recipe
 from seqtrans.recipe.prepare import check, prepare
 from seqtrans.training.checkpoints.run_directory import create, open_run
 from seqtrans.training.distributed.launch import launch

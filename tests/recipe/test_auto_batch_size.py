@@ -11,13 +11,12 @@ import torch
 
 from seqtrans import config
 from seqtrans.errors import RecipeError
-from seqtrans.recipe import batch_size_finder as measuring
-from seqtrans.recipe import load_recipe
-from seqtrans.recipe.auto_batch_size import with_resolved_sizes_of
-from seqtrans.recipe.load import stored_recipe
+from seqtrans.recipe.load import load_recipe, stored_recipe
 from seqtrans.recipe.prepare import prepare
 from seqtrans.runtime import memory_limits as largest
 from seqtrans.runtime.memory_limits import largest_that_fits, peak_memory
+from seqtrans.training import auto_batch_size as measuring
+from seqtrans.training.auto_batch_size import with_resolved_sizes_of
 from seqtrans.training.checkpoints.run_directory import create
 from seqtrans.training.distributed.process_group import SINGLE_PROCESS
 from tests.support.prepared_recipe import folder, recipe, run  # noqa: F401 - fixtures
@@ -181,9 +180,11 @@ def test_auto_is_measured_and_stored(recipe, run, caplog):  # noqa: F811
 
 def test_all_processes_take_the_least_of_what_they_find(recipe, run, monkeypatch):  # noqa: F811
     found = itertools.count(300, 100)
-    monkeypatch.setattr("seqtrans.recipe.auto_batch_size.largest_search", lambda *_: next(found))
     monkeypatch.setattr(
-        "seqtrans.recipe.auto_batch_size.largest_training", lambda *_, **__: next(found)
+        "seqtrans.translation.recipe.auto_batch_size.largest_search", lambda *_: next(found)
+    )
+    monkeypatch.setattr(
+        "seqtrans.translation.recipe.auto_batch_size.largest_training", lambda *_, **__: next(found)
     )
     several = opened(replace(recipe, training=replace(recipe.training, accumulate=2)))
     config.dump(several)

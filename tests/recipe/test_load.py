@@ -13,15 +13,17 @@ import pytest
 from seqtrans import config
 from seqtrans.errors import RecipeError
 from seqtrans.images.recipe.schema import ClassificationRecipe
-from seqtrans.recipe import TranslationRecipe, build_model, load_recipe
-from seqtrans.recipe.init_from import shared_rows
+from seqtrans.recipe.load import load_recipe
 from seqtrans.translation.data.encoded_corpus import corpus_of
 from seqtrans.translation.evaluation.perplexity import perplexity
 from seqtrans.translation.models.encoder_decoder import ModelConfig
 from seqtrans.translation.models.recurrent_decoder import RecurrentDecoderConfig
 from seqtrans.translation.models.recurrent_encoder import RecurrentEncoderConfig
 from seqtrans.translation.protocols import Specials
+from seqtrans.translation.recipe.build import build_model
+from seqtrans.translation.recipe.init_from import shared_rows
 from seqtrans.translation.recipe.load_data import unknown_share
+from seqtrans.translation.recipe.schema import TranslationRecipe
 from seqtrans.translation.search.config import DecodingConfig
 from seqtrans.translation.tokenization.segmenters import train_segmenters
 from seqtrans.translation.tokenization.words_and_characters import WordsConfig

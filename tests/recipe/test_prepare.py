@@ -9,12 +9,13 @@ import torch
 
 from seqtrans import config
 from seqtrans.errors import DataError, TrainingError
-from seqtrans.recipe import TranslationRecipe, build_task
 from seqtrans.recipe.prepare import check, prepare
 from seqtrans.training.checkpoints.run_directory import create
 from seqtrans.training.distributed.process_group import SINGLE_PROCESS
 from seqtrans.translation.evaluation.metrics import score_systems
+from seqtrans.translation.recipe.build import build_task
 from seqtrans.translation.recipe.load_data import check_vocabulary, load_corpora
+from seqtrans.translation.recipe.schema import TranslationRecipe
 from seqtrans.translation.tokenization.segmenters import load_segmenters
 from tests.support.prepared_recipe import RECIPE
 

@@ -14,7 +14,7 @@ import yaml
 import zstandard
 
 from seqtrans import config
-from seqtrans.recipe import load_recipe
+from seqtrans.recipe.load import load_recipe
 from seqtrans.recipe.prepare import prepare
 from seqtrans.training.checkpoints.run_directory import create, open_run
 from seqtrans.training.distributed.process_group import SINGLE_PROCESS

@@ -3,8 +3,8 @@
 import pytest
 
 from seqtrans import config
-from seqtrans.recipe import TranslationRecipe
 from seqtrans.training.checkpoints.run_directory import create
+from seqtrans.translation.recipe.schema import TranslationRecipe
 
 RECIPE = """
 data:

@@ -12,7 +12,9 @@ from seqtrans.training.distributed.process_group import join, leave
 # Processes that need not import torch again: they are forks of one that has, and has done
 # nothing else.
 processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload(["seqtrans.recipe.prepare", "torch._dynamo"])
+processes.set_forkserver_preload(
+    [f"seqtrans.{part}.recipe.prepare" for part in ("translation", "images")] + ["torch._dynamo"]
+)
 
 
 def meet(work, folder, world, *arguments):

@@ -3,6 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from seqtrans.config.yaml_document import flatten
+
+DATA = "data.train"
+"""Key of the data to learn from."""
+
 
 @dataclass(frozen=True)
 class Origins:
@@ -19,3 +24,9 @@ class Origins:
 def differing(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
     """Return the keys that both have with unlike values, in order."""
     return sorted(key for key in one.keys() & other.keys() if one[key] != other[key])
+
+
+def model_settings(model: object) -> dict[str, str]:
+    """Return the settings of a model but for those of dropout, which may change while it learns."""
+    found = flatten(model, "model")
+    return {key: value for key, value in found.items() if "drop" not in key.rpartition(".")[2]}

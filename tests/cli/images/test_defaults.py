@@ -9,7 +9,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from seqtrans.recipe import load_recipe
+from seqtrans.recipe.load import load_recipe
 from tests.support.command_line import seqtrans
 
 RECIPE = """

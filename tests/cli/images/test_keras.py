@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from seqtrans.errors import CheckpointError
 from seqtrans.images.models.image_shape import ImageShape
 from seqtrans.images.models.keras import KerasConfig, build_keras_model
-from seqtrans.recipe import load_classifier
+from seqtrans.images.recipe.build import load_classifier
 from seqtrans.training.checkpoints.format import read_inference_weights, read_training
 from tests.support.command_line import seqtrans
 

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from seqtrans.recipe import load_classifier
+from seqtrans.images.recipe.build import load_classifier
 from tests.support.command_line import in_a_process, seqtrans
 from tests.support.image_recipe import DIGITS, RECIPE
 

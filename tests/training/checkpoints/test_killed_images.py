@@ -7,7 +7,7 @@ import torch
 
 from seqtrans import config
 from seqtrans.images.recipe.build import builder_files
-from seqtrans.recipe import load_recipe
+from seqtrans.recipe.load import load_recipe
 from seqtrans.recipe.prepare import check, prepare
 from seqtrans.training.checkpoints.run_directory import create, open_run
 from seqtrans.training.distributed.process_group import SINGLE_PROCESS

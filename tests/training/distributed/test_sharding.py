@@ -14,7 +14,7 @@ from torch.nn.modules.module import register_module_forward_hook
 from seqtrans import config
 from seqtrans.errors import RecipeError, TrainingError
 from seqtrans.images import task as tasks
-from seqtrans.recipe import load_recipe
+from seqtrans.recipe.load import load_recipe
 from seqtrans.recipe.prepare import check, prepare
 from seqtrans.training.checkpoints.run_directory import create, open_run
 from seqtrans.training.config import ProcessesConfig

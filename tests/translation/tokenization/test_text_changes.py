@@ -5,8 +5,8 @@ import pytest
 import sentencepiece
 
 from seqtrans import config
-from seqtrans.recipe import TranslationRecipe
 from seqtrans.translation.recipe.load_data import load_corpora, say_changes
+from seqtrans.translation.recipe.schema import TranslationRecipe
 from seqtrans.translation.tokenization.config import ExistingSubwordConfig, SubwordConfig
 from seqtrans.translation.tokenization.segmenters import train_segmenters
 from seqtrans.translation.tokenization.text_changes import find_changes

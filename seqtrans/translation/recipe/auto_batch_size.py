@@ -1,25 +1,21 @@
-"""Sizes of batches that a recipe leaves to us: measured before training, stored as numbers."""
+"""Sizes of batches that a recipe of translation leaves to us: measured before training."""
 
-import dataclasses
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar, cast
+from itertools import cycle, islice
 
 import numpy as np
 import torch
 from torch import nn
 
-from seqtrans import config
-from seqtrans.errors import TrainingError
-from seqtrans.images.recipe.build import build_classification
-from seqtrans.images.recipe.load_data import ImageSets
-from seqtrans.images.recipe.schema import ClassificationRecipe
 from seqtrans.protocols import ProcessGroup
-from seqtrans.recipe.batch_size_finder import IMAGES, TOKENS, largest_search, largest_training
-from seqtrans.runtime.files.atomic_files import write_atomically
-from seqtrans.training.checkpoints.run_directory import RunDirectory
+from seqtrans.runtime.memory_limits import largest_that_fits
+from seqtrans.runtime.oom_split import attempt
+from seqtrans.runtime.out_of_memory import release
+from seqtrans.training.auto_batch_size import SizeRange, agreed_size, largest_training
 from seqtrans.training.preflight import reserved_memory
+from seqtrans.translation.data.batch import collate_sources
+from seqtrans.translation.protocols import Searcher, Seq2SeqModel, Specials, StateT
 from seqtrans.translation.recipe.build import build_task
 from seqtrans.translation.recipe.load_data import Corpora
 from seqtrans.translation.recipe.schema import TranslationRecipe
@@ -27,19 +23,17 @@ from seqtrans.translation.search.beam import build_search
 from seqtrans.translation.search.config import DecodingConfig
 from seqtrans.translation.tokenization.segmenters import Segmenters
 
-T = TypeVar("T")
-logger = logging.getLogger(__name__)
-SIZES = ("batch_tokens", "batch_size")
+TOKENS = SizeRange(least=256, most_on_cpu=4096, most_on_gpu=32768)
 
 
-def resolve_translation_sizes(
+def resolve_sizes(
     recipe: TranslationRecipe,
     segmenters: Segmenters,
     corpora: Corpora,
     model: nn.Module,
     group: ProcessGroup,
 ) -> TranslationRecipe:
-    """The recipe with numbers where it says ``auto``; every process must call it.
+    """Return the recipe with numbers where it says ``auto``; every process must call it.
 
     Args:
         recipe: What is to be done.
@@ -61,13 +55,13 @@ def resolve_translation_sizes(
             lambda tokens: _losses_fit(recipe, segmenters, corpora, model, tokens),
             reserved_memory(model, recipe.training),
         )
-        tokens = _agreed("validation.decoding.batch_tokens", size, group)
+        tokens = agreed_size("validation.decoding.batch_tokens", size, group)
         decoding = replace(validation.decoding, batch_tokens=tokens)
         recipe = replace(recipe, validation=replace(validation, decoding=decoding))
     if recipe.decoding.batch_tokens == "auto":
         both = recipe.decoding.max_source_tokens, typical
         size = _search(recipe.decoding, segmenters, model, both, None)
-        tokens = _agreed("decoding.batch_tokens", size, group)
+        tokens = agreed_size("decoding.batch_tokens", size, group)
         recipe = replace(recipe, decoding=replace(recipe.decoding, batch_tokens=tokens))
     if recipe.data.batch_tokens != "auto":
         return recipe
@@ -76,63 +70,68 @@ def resolve_translation_sizes(
         return replace(recipe, data=replace(recipe.data, batch_tokens=tokens))
 
     sides = corpora.train.source_lengths, corpora.train.target_lengths
+    epoch = max(int((side + 1).sum()) for side in sides)
     size = largest_training(
         lambda tokens: build_task(sized(tokens), segmenters, corpora, group.world_size),
         model,
         recipe.training,
-        smallest=TOKENS,
-        epoch=_each(recipe, group, max(int((side + 1).sum()) for side in sides)),
+        sizes=TOKENS,
+        epoch=epoch // recipe.training.micro_batches(group.world_size),
     )
-    return sized(_agreed("data.batch_tokens", size, group))
+    return sized(agreed_size("data.batch_tokens", size, group))
 
 
-def resolve_classification_sizes(
-    recipe: ClassificationRecipe, sets: ImageSets, model: nn.Module, group: ProcessGroup
-) -> ClassificationRecipe:
-    """See ``resolve_translation_sizes``."""
-    if recipe.data.batch_size != "auto":
-        return recipe
+def largest_search(
+    search: Searcher,
+    model: nn.Module,
+    specials: Specials,
+    lengths: Sequence[int],
+    most: int | None = None,
+    others_fit: Callable[[int], bool] = lambda _: True,
+    reserved: int = 0,
+) -> int:
+    """Return the most source tokens that can be searched at once.
 
-    def sized(images: int) -> ClassificationRecipe:
-        return replace(recipe, data=replace(recipe.data, batch_size=images))
-
-    size = largest_training(
-        lambda images: build_classification(sized(images), sets, model, group.world_size),
-        model,
-        recipe.training,
-        smallest=IMAGES,
-        epoch=_each(recipe, group, len(sets.train)),
-    )
-    return sized(_agreed("data.batch_size", size, group))
-
-
-def store_resolved(run: RunDirectory, recipe: object) -> None:
-    """Keep the numbers, so that a run that goes on, and one that is repeated, is the same.
-
-    Raises:
-        TrainingError: The run directory can't be written.
+    Args:
+        search: How.
+        model: In evaluation mode.
+        specials: Special ids of the source vocabulary.
+        lengths: Of sources, without EOS: batches are tried of sources as long as each.
+        most: A bound, where there are no more sources than that.
+        others_fit: Whether what else is computed of so many tokens fits into memory.
+        reserved: Bytes that will be needed besides.
     """
-    try:
-        write_atomically(run.recipe, config.dump(recipe))
-    except OSError as error:
-        raise TrainingError(f"{run.recipe} can't be written: {error.strerror or error}") from error
+    if not isinstance(model, Seq2SeqModel):
+        raise TypeError(f"{type(model).__name__} can't be decoded: it is no Seq2SeqModel")
+    device = next(model.parameters()).device
+    ids = [i for i in range(max(specials) + 2) if i not in specials]
+
+    def fits(size: int) -> bool:
+        ballast = attempt(
+            lambda size: torch.empty(size, dtype=torch.uint8, device=device), reserved
+        )
+        searched = (_search_fits(search, model, specials, ids, n, size, device) for n in lengths)
+        return ballast is not None and all(searched) and others_fit(size)
+
+    bound = min(TOKENS.most_on(device), most or 1 << 30)
+    return largest_that_fits(fits, TOKENS.least, max(TOKENS.least, bound), device, reserved)
 
 
-def with_resolved_sizes_of(recipe: T, stored: T) -> T:
-    """The same recipe, its ``auto`` sizes those of ``stored``, a recipe of the same kind."""
-    if type(recipe) is not type(stored) or not dataclasses.is_dataclass(recipe):
-        return recipe
-    parts: dict[str, Any] = {}
-    for field in filter(lambda field: field.init, dataclasses.fields(recipe)):
-        own, other = getattr(recipe, field.name), getattr(stored, field.name)
-        is_open = field.name in SIZES and own == "auto"
-        parts[field.name] = other if is_open else with_resolved_sizes_of(own, other)
-    return cast("T", replace(cast("Any", recipe), **parts))
-
-
-def _each(recipe: TranslationRecipe | ClassificationRecipe, group: ProcessGroup, epoch: int) -> int:
-    """What an epoch has for each of the micro-batches of an update."""
-    return epoch // recipe.training.micro_batches(group.world_size)
+def _search_fits(
+    search: Searcher,
+    model: Seq2SeqModel[StateT],
+    specials: Specials,
+    ids: Sequence[int],
+    length: int,
+    size: int,
+    device: torch.device,
+) -> bool:
+    sentence = list(islice(cycle(ids), length))
+    source, mask = collate_sources([sentence] * max(1, size // (length + 1)), specials)
+    if attempt(lambda rows: search(model, rows.to(device), mask.to(device)), source) is not None:
+        return True
+    release()
+    return False
 
 
 def _search(
@@ -172,9 +171,3 @@ def _losses_fit(
         validation=replace(recipe.validation, decoding=decoding),
     )
     return build_task(sized, segmenters, corpora).longest_fits(model)
-
-
-def _agreed(name: str, size: int, group: ProcessGroup) -> int:
-    least = min(map(int, group.gather(str(size))))
-    logger.info("%s: auto: %s", name, f"{least:,}")
-    return least

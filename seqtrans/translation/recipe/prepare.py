@@ -1,0 +1,121 @@
+"""All that a translation run has before its first update."""
+
+import logging
+from collections.abc import Generator
+from contextlib import contextmanager
+from functools import partial
+
+import torch
+from torch import nn
+
+from seqtrans.protocols import ProcessGroup
+from seqtrans.runtime.out_of_memory import enough_memory
+from seqtrans.training.auto_batch_size import store_resolved
+from seqtrans.training.checkpoints.resume_checks import refuse_changes
+from seqtrans.training.checkpoints.run_directory import RunDirectory
+from seqtrans.training.distributed.process_group import TorchProcessGroup
+from seqtrans.training.distributed.sharded_tensors import in_parts
+from seqtrans.training.distributed.wrappers import unshard_for_inference
+from seqtrans.training.prepare import Prepared, fresh_model, place_model
+from seqtrans.translation.evaluation.metrics import signatures
+from seqtrans.translation.recipe.auto_batch_size import resolve_sizes
+from seqtrans.translation.recipe.build import build_model, build_task, prepare_segmenters
+from seqtrans.translation.recipe.init_from import copy_vocabulary, start_from
+from seqtrans.translation.recipe.load_data import (
+    check_metrics,
+    check_vocabulary,
+    load_corpora,
+    say_changes,
+)
+from seqtrans.translation.recipe.provenance import origins_of
+from seqtrans.translation.recipe.schema import TranslationRecipe
+from seqtrans.translation.task import TranslationTask
+from seqtrans.translation.tokenization.segmenters import Segmenters
+
+logger = logging.getLogger(__name__)
+
+REHEARSED_SENTENCES = 8
+NEVER_WHOLE = (
+    "memory can't hold the whole model, as every process must to decode for a validation; make it "
+    "smaller, or set validation.metrics: [] and training.stopping.metric: perplexity"
+)
+
+
+def prepare(
+    recipe: TranslationRecipe, run: RunDirectory, group: ProcessGroup, training: TorchProcessGroup
+) -> Prepared:
+    """Make or load everything that a recipe of translation describes, saying what was found.
+
+    For the arguments see ``seqtrans.recipe.prepare``.
+
+    Raises:
+        SeqtransError: Anything that the user can mend.
+    """
+    refuse_changes(run, origins_of(recipe), recipe)
+    signatures(recipe.validation.measure)  # seen before there is anything to wait for
+    if group.rank == 0:
+        _make_vocabulary(recipe, run)
+    group.sum([0.0])  # the others wait for the vocabulary
+    segmenters = prepare_segmenters(recipe, run)
+    logger.info("vocabulary: %s", _sizes(segmenters))
+    cache = recipe.data.cache or run.path.parent / ".seqtrans-cache"
+    corpora = load_corpora(recipe.data, segmenters, cache)
+    check_vocabulary(corpora, segmenters)
+    if group.rank == 0:
+        say_changes(recipe.data, corpora, segmenters)
+        check_metrics(recipe.validation.measure, corpora.references)
+    model = fresh_model(lambda: build_model(recipe.model, segmenters), recipe.training)
+    if recipe.origin:
+        logger.info("%s", start_from(recipe.origin, model, segmenters))
+    place_model(model, recipe.training, group, training)
+    resolved = resolve_sizes(recipe, segmenters, corpora, model, group)
+    if resolved != recipe and group.rank == 0:
+        store_resolved(run, resolved)
+    task = build_task(resolved, segmenters, corpora, group.world_size)
+    return Prepared(
+        task, model, origins_of(resolved), task.updates_in_epoch, partial(rehearse, task, model)
+    )
+
+
+def rehearse(task: TranslationTask, model: nn.Module, group: TorchProcessGroup) -> None:
+    """Decode some sentences as validation will; measure the longest where none can be halved.
+
+    Raises:
+        TrainingError: Memory can't hold the whole of a model whose weights are shared out.
+    """
+    sentences = range(min(REHEARSED_SENTENCES, len(task.validation.corpus)))
+    with _as_validated(model, group, searches=task.searches):
+        model.eval()
+        if task.searches:
+            with torch.inference_mode():
+                task.decode(model, sentences)
+        elif in_parts(model):
+            with torch.no_grad():
+                task.measure_longest(model)
+        model.train()
+
+
+@contextmanager
+def _as_validated(model: nn.Module, group: TorchProcessGroup, *, searches: bool) -> Generator[None]:
+    """Within, all that validation needs of a model is here, if weights are shared out."""
+    if not in_parts(model):
+        yield
+        return
+    unsharded = unshard_for_inference(model, group, enabled=searches)
+    with enough_memory(lambda: NEVER_WHOLE), unsharded:
+        yield
+
+
+def _make_vocabulary(recipe: TranslationRecipe, run: RunDirectory) -> None:
+    origin = recipe.origin
+    if origin and origin.vocabulary == "keep" and not any(run.vocabulary.iterdir()):
+        copy_vocabulary(origin, run)
+        logger.info("segmentation: that of %s, not of data.segmentation", origin.run)
+    prepare_segmenters(recipe, run)
+
+
+def _sizes(segmenters: Segmenters) -> str:
+    source, target = (f"{len(segmenter.pieces):,}" for segmenter in segmenters)
+    if segmenters.is_joint:
+        return f"{source} tokens, of both languages"
+    return f"{source} source tokens, {target} target tokens"

@@ -1,0 +1,53 @@
+"""What a translation run keeps when it goes on, and what its results and batches depend on."""
+
+from collections.abc import Sequence
+
+from seqtrans.config.yaml_document import flatten, flow
+from seqtrans.training.checkpoints.provenance import DATA, Origins, model_settings
+from seqtrans.translation.data.cache import file_digest
+from seqtrans.translation.data.parallel_corpus import CorpusFiles
+from seqtrans.translation.recipe.schema import TranslationRecipe
+
+
+def origins_of(recipe: TranslationRecipe) -> Origins:
+    """Return what a translation run depends on.
+
+    Raises:
+        DataError: A file of text can't be read.
+    """
+    data, validation = recipe.data, flatten(recipe.validation, "validation")
+    cut = flatten(data.segmentation, "data.segmentation")
+    sampling = {key: value for key, value in cut.items() if ".sampling" in key}
+    files = {"data.segmentation.model", "data.segmentation.target_model"}  # the run has copies
+    unjudged = ("validation.metrics", "validation.decoding.batch_tokens")
+    return Origins(
+        kept={
+            **_of_text(data.train, DATA),
+            **{key: value for key, value in cut.items() if key not in sampling.keys() | files},
+            **model_settings(recipe.model),
+        },
+        measured={
+            **_of_text(data.validation, "data.validation"),
+            **{key: value for key, value in validation.items() if not key.startswith(unjudged)},
+        },
+        order={
+            "training.seed": flow(recipe.training.seed),
+            "data.batch_tokens": flow(data.batch_tokens),
+            **flatten(data.filter, "data.filter"),
+            **sampling,
+        },
+    )
+
+
+def _of_text(corpora: Sequence[CorpusFiles], key: str) -> dict[str, str]:
+    columns = {
+        f"{key}.{i}.columns": f"{one.source_column}, {one.target_column}"
+        for i, one in enumerate(corpora)
+    }
+    digests = {
+        f"{key}.{i}.{name}": file_digest(path)
+        for i, one in enumerate(corpora)
+        for name in ("source", "target", "tsv")
+        if (path := getattr(one, name)) is not None
+    }
+    return {key: f"{len(corpora)} corpora", **columns, **digests}
