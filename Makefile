@@ -1,14 +1,17 @@
 # Everything a newcomer types. Needs Python 3.11 or newer, pip and make; no compiler.
 #   make demo   train on real English-German text, translate, score (at most 10 minutes on 2 cores)
-#   make test   everything CI runs
+#   make test   linters and all tests but those of faults (at most 8 minutes on 2 cores)
+#   make test-all   these and the tests of faults, as CI runs them
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RUN := runs/smart-home-en-de
 DATA := data/smart-home-en-de
 
-.PHONY: demo test lint unit format clean
+.PHONY: demo test test-all lint unit faults format clean
 
+# What a test may cost in seconds of processor time, unless it is marked.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --cpu-budget 15
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
 
 # A stamp is made anew when what is to be installed changes.
@@ -28,6 +31,8 @@ demo: $(VENV)/.installed
 
 test: lint unit
 
+test-all: test faults
+
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -37,9 +42,12 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/python tools/check_size.py
 
 unit: $(VENV)/.installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m 'not slow'
+	$(PYTEST) -m 'not faults and not slow'
 	@if $(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then \
 		$(BIN)/python -m pytest --gpu tests/parity/test_cuda*.py; fi
+
+faults: $(VENV)/.installed-dev
+	$(PYTEST) -m 'faults and not slow'
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .

@@ -20,6 +20,8 @@ from seqtrans.translation.bulk.job_directory import FOLDER
 from seqtrans.translation.bulk.worker_process import WorkerProcess
 from tests.support.trained_translator import home, run  # noqa: F401 - a fixture
 
+pytestmark = pytest.mark.processes
+
 LINES = [f"{'abcd'[n % 4]}{'dcba. '[n % 6]}{'ab' * (n % 3)} {n}" for n in range(60)]
 ODD = "\ufeffab cd\r\n\r\n \t \na\rb\x00c\u2028d\ncarriage\r\r\n\ufeffmark\n漢字 🏳️‍🌈\nab cd"
 
@@ -154,6 +156,7 @@ def test_the_same_command_again_does_nothing(home, files):
     assert (home / "one" / "many.txt").stat() == before
 
 
+@pytest.mark.faults
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the processes in /proc")
 def test_workers_and_drivers_that_are_killed_cost_no_finished_shard(home, files):
     arguments = (*files, "-o", "killed", "--workers", 2, "--shard-lines", 4)
@@ -181,6 +184,7 @@ def test_workers_and_drivers_that_are_killed_cost_no_finished_shard(home, files)
     assert complete(home, "killed")
 
 
+@pytest.mark.faults
 def test_what_kills_every_worker_is_named_and_the_rest_is_done(home, files, monkeypatch):
     folder = home / "poison"
     arguments = ("translate", "run", "many.txt", "-o", "poison", "--workers", 2, "--shard-lines", 4)
@@ -309,6 +313,7 @@ def test_workers_share_the_memory_of_a_container(home, files, monkeypatch):
     assert complete(home, "shared")
 
 
+@pytest.mark.faults
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the processes in /proc")
 def test_ray_gives_the_same_bytes_though_workers_and_the_driver_are_killed(home, files):
     arguments = (*files, "-o", "ray", "--engine", "ray", "--workers", 2, "--shard-lines", 2)
@@ -333,6 +338,7 @@ def test_ray_gives_the_same_bytes_though_workers_and_the_driver_are_killed(home,
     assert complete(home, "ray")
 
 
+@pytest.mark.faults
 def test_what_the_cluster_lacks_is_named(home, files):
     ray = ("translate", "run", "many.txt", "-o", "lacking", "--engine", "ray")
     code, said = run(home, *ray, "--threads", 10_000)

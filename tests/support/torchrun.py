@@ -12,6 +12,7 @@ from pathlib import Path
 from safetensors.torch import load_file
 
 from tests.support.command_line import RECIPE
+from tests.support.cpu_time import descendants
 
 PATIENCE = 150  # seconds; a busy machine needs many to start a process
 
@@ -76,14 +77,6 @@ class Torchrun:
         except subprocess.TimeoutExpired:
             self.end()
             raise AssertionError(f"has not ended, but said: {self.text}") from None
-
-
-def descendants(pid):
-    try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except OSError:
-        return []
-    return [each for child in map(int, children) for each in (child, *descendants(child))]
 
 
 def environ(pid):

@@ -18,6 +18,8 @@ from tests.support.command_line import RECIPE as TEXT
 from tests.support.image_recipe import RECIPE as IMAGES
 from tests.support.torchrun import start, train
 
+pytestmark = pytest.mark.processes
+
 SETTINGS = ["training.accumulate=2", "training.optimizer={kind: sgd, learning_rate: 0.05}"]
 MANY_STEPS = "training.max_steps=90000"
 
@@ -94,6 +96,7 @@ def _children(pid):
     return [int(n) for n in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+@pytest.mark.faults
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the processes in /proc")
 def test_when_one_process_is_killed_all_end_with_one_message(images):
     launcher = start(images, "--run", "run", "--devices", 2, *settings(MANY_STEPS))
@@ -151,6 +154,7 @@ it.check = slow
 """
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("deed", ["os.kill(os.getpid(), signal.SIGSTOP)", "time.sleep(10)"])
 def test_while_preparing_only_the_silent_are_given_up(images, tmp_path, monkeypatch, deed):
     (tmp_path / "sitecustomize.py").write_text(SLOW.format(deed=deed))

@@ -18,6 +18,8 @@ from tests.support.torchrun import (
     write_corpus,
 )
 
+pytestmark = pytest.mark.faults
+
 REASON = refusal()
 needs_hosts = pytest.mark.skipif(bool(REASON), reason=REASON)
 QUICK = "read_timeout=20,last_call_timeout=1,keep_alive_interval=1,keep_alive_max_attempt=3"

@@ -18,7 +18,10 @@ from tests.support.torchrun import (
     write_corpus,
 )
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds the processes in /proc")
+pytestmark = [
+    pytest.mark.faults,
+    pytest.mark.skipif(sys.platform != "linux", reason="finds the processes in /proc"),
+]
 LOCAL = ("--standalone", "--nproc-per-node", "2")
 
 

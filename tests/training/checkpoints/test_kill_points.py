@@ -27,6 +27,8 @@ from tests.support.interruption import HARD, files_of, history
 from tests.support.processes import processes
 from tests.support.toy_training import ToyTask, toy_task, toy_trainer
 
+pytestmark = pytest.mark.faults
+
 KEEP = CheckpointsConfig(keep_best=2, keep_last=1, every_steps=2, average_best=2)
 CONFIG = {**HARD, "max_steps": 9, "validate_every_steps": 3, "log_every_steps": 1}
 AT_LEAST = 200

@@ -16,6 +16,8 @@ from seqtrans.training.trainer import Trainer
 from tests.support.interruption import disturb, enough_steps, files_of, history, kills
 from tests.support.shape_images import write_shapes
 
+pytestmark = pytest.mark.faults
+
 RECIPE = """
 task: classification
 data:

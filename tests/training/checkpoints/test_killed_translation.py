@@ -14,6 +14,8 @@ from seqtrans.training.trainer import Trainer
 from seqtrans.translation.data.synthetic import synthetic_pairs
 from tests.support.interruption import disturb, enough_steps, files_of, kills
 
+pytestmark = pytest.mark.faults
+
 RECIPE = """
 data:
   train: [{source: train.src, target: train.tgt}]

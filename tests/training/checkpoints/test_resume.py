@@ -119,6 +119,7 @@ def check_equal(run, undisturbed):
     assert not list(run.checkpoints.glob(".*"))
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("times", [5, pytest.param(50, marks=pytest.mark.slow)])
 def test_killed_at_random_moments_it_ends_the_same(tmp_path, undisturbed, times):
     steps = max(60, enough_steps(times))
@@ -131,6 +132,7 @@ def test_killed_at_random_moments_it_ends_the_same(tmp_path, undisturbed, times)
     assert history(run) == history(undisturbed(steps))
 
 
+@pytest.mark.faults
 def test_terminated_it_ends_the_same(tmp_path, undisturbed):
     draw = moments([signal.SIGTERM, signal.SIGINT], 3, times=4)
     codes = disturb(train, tmp_path / "run", draw, times=4)

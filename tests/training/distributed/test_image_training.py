@@ -23,6 +23,8 @@ from tests.support.shape_images import shape_set
 from tests.support.threads_as_processes import together
 from tests.support.toy_training import toy_config, toy_run
 
+pytestmark = pytest.mark.processes
+
 STEPS = 8
 BLOCKS = (BlockConfig(filters=4, pool="max"), BlockConfig(filters=6, residual=True))
 METRICS = ("loss", "accuracy")

@@ -13,6 +13,8 @@ from seqtrans.training.trainer import Trainer
 from tests.support.processes import meet
 from tests.support.tiny_tasks import learner
 
+pytestmark = pytest.mark.processes
+
 UPDATES = 20
 OPTIMIZERS = {
     "sgd": SgdConfig(learning_rate=0.1, momentum=0.9),

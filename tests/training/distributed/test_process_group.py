@@ -12,6 +12,8 @@ from seqtrans.training.distributed import failure_reports as contact
 from seqtrans.training.distributed.process_group import TorchProcessGroup, impatient
 from tests.support.processes import meet
 
+pytestmark = pytest.mark.processes
+
 TEXTS = ["", "Grüße\n", "x" * 1000]
 
 
@@ -55,6 +57,7 @@ def _fail(how, folder):
         os._exit(3)
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("how", ["is killed", "hangs"])
 def test_of_those_that_wait_one_says_for_whom_and_where(tmp_path, how):
     codes = meet(_lose, tmp_path, 3, how)

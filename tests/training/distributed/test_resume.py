@@ -20,6 +20,8 @@ from tests.support.processes import meet
 from tests.support.tiny_tasks import classification, learner
 from tests.support.toy_training import toy_run
 
+pytestmark = pytest.mark.processes
+
 WORLD = 3  # sums of two would not depend on their order
 STEPS = 12
 FILES = [f"{STEPS}/model", f"{STEPS}/optimizer", f"{STEPS}/ema", "averaged/model"]

@@ -31,6 +31,8 @@ from tests.support.shape_images import write_shapes
 from tests.support.torchrun import write_corpus
 from tests.support.toy_training import ToyModel, toy_config, toy_run, toy_task, toy_trainer
 
+pytestmark = pytest.mark.processes
+
 WORLD = 2
 LAYERS = 4
 RECIPE = f"""

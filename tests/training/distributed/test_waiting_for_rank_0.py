@@ -19,6 +19,8 @@ from seqtrans.training.distributed.failure_reports import (
 from seqtrans.training.distributed.process_group import patient
 from tests.support.processes import meet
 
+pytestmark = pytest.mark.processes
+
 WORLD, VICTIM, SECONDS = 3, 1, 3.0
 REPORTED = 3  # exit code
 LONG = 2.5 * SECONDS
@@ -70,6 +72,7 @@ def _meet_with(fate, folder):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("fate", FATES)
 def test_where_one_is_lost_all_end_and_one_says_so(tmp_path, fate):
     began = time.monotonic()

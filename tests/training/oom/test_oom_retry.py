@@ -115,6 +115,7 @@ def _train_short(group, folder, kind, where, ranks):
     torch.save(weights(trainer), folder / f"{group.rank}.pt")
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("ranks", [(0,), (1,), (0, 1)], ids=str)
 @pytest.mark.parametrize("where", ["forward", "backward"])
 @pytest.mark.parametrize("kind", ["toy", "translation", "images"])
@@ -147,6 +148,7 @@ def _train_sharded(group, folder, name, cap):
         os._exit(3)
 
 
+@pytest.mark.processes
 def test_where_weights_are_shared_out_the_run_ends_and_goes_on_in_parts(tmp_path):
     for name in ("whole", "short"):
         (tmp_path / name).mkdir()
@@ -175,6 +177,7 @@ def _fail_whole(group, folder):
         (folder / f"said{group.rank}").write_text(str(error))
 
 
+@pytest.mark.processes
 def test_what_can_not_be_divided_ends_every_process_in_one_line(tmp_path):
     assert meet(_fail_whole, tmp_path, 2) == [0, 0]
     said = [(tmp_path / f"said{rank}").read_text() for rank in (0, 1)]

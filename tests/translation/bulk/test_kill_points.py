@@ -95,6 +95,7 @@ def everywhere(folder: Path, reasons: list[str], every: int, report: Path) -> No
     report.write_text("\n".join([str(tried), *problems]))
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("every", [2, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("reasons", [["killed"], ["ENOSPC", "EACCES", "EIO"]], ids=" ".join)
 def test_a_driver_that_dies_or_is_refused_anywhere_goes_on(tmp_path, reasons, every):
