@@ -22,7 +22,8 @@ from pathlib import Path
 from seqtrans.translation.data.batch import collate_pairs
 from seqtrans.translation.data.batch_plan import largest_batch, plan_epoch
 from seqtrans.translation.data.cache import cached_corpus
-from seqtrans.translation.data.parallel_corpus import CorpusFiles, FilterConfig, read_pairs
+from seqtrans.translation.data.length_filter import FilterConfig
+from seqtrans.translation.data.parallel_corpus import CorpusFiles, read_pairs
 from seqtrans.translation.data.synthetic import synthetic_pairs
 from seqtrans.translation.tokenization.config import SubwordConfig
 from seqtrans.translation.tokenization.segmenters import (

@@ -18,7 +18,8 @@ from seqtrans.training.optim.optimizer import AdamConfig
 from seqtrans.training.optim.schedule import InverseSquareRootConfig
 from seqtrans.training.trainer import Trainer
 from seqtrans.translation.data.batch import TranslationBatch
-from seqtrans.translation.data.parallel_corpus import CorpusFiles, FilterConfig
+from seqtrans.translation.data.length_filter import FilterConfig
+from seqtrans.translation.data.parallel_corpus import CorpusFiles
 from seqtrans.translation.inference.translator import Translator
 from seqtrans.translation.models.encoder_decoder import EncoderDecoder, ModelConfig
 from seqtrans.translation.models.recurrent_decoder import RecurrentDecoderConfig

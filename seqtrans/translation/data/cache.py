@@ -21,7 +21,8 @@ from seqtrans.translation.data.encoded_corpus import (
     encode_corpus,
     open_corpus,
 )
-from seqtrans.translation.data.parallel_corpus import CorpusFiles, FilterConfig, read_pairs
+from seqtrans.translation.data.length_filter import FilterConfig
+from seqtrans.translation.data.parallel_corpus import CorpusFiles, read_pairs
 from seqtrans.translation.tokenization.segmenters import Segmenters, fingerprint
 
 

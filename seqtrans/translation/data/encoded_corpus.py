@@ -14,7 +14,7 @@ from jaxtyping import Int
 from seqtrans.errors import DataError
 from seqtrans.runtime.files.atomic_files import sync_folder, write_atomically
 from seqtrans.translation.data.batch import Ids
-from seqtrans.translation.data.parallel_corpus import Cause, DropReport, FilterConfig, classify
+from seqtrans.translation.data.length_filter import Cause, DropReport, FilterConfig, classify
 from seqtrans.translation.data.ragged_arrays import Rows, RowWriter, Texts, check_rows, map_rows
 from seqtrans.translation.tokenization.segmenters import Segmenters
 

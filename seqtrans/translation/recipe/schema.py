@@ -8,7 +8,8 @@ from annotated_types import MinLen
 
 from seqtrans.config.types import Positive, Probability, Size
 from seqtrans.training.config import TrainingConfig
-from seqtrans.translation.data.parallel_corpus import CorpusFiles, FilterConfig
+from seqtrans.translation.data.length_filter import FilterConfig
+from seqtrans.translation.data.parallel_corpus import CorpusFiles
 from seqtrans.translation.evaluation.metrics import METRICS, Measure, MetricName, Tokenizer
 from seqtrans.translation.models.encoder_decoder import ModelConfig
 from seqtrans.translation.models.transformer import TransformerConfig

@@ -11,7 +11,8 @@ from seqtrans.errors import DataError
 from seqtrans.translation.data import cache as cache_module
 from seqtrans.translation.data.cache import cached_corpus, corpus_key
 from seqtrans.translation.data.encoded_corpus import check_corpus, encode_corpus, open_corpus
-from seqtrans.translation.data.parallel_corpus import CorpusFiles, FilterConfig
+from seqtrans.translation.data.length_filter import FilterConfig
+from seqtrans.translation.data.parallel_corpus import CorpusFiles
 from seqtrans.translation.tokenization.segmenters import Segmenters
 from seqtrans.translation.tokenization.vocabulary import Vocabulary
 from seqtrans.translation.tokenization.words_and_characters import TokenSegmenter

@@ -12,7 +12,7 @@ from seqtrans.errors import DataError
 from seqtrans.translation.data import encoded_corpus as encoded_module
 from seqtrans.translation.data.batch import collate_pairs
 from seqtrans.translation.data.encoded_corpus import corpus_of, encode_corpus, open_corpus
-from seqtrans.translation.data.parallel_corpus import FilterConfig
+from seqtrans.translation.data.length_filter import FilterConfig
 from seqtrans.translation.data.synthetic import synthetic_pairs
 from seqtrans.translation.protocols import Specials
 from seqtrans.translation.tokenization.segmenters import Segmenters
