@@ -133,8 +133,8 @@ def _epoch(setup: Setup, *, collate: bool) -> str:
         )
         targets += batch.num_targets
         target_positions += batch.target_mask.numel()
-        tokens += batch.num_targets + int(batch.source_mask.sum())
-        positions += batch.target_mask.numel() + batch.source_mask.numel()
+        tokens += batch.num_targets + int(batch.source.mask.sum())
+        positions += batch.target_mask.numel() + batch.source.mask.numel()
     rate = targets / (time.perf_counter() - start)
     return (
         f"padding {1 - tokens / positions:.2%}, "

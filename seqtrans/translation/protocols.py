@@ -1,9 +1,43 @@
 """The contracts of translation: models, searches and segmentations know each other by these."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol, Self, TypeVar, runtime_checkable
 
+import torch
+
+from seqtrans.runtime.device import copy_to
 from seqtrans.tensor_types import Bool, Float, Int, Tensor
+
+
+@dataclass(frozen=True)
+class SourceBatch:
+    """Source sentences as a model reads them, right-padded.
+
+    Attributes:
+        tokens: Ids and EOS; padding holds the source vocabulary's pad id.
+        mask: True for ids and EOS, False for padding.
+        factors: Further ids of every token, such as its part of speech, each with a vocabulary of
+            its own. A model that has no use for them refuses them.
+    """
+
+    tokens: Int[Tensor, "B S"]
+    mask: Bool[Tensor, "B S"]
+    factors: tuple[Int[Tensor, "B S"], ...] = ()
+
+    def __len__(self) -> int:
+        """Return the number of sentences."""
+        return self.tokens.size(0)
+
+    def keep(self, sentences: slice | Int[Tensor, " R"]) -> "SourceBatch":
+        """Drop every sentence but these."""
+        factors = tuple(factor[sentences] for factor in self.factors)
+        return SourceBatch(self.tokens[sentences], self.mask[sentences], factors)
+
+    def to(self, device: torch.device) -> "SourceBatch":
+        """Copy every tensor to ``device``, without waiting for a GPU's queued work."""
+        factors = tuple(copy_to(factor, device) for factor in self.factors)
+        return SourceBatch(copy_to(self.tokens, device), copy_to(self.mask, device), factors)
 
 
 @runtime_checkable
@@ -26,7 +60,7 @@ StateT = TypeVar("StateT", bound=DecoderState)
 class Seq2SeqModel(Protocol[StateT]):
     """What a searcher may ask of a translation model."""
 
-    def begin(self, source: Int[Tensor, "B S"], source_mask: Bool[Tensor, "B S"]) -> StateT:
+    def begin(self, source: SourceBatch) -> StateT:
         """Encode the source; the state of one hypothesis per sentence before its first token."""
         ...
 
@@ -47,12 +81,7 @@ class Hypothesis(NamedTuple):
 class Searcher(Protocol):
     """Turns a model into translations."""
 
-    def __call__(
-        self,
-        model: Seq2SeqModel[StateT],
-        source: Int[Tensor, "B S"],
-        source_mask: Bool[Tensor, "B S"],
-    ) -> list[list[Hypothesis]]:
+    def __call__(self, model: Seq2SeqModel[StateT], source: SourceBatch) -> list[list[Hypothesis]]:
         """Per sentence, hypotheses, best first."""
         ...
 

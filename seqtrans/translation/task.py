@@ -96,14 +96,7 @@ class TranslationTask:
 
     def loss_sums(self, model: nn.Module, batch: TranslationBatch) -> LossSums:
         """See ``Task.loss_sums``; ``nll`` is the loss without label smoothing."""
-        loss, nll = model(
-            batch.source,
-            batch.source_mask,
-            batch.target_input,
-            batch.target_output,
-            batch.target_mask,
-            self.label_smoothing,
-        )
+        loss, nll = model(batch, self.label_smoothing)
         return LossSums(loss, {"nll": nll})
 
     @property

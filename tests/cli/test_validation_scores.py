@@ -173,7 +173,7 @@ def loss_of(path, pairs, checkpoint):
     for pair in pairs:
         ids = tuple(side.encode([line])[0] for side, line in zip(segmenters, pair, strict=True))
         batch = collate_pairs([ids], *(side.specials for side in segmenters))
-        logits = loaded.model.logits(batch.source, batch.source_mask, batch.target_input)
+        logits = loaded.model.logits(batch.source, batch.target_input)
         found = logits.log_softmax(-1).gather(2, batch.target_output[:, :, None])
         log_probs += found.flatten().tolist()
     return -sum(log_probs) / len(log_probs)

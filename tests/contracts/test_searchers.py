@@ -64,13 +64,13 @@ def search(request):
 
 
 def translate(search, model, sources):
-    return search(model, *collate_sources(sources, SPECIALS))
+    return search(model, collate_sources(sources, SPECIALS))
 
 
 @torch.inference_mode()
 def forced_log_probs(model, pairs):
     batch = collate_pairs(pairs, SPECIALS, SPECIALS)
-    logits = model.logits(batch.source, batch.source_mask, batch.target_input)
+    logits = model.logits(batch.source, batch.target_input)
     log_probs = logits.log_softmax(-1).gather(2, batch.target_output[:, :, None])[:, :, 0]
     return (log_probs * batch.target_mask).sum(1).tolist()
 
@@ -138,9 +138,8 @@ def test_settled_sentences_are_dropped_and_it_changes_nothing(model, monkeypatch
 
 def test_a_vocabulary_smaller_than_the_beam():
     class Uniform:
-        def begin(self, source, source_mask):
-            del source_mask
-            return _Nothing(source.size(0))
+        def begin(self, source):
+            return _Nothing(len(source))
 
         def decode_step(self, token, state):
             return torch.full((*token.shape, 4), 0.25).log(), state

@@ -112,8 +112,7 @@ def test_a_search_ends_when_all_sentences_do(beam_size, tmp_path):
     search = build_search(DecodingConfig(beam_size=beam_size, max_length=4), target)
     model = model.to(GPU).eval()
     for count in range(1, 70):
-        sources, mask = collate_sources([[4, 5, 6]] * count, source)
-        found = search(model, sources.to(GPU), mask.to(GPU))
+        found = search(model, collate_sources([[4, 5, 6]] * count, source).to(GPU))
         assert [len(hypotheses) for hypotheses in found] == [1] * count
 
 

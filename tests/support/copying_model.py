@@ -49,10 +49,9 @@ class Copier(nn.Module):
         self.weight = nn.Parameter(torch.zeros(1))
         self.batches = []  # shapes of the sources
 
-    def begin(self, source, source_mask):
-        del source_mask
-        self.batches.append(tuple(source.shape))
-        return CopyState(source, 0)
+    def begin(self, source):
+        self.batches.append(tuple(source.tokens.shape))
+        return CopyState(source.tokens, 0)
 
     def decode_step(self, token, state):
         wanted = state.source[:, min(state.position, state.source.size(1) - 1)]

@@ -145,7 +145,7 @@ def run_training(
 
     def timed_update(micro_batches: Sequence[TranslationBatch]) -> None:
         update(micro_batches)
-        sentences = sum(batch.source.size(0) for batch in micro_batches)
+        sentences = sum(len(batch.source) for batch in micro_batches)
         watch.lap(sentences, sum(batch.num_targets for batch in micro_batches))
 
     trainer.update = timed_update

@@ -10,7 +10,7 @@ import torch
 
 from seqtrans.runtime.device import copy_to
 from seqtrans.tensor_types import Bool, Int, Tensor
-from seqtrans.translation.protocols import Specials
+from seqtrans.translation.protocols import SourceBatch, Specials
 
 Ids: TypeAlias = Sequence[int] | npt.NDArray[np.integer]
 """Token ids of one sentence, without BOS and EOS: a list, or a row of a memory-mapped array."""
@@ -21,8 +21,7 @@ class TranslationBatch:
     """Sentence pairs, right-padded. ``target_output`` is ``target_input`` one token later.
 
     Attributes:
-        source: Ids and EOS; padding holds the source vocabulary's pad id.
-        source_mask: True for ids and EOS, False for padding.
+        source: What the model reads.
         target_input: BOS and ids; padding holds the target vocabulary's pad id.
         target_output: Ids and EOS, padded alike.
         target_mask: True where ``target_output`` is to be predicted.
@@ -31,8 +30,7 @@ class TranslationBatch:
         num_padded: The other positions of the target rectangle.
     """
 
-    source: Int[Tensor, "B S"]
-    source_mask: Bool[Tensor, "B S"]
+    source: SourceBatch
     target_input: Int[Tensor, "B T"]
     target_output: Int[Tensor, "B T"]
     target_mask: Bool[Tensor, "B T"]
@@ -42,7 +40,7 @@ class TranslationBatch:
     @property
     def size(self) -> int:
         """See ``Batch.size``."""
-        return self.source.numel() + self.target_output.numel()
+        return self.source.tokens.numel() + self.target_output.numel()
 
     def halves(self) -> "tuple[TranslationBatch, ...]":
         """See ``Batch.halves``: the first and the last pairs; on the CPU, where batches are made.
@@ -58,8 +56,7 @@ class TranslationBatch:
         mask = self.target_mask[rows]
         num_targets = int(mask.sum())
         return TranslationBatch(
-            source=self.source[rows],
-            source_mask=self.source_mask[rows],
+            source=self.source.keep(rows),
             target_input=self.target_input[rows],
             target_output=self.target_output[rows],
             target_mask=mask,
@@ -71,8 +68,7 @@ class TranslationBatch:
         """Copy every tensor to ``device``, without waiting for a GPU's queued work."""
         return replace(
             self,
-            source=copy_to(self.source, device),
-            source_mask=copy_to(self.source_mask, device),
+            source=self.source.to(device),
             target_input=copy_to(self.target_input, device),
             target_output=copy_to(self.target_output, device),
             target_mask=copy_to(self.target_mask, device),
@@ -92,16 +88,14 @@ def collate_pairs(
     Raises:
         ValueError: There are no pairs.
     """
-    source_ids, source_mask = collate_sources([s for s, _ in pairs], source)
-    target_output, target_mask = collate_sources([t for _, t in pairs], target)
+    target_output, target_mask = _collate([t for _, t in pairs], target)
     target_input = target_output.roll(1, dims=1)
     target_input[:, 0] = target.bos
     # The roll moved EOS of every sentence but the longest into the row; there it is padding.
     target_input[~target_mask] = target.pad
     num_targets = sum(len(t) for _, t in pairs) + len(pairs)
     return TranslationBatch(
-        source=source_ids,
-        source_mask=source_mask,
+        source=collate_sources([s for s, _ in pairs], source),
         target_input=target_input,
         target_output=target_output,
         target_mask=target_mask,
@@ -110,14 +104,18 @@ def collate_pairs(
     )
 
 
-def collate_sources(
-    sentences: Sequence[Ids], specials: Specials
-) -> tuple[Int[Tensor, "B S"], Bool[Tensor, "B S"]]:
-    """Append EOS to every sentence, pad to a rectangle; return it and its mask.
+def collate_sources(sentences: Sequence[Ids], specials: Specials) -> SourceBatch:
+    """Append EOS to every sentence and pad to a rectangle.
 
     Raises:
         ValueError: There are no sentences.
     """
+    return SourceBatch(*_collate(sentences, specials))
+
+
+def _collate(
+    sentences: Sequence[Ids], specials: Specials
+) -> tuple[Int[Tensor, "B P"], Bool[Tensor, "B P"]]:
     if not sentences:
         raise ValueError("a batch needs at least one sentence, not 0")
     lengths = np.fromiter(map(len, sentences), np.int64, count=len(sentences))

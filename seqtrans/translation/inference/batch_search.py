@@ -47,8 +47,7 @@ def search_sources(
     """
 
     def search_rows(rows: Sequence[int]) -> list[list[Hypothesis]]:
-        source, mask = collate_sources([sources[i] for i in rows], specials)
-        return search(model, source.to(device), mask.to(device))
+        return search(model, collate_sources([sources[i] for i in rows], specials).to(device))
 
     found: list[list[Hypothesis]] = [[] for _ in sources]
     for group in batches:

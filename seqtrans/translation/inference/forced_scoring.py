@@ -15,12 +15,13 @@ from seqtrans.errors import CheckpointError, DataError
 from seqtrans.runtime.device import DeviceName, place
 from seqtrans.runtime.oom_split import Halving, halves_of
 from seqtrans.runtime.precision import Precision
-from seqtrans.tensor_types import Bool, Float, Int, Tensor
+from seqtrans.tensor_types import Float, Int, Tensor
 from seqtrans.translation.data.batch import collate_pairs
 from seqtrans.translation.data.batch_plan import plan_by_length
 from seqtrans.translation.evaluation.perplexity import perplexity
 from seqtrans.translation.inference.input_checks import Pair, Target, given_pairs
 from seqtrans.translation.inference.sentence_splitter import Ids, sentences, source_parts
+from seqtrans.translation.protocols import SourceBatch
 from seqtrans.translation.search.config import DecodingConfig
 from seqtrans.translation.tokenization.segmenters import Segmenters
 
@@ -32,10 +33,7 @@ class TeacherForced(Protocol):
     """A model that gives the logits of all target tokens at once."""
 
     def logits(
-        self,
-        source: Int[Tensor, "B S"],
-        source_mask: Bool[Tensor, "B S"],
-        target_input: Int[Tensor, "B T"],
+        self, source: SourceBatch, target_input: Int[Tensor, "B T"]
     ) -> Float[Tensor, "B T V"]:
         """Logits of every next target token."""
         ...
@@ -200,7 +198,7 @@ class Scorer:
         specials = self.segmenters.source.specials, self.segmenters.target.specials
         batch = collate_pairs(pairs, *specials).to(self.device)
         assert isinstance(self.model, TeacherForced)  # noqa: S101 - __init__ refuses others
-        logits = self.model.logits(batch.source, batch.source_mask, batch.target_input)
+        logits = self.model.logits(batch.source, batch.target_input)
         wide = torch.promote_types(logits.dtype, torch.float32)
         wanted = logits.gather(2, batch.target_output[:, :, None])[:, :, 0].to(wide)
         log_probs = (wanted - logits.to(wide).logsumexp(2)).tolist()

@@ -9,7 +9,8 @@ from seqtrans.nn.initialize import scaled_normal_embedding, xavier_linear
 from seqtrans.nn.kernels.cross_entropy import linear_cross_entropy
 from seqtrans.nn.kernels.linear import Linear
 from seqtrans.nn.kernels.log_softmax import log_probabilities
-from seqtrans.tensor_types import Bool, Float, Int, Tensor
+from seqtrans.tensor_types import Float, Int, Tensor
+from seqtrans.translation.data.batch import TranslationBatch
 from seqtrans.translation.models.interfaces import Decoder, Encoder, Memory
 from seqtrans.translation.models.recurrent_decoder import RecurrentDecoder, RecurrentDecoderConfig
 from seqtrans.translation.models.recurrent_encoder import RecurrentEncoder, RecurrentEncoderConfig
@@ -20,7 +21,7 @@ from seqtrans.translation.models.transformer import (
     TransformerEncoder,
     TransformerEncoderConfig,
 )
-from seqtrans.translation.protocols import DecoderState
+from seqtrans.translation.protocols import DecoderState, SourceBatch
 
 EncoderConfig = TransformerEncoderConfig | RecurrentEncoderConfig
 DecoderConfig = TransformerDecoderConfig | RecurrentDecoderConfig
@@ -99,13 +100,7 @@ class EncoderDecoder(nn.Module):
             self.output.weight = self.target_embedding.weight
 
     def forward(
-        self,
-        source: Int[Tensor, "B S"],
-        source_mask: Bool[Tensor, "B S"],
-        target_input: Int[Tensor, "B T"],
-        target_output: Int[Tensor, "B T"],
-        target_mask: Bool[Tensor, "B T"],
-        label_smoothing: float = 0.0,
+        self, batch: TranslationBatch, label_smoothing: float = 0.0
     ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
         """Loss under teacher forcing, summed over the real target tokens.
 
@@ -113,31 +108,36 @@ class EncoderDecoder(nn.Module):
             The label-smoothed cross-entropy, as ``F.cross_entropy`` defines it, and the plain
             negative log-likelihood (without gradient) in nats.
         """
-        features = self._features(source, source_mask, target_input)
+        features = self._features(batch.source, batch.target_input)
         return linear_cross_entropy(
-            features[target_mask],  # (N, D): padded positions are never projected
+            features[batch.target_mask],  # (N, D): padded positions are never projected
             self.output.weight,
             self.output.bias,
-            target_output[target_mask],
+            batch.target_output[batch.target_mask],
             label_smoothing,
         )
 
     def logits(
-        self,
-        source: Int[Tensor, "B S"],
-        source_mask: Bool[Tensor, "B S"],
-        target_input: Int[Tensor, "B T"],
+        self, source: SourceBatch, target_input: Int[Tensor, "B T"]
     ) -> Float[Tensor, "B T V"]:
         """Logits of every next target token under teacher forcing."""
-        return self.output(self._features(source, source_mask, target_input))
+        return self.output(self._features(source, target_input))
 
-    def encode(self, source: Int[Tensor, "B S"], source_mask: Bool[Tensor, "B S"]) -> Memory:
-        """Read whole source sentences."""
-        return self.encoder(self.source_embedding(source), source_mask)
+    def encode(self, source: SourceBatch) -> Memory:
+        """Read whole source sentences.
 
-    def begin(self, source: Int[Tensor, "B S"], source_mask: Bool[Tensor, "B S"]) -> DecoderState:
+        Raises:
+            ValueError: They have factors, of which this model knows nothing.
+        """
+        if source.factors:
+            raise ValueError(
+                f"this model reads tokens alone: it can't use {len(source.factors)} source factors"
+            )
+        return self.encoder(self.source_embedding(source.tokens), source.mask)
+
+    def begin(self, source: SourceBatch) -> DecoderState:
         """See ``Seq2SeqModel.begin``."""
-        return self.decoder.begin(self.encode(source, source_mask), self.target_embedding)
+        return self.decoder.begin(self.encode(source), self.target_embedding)
 
     def decode_step(
         self, token: Int[Tensor, "B K"], state: DecoderState
@@ -147,13 +147,9 @@ class EncoderDecoder(nn.Module):
         return log_probabilities(self.output(features)), state
 
     def _features(
-        self,
-        source: Int[Tensor, "B S"],
-        source_mask: Bool[Tensor, "B S"],
-        target_input: Int[Tensor, "B T"],
+        self, source: SourceBatch, target_input: Int[Tensor, "B T"]
     ) -> Float[Tensor, "B T D"]:
-        memory = self.encode(source, source_mask)
-        return self.decoder(self.target_embedding(target_input), memory)
+        return self.decoder(self.target_embedding(target_input), self.encode(source))
 
 
 def _build_encoder(config: EncoderConfig) -> Encoder:

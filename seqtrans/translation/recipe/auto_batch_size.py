@@ -127,8 +127,8 @@ def _search_fits(
     device: torch.device,
 ) -> bool:
     sentence = list(islice(cycle(ids), length))
-    source, mask = collate_sources([sentence] * max(1, size // (length + 1)), specials)
-    if attempt(lambda rows: search(model, rows.to(device), mask.to(device)), source) is not None:
+    source = collate_sources([sentence] * max(1, size // (length + 1)), specials)
+    if attempt(lambda source: search(model, source.to(device)), source) is not None:
         return True
     release()
     return False

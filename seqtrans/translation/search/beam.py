@@ -16,7 +16,7 @@ import torch
 from torch.nn.functional import pad
 
 from seqtrans.tensor_types import Bool, Float, Int, Tensor
-from seqtrans.translation.protocols import Hypothesis, Seq2SeqModel, Specials, StateT
+from seqtrans.translation.protocols import Hypothesis, Seq2SeqModel, SourceBatch, Specials, StateT
 from seqtrans.translation.search.config import DecodingConfig
 from seqtrans.translation.search.repetition import WordGuard, extend, without_loops, without_repeats
 from seqtrans.translation.search.top_k import NEVER, Candidates, best_continuations
@@ -78,20 +78,15 @@ class BeamSearch:
             raise ValueError(f"eos ({self.eos}) must not be banned: no output could end")
 
     @torch.inference_mode()
-    def __call__(
-        self,
-        model: Seq2SeqModel[StateT],
-        source: Int[Tensor, "B S"],
-        source_mask: Bool[Tensor, "B S"],
-    ) -> list[list[Hypothesis]]:
+    def __call__(self, model: Seq2SeqModel[StateT], source: SourceBatch) -> list[list[Hypothesis]]:
         """Translate a batch; per sentence, ``n_best + spare`` hypotheses at most, best first.
 
         Raises:
             FloatingPointError: The model's log-probabilities are not numbers.
         """
-        found: list[list[Hypothesis]] = [[] for _ in range(source.size(0))]
-        search = self.start(source_mask)
-        state = model.begin(source, source_mask)
+        found: list[list[Hypothesis]] = [[] for _ in range(len(source))]
+        search = self.start(source.mask)
+        state = model.begin(source)
         while True:
             log_probs, state = model.decode_step(search.live.token, state)
             search = self.advance(search, log_probs)

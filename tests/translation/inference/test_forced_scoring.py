@@ -31,11 +31,10 @@ LINES = [
 class Copying(Copier):
     """The copier as a model that scores, too."""
 
-    def logits(self, source, source_mask, target_input):
-        del source_mask
-        place = torch.arange(target_input.size(1)).clamp(max=source.size(1) - 1)
+    def logits(self, source, target_input):
+        place = torch.arange(target_input.size(1)).clamp(max=source.tokens.size(1) - 1)
         logits = torch.zeros(*target_input.shape, len(LETTERS) + 4)
-        return logits.scatter_(2, source[:, place][:, :, None], 7.0)
+        return logits.scatter_(2, source.tokens[:, place][:, :, None], 7.0)
 
 
 def tokens(translation):
@@ -121,7 +120,7 @@ def test_special_pieces_in_text_are_text(tmp_path, model_type):
 
 def test_what_is_not_a_number_is_an_error_and_no_pair_that_is_too_long():
     model = Copying()
-    model.logits = lambda *inputs: torch.full((*inputs[2].shape, 45), float("nan"))
+    model.logits = lambda _, target: torch.full((*target.shape, 45), float("nan"))
     with pytest.raises(CheckpointError, match="can't score: the model's log-probabilities are not"):
         Scorer(model, characters(), CONFIG, "cpu").score([("a", "b")])
 

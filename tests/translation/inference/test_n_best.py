@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 import pytest
-import torch
 
+from seqtrans.translation.data.batch import collate_sources
 from seqtrans.translation.inference.translator import Translator
 from seqtrans.translation.search.beam import build_search
 from seqtrans.translation.search.config import DecodingConfig
@@ -51,8 +51,7 @@ def test_they_are_the_best_of_each_text_among_all_that_was_found(parts):
     merged = 0
     for line, found in zip(LINES[:3], ranked(parts, CONFIG), strict=False):
         (ids,) = segmenters.source.encode([line])
-        source = torch.tensor([[*ids, segmenters.source.specials.eos]])
-        (hypotheses,) = search(model, source, torch.ones_like(source, dtype=torch.bool))
+        (hypotheses,) = search(model, collate_sources([ids], segmenters.source.specials))
         best = {}
         for hypothesis in hypotheses:
             text = segmenters.target.decode(hypothesis.tokens)

@@ -6,6 +6,7 @@ from torch import nn
 
 from seqtrans.errors import DataError
 from seqtrans.nn.positions import sinusoids
+from seqtrans.translation.data.batch import collate_pairs, collate_sources
 from seqtrans.translation.models.encoder_decoder import EncoderDecoder, ModelConfig
 from seqtrans.translation.models.recurrent_decoder import RecurrentDecoderConfig
 from seqtrans.translation.models.transformer import (
@@ -13,7 +14,9 @@ from seqtrans.translation.models.transformer import (
     TransformerDecoderConfig,
     TransformerEncoderConfig,
 )
+from seqtrans.translation.protocols import Specials
 
+SPECIALS = Specials(pad=0, bos=1, eos=2, unk=3)
 TINY = {"num_layers": 1, "model_dim": 8, "num_heads": 2, "ffn_dim": 16}
 
 
@@ -69,14 +72,13 @@ def test_an_output_is_tied_to_an_embedding_of_its_size():
 
 
 def test_a_tied_table_learns_from_all_its_uses():
-    ids = torch.tensor([[4, 5, 2]])
-    mask = torch.ones(1, 3, dtype=torch.bool)
+    batch = collate_pairs([([4, 5], [5, 6])], SPECIALS, SPECIALS)
     torch.manual_seed(1)
     tied = EncoderDecoder(config("all"), 11, 11).eval().double()
     free = EncoderDecoder(config("none"), 11, 11).eval().double()
     free.load_state_dict(tied.state_dict())
     for model in (tied, free):
-        model(ids, mask, ids, ids, mask, 0.1)[0].backward()
+        model(batch, 0.1)[0].backward()
     parts = (free.source_embedding, free.target_embedding, free.output)
     total = sum(part.weight.grad for part in parts)
     torch.testing.assert_close(tied.output.weight.grad, total)
@@ -84,11 +86,10 @@ def test_a_tied_table_learns_from_all_its_uses():
 
 def test_learned_positions_end_in_training_and_stretch_in_translation():
     model = EncoderDecoder(config(positions="learned", max_positions=4), 11, 11)
-    source = torch.tensor([[4, 5, 6, 7, 8, 2]])
-    mask = torch.ones_like(source, dtype=torch.bool)
+    source = collate_sources([[4, 5, 6, 7, 8]], SPECIALS)
     with pytest.raises(DataError, match=r"6 tokens.*max_positions 4"):
-        model.encode(source, mask)
-    assert model.eval().encode(source, mask).states.isfinite().all()
+        model.encode(source)
+    assert model.eval().encode(source).states.isfinite().all()
 
 
 @pytest.mark.parametrize("half", ["encoder", "decoder"])
@@ -100,11 +101,10 @@ def test_each_dropout_works_alone_and_only_in_training(half, which):
     sizes = {name: TINY | off | ({which: 0.5} if name == half else {}) for name in HALVES}
     halves = {name: HALVES[name](**sizes[name]) for name in HALVES}
     model = EncoderDecoder(ModelConfig(**halves), 11, 11)
-    ids = torch.tensor([[4, 5, 6, 7, 8, 2]])
-    mask = torch.ones_like(ids, dtype=torch.bool)
-    once, again = (model.logits(ids, mask, ids) for _ in range(2))
+    source = collate_sources([[4, 5, 6, 7, 8]], SPECIALS)
+    once, again = (model.logits(source, source.tokens) for _ in range(2))
     assert not torch.allclose(once, again)
-    once, again = (model.eval().logits(ids, mask, ids) for _ in range(2))
+    once, again = (model.eval().logits(source, source.tokens) for _ in range(2))
     assert torch.equal(once, again)
 
 
@@ -119,9 +119,9 @@ def test_what_leaves_a_half_is_normalized_once(norm_position):
         if isinstance(part, nn.LayerNorm):
             nn.init.uniform_(part.weight, 1, 3)
             nn.init.normal_(part.bias)
-    ids = torch.tensor([[4, 5, 6, 7, 8, 2]])
-    memory = model.encode(ids, torch.ones_like(ids, dtype=torch.bool))
-    features = model.decoder(model.target_embedding(ids), memory)
+    source = collate_sources([[4, 5, 6, 7, 8]], SPECIALS)
+    memory = model.encode(source)
+    features = model.decoder(model.target_embedding(source.tokens), memory)
     for half, found in ((model.encoder, memory.states), (model.decoder, features)):
         (*_, layer) = half.layers
         norm = half.norm if norm_position == "pre" else layer.ffn_residual.norm
