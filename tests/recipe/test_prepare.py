@@ -1,4 +1,4 @@
-# ruff: noqa: E501 - lines tell a setting in full
+# ruff: noqa: E501, F811 - lines tell a setting in full; fixtures
 """From a recipe to corpora, a task and a model: every setting arrives where it belongs."""
 
 import logging
@@ -17,7 +17,7 @@ from seqtrans.translation.recipe.build import build_task
 from seqtrans.translation.recipe.load_data import check_vocabulary, load_corpora
 from seqtrans.translation.recipe.schema import TranslationRecipe
 from seqtrans.translation.tokenization.segmenters import load_segmenters
-from tests.support.prepared_recipe import RECIPE
+from tests.support.prepared_recipe import RECIPE, folder, recipe, run  # noqa: F401
 
 
 def test_every_setting_arrives_in_the_task(recipe, run):
