@@ -1,7 +1,8 @@
-"""Keep the house in order: no file over 300 lines, no function over 40 in ``seqtrans/``.
+"""Keep the house in order: bounds on files, functions and folders.
 
-Prints the size of every package, so that growth is seen in each CI run. Exit code 1 names
-whatever is too long.
+No file has more than 300 lines, no function more than 40, no folder of ``seqtrans/`` more than 15
+Python files. Prints the size of every package, so that growth is seen in each CI run. Exit code 1
+names whatever is too large.
 """
 
 import ast
@@ -9,7 +10,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-FILE_LINES, FUNCTION_LINES = 300, 40
+FILE_LINES, FUNCTION_LINES, FOLDER_FILES = 300, 40, 15
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -24,6 +25,7 @@ def main() -> int:
         if lines > FILE_LINES:
             complaints.append(f"{name}: {lines} lines, {FILE_LINES} at most: split it")
         complaints += [f"{name}:{line}" for line in long_functions(ast.parse(text))]
+    complaints += full_folders(ROOT / "seqtrans")
     for package, lines in sorted(sizes.items()):
         print(f"{lines:6} {package}")
     print(f"{sum(n for p, n in sizes.items() if p.startswith('seqtrans')):6} seqtrans in all")
@@ -42,6 +44,16 @@ def long_functions(tree: ast.Module) -> list[str]:
         if lines > FUNCTION_LINES:
             found.append(f"{node.lineno}: {node.name} has {lines} lines, {FUNCTION_LINES} at most")
     return found
+
+
+def full_folders(package: Path) -> list[str]:
+    """Folders of more than 15 Python files, ``__init__.py`` counted."""
+    counts = Counter(path.parent for path in package.rglob("*.py"))
+    return [
+        f"{folder.relative_to(package.parent)}: {count} files, {FOLDER_FILES} at most: split it"
+        for folder, count in sorted(counts.items())
+        if count > FOLDER_FILES
+    ]
 
 
 if __name__ == "__main__":
