@@ -9,7 +9,7 @@ from annotated_types import Ge, Gt, Lt
 from seqtrans.config.types import NonNegative, Positive, PositiveFloat
 from seqtrans.runtime.precision import Precision
 from seqtrans.training.early_stopping import StoppingConfig
-from seqtrans.training.optim.optimizer import AdafactorConfig, AdamConfig, OptimizerConfig
+from seqtrans.training.optim.optimizer_config import AdafactorConfig, AdamConfig, OptimizerConfig
 from seqtrans.training.optim.schedule import (
     InverseSquareRootConfig,
     Schedule,

@@ -13,7 +13,7 @@ from seqtrans.recipe.prepare import check, prepare
 from seqtrans.training.checkpoints.run_directory import create
 from seqtrans.training.distributed.process_group import SINGLE_PROCESS
 from seqtrans.translation.evaluation.metrics import score_systems
-from seqtrans.translation.recipe.build import build_task
+from seqtrans.translation.recipe.build_task import build_task
 from seqtrans.translation.recipe.load_data import check_vocabulary, load_corpora
 from seqtrans.translation.recipe.schema import TranslationRecipe
 from seqtrans.translation.tokenization.segmenters import load_segmenters

@@ -28,7 +28,8 @@ from seqtrans.translation.models.transformer import (
     TransformerDecoderConfig,
     TransformerEncoderConfig,
 )
-from seqtrans.translation.recipe.build import build_model, build_task
+from seqtrans.translation.recipe.build import build_model
+from seqtrans.translation.recipe.build_task import build_task
 from seqtrans.translation.recipe.load_data import load_corpora
 from seqtrans.translation.recipe.schema import DataConfig, TranslationRecipe, ValidationConfig
 from seqtrans.translation.search.config import DecodingConfig

@@ -29,7 +29,6 @@ from seqtrans.errors import CheckpointError, TrainingError
 from seqtrans.runtime.files.atomic_files import is_aside, sweep, sync_folder, write_atomically
 from seqtrans.runtime.files.run_lock import locked
 from seqtrans.training.checkpoints import format as checkpoint
-from seqtrans.training.distributed.restarts import write_owner
 
 logger = logging.getLogger(__name__)
 AVERAGED = "averaged"
@@ -165,6 +164,8 @@ def create(
         raise TrainingError(
             f"run directory {path} exists already; go on with it by --resume, or choose another"
         )
+    from seqtrans.training.distributed.restarts import write_owner  # no reader of runs needs it
+
     run = RunDirectory(path)
     try:
         run.checkpoints.mkdir(parents=True, exist_ok=True)

@@ -2,73 +2,24 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, assert_never
+from typing import Any, assert_never
 
 import torch
 from torch import nn
 from torch.nn import Parameter
 from torch.optim import SGD, Adafactor, Adam, AdamW, Optimizer
 
-from seqtrans.config.types import NonNegativeFloat, PositiveFloat, Probability
 from seqtrans.training.distributed.sharded_tensors import is_part
 from seqtrans.training.optim.name_patterns import matching
+from seqtrans.training.optim.optimizer_config import (
+    AdafactorConfig,
+    AdamConfig,
+    AdamWConfig,
+    OptimizerConfig,
+    SgdConfig,
+)
 
 FUSED_DEVICES = frozenset({"cpu", "cuda", "xpu", "mps"})
-
-
-@dataclass(frozen=True, kw_only=True)
-class AdamConfig:
-    """Adam (arXiv:1412.6980) with the moments of the Transformer (arXiv:1706.03762, 5.3)."""
-
-    kind: Literal["adam"] = "adam"
-    learning_rate: PositiveFloat = 5e-4
-    betas: tuple[Probability, Probability] = (0.9, 0.98)
-    epsilon: PositiveFloat = 1e-9
-
-
-@dataclass(frozen=True, kw_only=True)
-class AdamWConfig:
-    """Adam with decoupled weight decay (arXiv:1711.05101)."""
-
-    kind: Literal["adamw"] = "adamw"
-    learning_rate: PositiveFloat = 5e-4
-    betas: tuple[Probability, Probability] = (0.9, 0.98)
-    epsilon: PositiveFloat = 1e-9
-    weight_decay: NonNegativeFloat = 0.01
-
-
-@dataclass(frozen=True, kw_only=True)
-class SgdConfig:
-    """Stochastic gradient descent, with momentum where it is not 0."""
-
-    kind: Literal["sgd"] = "sgd"
-    learning_rate: PositiveFloat = 0.1
-    momentum: Probability = 0.0
-    nesterov: bool = False
-    weight_decay: NonNegativeFloat = 0.0
-
-    def __post_init__(self) -> None:
-        """Refuse a correction of a momentum that isn't there."""
-        if self.nesterov and self.momentum == 0.0:
-            raise ValueError("nesterov is true but momentum is 0")
-
-
-@dataclass(frozen=True, kw_only=True)
-class AdafactorConfig:
-    """Adafactor (arXiv:1804.04235): second moments of a matrix as two vectors.
-
-    As in the paper, the step is relative to the size of each tensor and ``learning_rate``,
-    with the schedule, caps ``1 / sqrt(step)``.
-    """
-
-    kind: Literal["adafactor"] = "adafactor"
-    learning_rate: PositiveFloat = 0.01
-    clip_threshold: PositiveFloat = 1.0
-    weight_decay: NonNegativeFloat = 0.0
-
-
-OptimizerConfig = AdamConfig | AdamWConfig | SgdConfig | AdafactorConfig
 
 
 def build_optimizer(

@@ -16,7 +16,7 @@ from seqtrans.training.auto_batch_size import SizeRange, agreed_size, largest_tr
 from seqtrans.training.preflight import reserved_memory
 from seqtrans.translation.data.batch import collate_sources
 from seqtrans.translation.protocols import Searcher, Seq2SeqModel, Specials, StateT
-from seqtrans.translation.recipe.build import build_task
+from seqtrans.translation.recipe.build_task import build_task
 from seqtrans.translation.recipe.load_data import Corpora
 from seqtrans.translation.recipe.schema import TranslationRecipe
 from seqtrans.translation.search.beam import build_search

@@ -19,7 +19,8 @@ from seqtrans.training.distributed.wrappers import unshard_for_inference
 from seqtrans.training.prepare import Prepared, fresh_model, place_model
 from seqtrans.translation.evaluation.metrics import signatures
 from seqtrans.translation.recipe.auto_batch_size import resolve_sizes
-from seqtrans.translation.recipe.build import build_model, build_task, prepare_segmenters
+from seqtrans.translation.recipe.build import build_model, prepare_segmenters
+from seqtrans.translation.recipe.build_task import build_task
 from seqtrans.translation.recipe.init_from import copy_vocabulary, start_from
 from seqtrans.translation.recipe.load_data import (
     check_metrics,

@@ -1,0 +1,36 @@
+"""The learning problem that a recipe describes: what training alone needs."""
+
+from seqtrans.config.types import number
+from seqtrans.translation.evaluation.metrics import corpus_scores
+from seqtrans.translation.recipe.load_data import Corpora
+from seqtrans.translation.recipe.schema import TranslationRecipe, ValidationConfig
+from seqtrans.translation.task import CorpusScorer, TranslationTask, Validation
+from seqtrans.translation.tokenization.segmenters import Segmenters
+
+
+def build_task(
+    recipe: TranslationRecipe, segmenters: Segmenters, corpora: Corpora, processes: int = 1
+) -> TranslationTask:
+    """Return the learning problem of a recipe, of which ``processes`` will take their shares."""
+    return TranslationTask(
+        train=corpora.train,
+        validation=Validation(
+            corpus=corpora.validation,
+            sources=corpora.sources,
+            references=corpora.references,
+            decoding=recipe.validation.decoding,
+            scorer=_build_scorer(recipe.validation),
+        ),
+        segmenters=segmenters,
+        batch_tokens=number(recipe.data.batch_tokens),
+        accumulate=recipe.training.micro_batches(processes),
+        label_smoothing=recipe.label_smoothing,
+        seed=recipe.training.seed,
+    )
+
+
+def _build_scorer(config: ValidationConfig) -> CorpusScorer | None:
+    if not config.metrics:
+        return None
+    measure = config.measure
+    return lambda hypotheses, references: corpus_scores(hypotheses, references, measure)
