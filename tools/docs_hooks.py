@@ -26,7 +26,9 @@ def on_config(config: MkDocsConfig) -> None:
     pages = sorted((ROOT / "docs" / "how-to").glob("*.md"))
     lists: dict[str, list[Any]] = {
         "How to": [f"how-to/{page.name}" for page in pages],
-        "Reference": [{package: f"reference/{package}.md"} for package in packages()],
+        "Reference": [
+            {package.removeprefix("seqtrans."): f"reference/{package}.md"} for package in packages()
+        ],
     }
     nav: list[Any] = config.nav or []
     for entry in nav:
@@ -90,7 +92,8 @@ def modules(folder: Path) -> list[str]:
 def reference(package: str) -> str:
     """Return the page of a package: what it is for, then every module's docstrings."""
     folder = ROOT.joinpath(*package.split("."))
-    about = f"::: {package}\n    options: {{show_root_heading: false, members: false}}\n"
+    options = "{show_root_heading: false, show_root_toc_entry: false, members: false}"
+    about = f"::: {package}\n    options: {options}\n"
     named = (f"::: {package}.{module}\n" for module in modules(folder))
     return "\n".join((f"# {package}\n", about, *named))
 
