@@ -2,10 +2,10 @@
 """``seqtrans evaluate`` as a newcomer types it."""
 
 import json
-import subprocess
-import sys
 
 import pytest
+
+from tests.support.command_line import in_a_process, seqtrans
 
 REFERENCE = ["Schalte das Licht ein.", "Wie ist das Wetter morgen?", "Gute Nacht!", "Ja."] * 5
 GOOD = ["Schalte das Licht an.", "Wie ist das Wetter morgen?", "Gute Nacht!", "Nein."] * 5
@@ -19,15 +19,8 @@ def files(tmp_path):
     return tmp_path
 
 
-def evaluate(folder, *arguments, stdin=""):
-    return subprocess.run(
-        [sys.executable, "-m", "seqtrans", "evaluate", *arguments],
-        cwd=folder,
-        input=stdin,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def evaluate(folder, *arguments):
+    return seqtrans(folder, "evaluate", *arguments)
 
 
 def test_a_table_has_a_row_for_each_system_and_the_signatures(files):
@@ -127,7 +120,8 @@ def test_text_without_spaces_is_warned_of(files):
 
 def test_translations_come_through_a_pipe(files):
     by_name = evaluate(files, "-r", "r.de", "good.de", "-m", "chrf").stdout
-    piped = evaluate(files, "-r", "r.de", "-", "-m", "chrf", stdin="\n".join(GOOD)).stdout
+    arguments = ("evaluate", "-r", "r.de", "-", "-m", "chrf")
+    piped = in_a_process(files, *arguments, stdin="\n".join(GOOD)).stdout
     assert by_name.split("\n")[1].split()[1] == piped.split("\n")[1].split()[-1]
     assert piped.split("\n")[1].startswith("standard input")
 

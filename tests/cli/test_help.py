@@ -1,7 +1,6 @@
 # ruff: noqa: E501 - messages are told in full
 """The surface of the command line: what it offers, and how it says no."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytest
 import typer
 
 from seqtrans.cli import app
+from tests.support.command_line import in_a_process, seqtrans
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "options.txt"
 COMMANDS = [
@@ -26,21 +26,8 @@ COMMANDS = [
 HEAVY = ["torch", "numpy", "PIL", "sacrebleu", "sentencepiece", "yaml", "matplotlib", "ray"]
 
 
-def seqtrans(*arguments, **options):
-    """Run the command; the width is fixed so that help is the same everywhere."""
-    environment = {**os.environ, "COLUMNS": "100", "TERM": "dumb"}
-    return subprocess.run(
-        [sys.executable, "-m", "seqtrans", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env=environment,
-        check=False,
-        **options,
-    )
-
-
 def test_options_are_as_reviewed():
-    """After a wanted change: python tests/cli/test_help.py > tests/golden/options.txt."""
+    """After a wanted change: python -m tests.cli.test_help > tests/golden/options.txt."""
     assert options() == GOLDEN.read_text(encoding="utf-8")
 
 
@@ -57,14 +44,14 @@ def options():
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_has_help(command):
-    done = seqtrans(command, "--help")
+def test_every_command_has_help(tmp_path, command):
+    done = seqtrans(tmp_path, command, "--help")
     assert (done.returncode, done.stderr) == (0, "")
-    assert f"seqtrans {command}" in done.stdout
+    assert f"{command} [OPTIONS]" in done.stdout
 
 
-def test_the_list_of_commands_is_not_cut_short():
-    listed = seqtrans("--help").stdout.partition("Commands:")[2]
+def test_the_list_of_commands_is_not_cut_short(tmp_path):
+    listed = in_a_process(tmp_path, "--help").stdout.partition("Commands:")[2]
     assert all(f"  {name} " in listed for name in COMMANDS)
     assert "..." not in listed
 
@@ -78,8 +65,8 @@ def test_help_imports_nothing_heavy():
     assert done.stdout.splitlines()[-1] == "0 []"
 
 
-def test_the_version_is_said():
-    done = seqtrans("--version")
+def test_the_version_is_said(tmp_path):
+    done = seqtrans(tmp_path, "--version")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("seqtrans ")
 
@@ -88,8 +75,8 @@ def test_the_version_is_said():
     "arguments",
     [["tarin"], ["train"], ["train", "x.yaml", "--rum", "y"], ["average", "x", "--best", "1"]],
 )  # fmt: skip
-def test_wrong_usage_is_exit_code_2(arguments):
-    done = seqtrans(*arguments)
+def test_wrong_usage_is_exit_code_2(tmp_path, arguments):
+    done = seqtrans(tmp_path, *arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert "Error: " in done.stderr
     assert "Traceback" not in done.stderr
@@ -98,7 +85,7 @@ def test_wrong_usage_is_exit_code_2(arguments):
 def test_each_mistake_in_a_recipe_is_a_line(tmp_path):
     recipe = tmp_path / "r.yaml"
     recipe.write_text("data: {}\nmodell: {}\ntraining: {max_steps: 0}\n")
-    done = seqtrans("train", recipe, "--run", tmp_path / "run")
+    done = seqtrans(tmp_path, "train", recipe, "--run", tmp_path / "run")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.splitlines() == [
         f"seqtrans: {recipe}:1: data lacks the key 'train'",

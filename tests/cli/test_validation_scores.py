@@ -57,8 +57,8 @@ model:
   encoder: {kind: transformer, positions: learned, max_positions: 31, SIZES}
   decoder: {kind: transformer, positions: learned, max_positions: 31, SIZES}
 training:
-  max_steps: 20
-  validate_every_steps: 20
+  max_steps: 5
+  validate_every_steps: 5
   precision: fp32
   optimizer: {kind: adam, learning_rate: 1e-2}
   schedule: {kind: constant}
@@ -67,9 +67,11 @@ validation:
   decoding: {max_source_tokens: 30, max_length_factor: 1.2, batch_tokens: 90}
 """.replace("SIZES", "num_layers: 1, model_dim: 16, num_heads: 2, ffn_dim: 16")
 PIECES = "{kind: sentencepiece, model_type: bpe, vocab_size: 60, byte_fallback: false, SAMPLING}"
-PIECES_RECIPE = WORDS_RECIPE.replace(
-    "{kind: words, min_count: 2}",
-    PIECES.replace("SAMPLING", "sampling: {kind: bpe_dropout, probability: 0.2}"),
+SAMPLED = PIECES.replace("SAMPLING", "sampling: {kind: bpe_dropout, probability: 0.2}")
+PIECES_RECIPE = (
+    WORDS_RECIPE.replace("{kind: words, min_count: 2}", SAMPLED)
+    .replace("max_steps: 40", "max_steps: 6")
+    .replace("every_steps: 20", "every_steps: 3")
 )
 RECIPES = {"words": WORDS_RECIPE, "characters": CHARACTERS_RECIPE, "pieces": PIECES_RECIPE}
 LONG_FIRST = [("long.src.gz", "long.tgt"), ("blank.src", "blank.tgt")]
@@ -215,6 +217,7 @@ def test_positions_may_end_before_a_line_does(home):
     assert "more than max_source_tokens (30)" in (path / "log.txt").read_text()
 
 
+@pytest.mark.processes
 def test_two_processes_score_as_one_translates(home):
     command = [sys.executable, "-m", "seqtrans", "train", "pieces.yaml", "--run", "pieces-run"]
     accumulate = ("--devices", "2", "--set", "training.accumulate=2")

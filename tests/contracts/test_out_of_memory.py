@@ -52,7 +52,7 @@ def short_of_memory(model, rows, sizes):
 
 @pytest.fixture(scope="module")
 def translation(tmp_path_factory):
-    return translation_task(tmp_path_factory.mktemp("task"), sampled=False)
+    return translation_task(tmp_path_factory.mktemp("task"), sampled=False, judged=40)
 
 
 def scores(hypotheses, references):

@@ -1,5 +1,6 @@
 """Learning problems of every kind, small enough for tests."""
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -48,16 +49,18 @@ def classification(*, augmented=False):
     return ClassificationTask(epochs, held_out, accumulate=2, label_smoothing=0.1)
 
 
-def translation_task(folder, *, sampled):
+def translation_task(folder, *, sampled, judged=300):
+    """A task to translate ``sentences``; the first so many of them are those of its validation."""
     sampling = UnigramSampling(alpha=0.1) if sampled else None
     config = SubwordConfig(vocab_size=50, byte_fallback=False, sampling=sampling)
     segmenters = train_segmenters(config, sentences, folder / "vocabulary")
     corpora = {}
-    for name, keep_text in (("train", sampling is not None), ("valid", False)):
+    for name, count, keep_text in (("train", 300, sampling is not None), ("valid", judged, False)):
         (folder / name).mkdir()
-        encode_corpus(sentences(), segmenters, None, keep_text=keep_text, folder=folder / name)
+        pairs = itertools.islice(sentences(), count)
+        encode_corpus(pairs, segmenters, None, keep_text=keep_text, folder=folder / name)
         corpora[name] = open_corpus(folder / name)
-    sources, references = zip(*sentences(), strict=True)
+    sources, references = zip(*itertools.islice(sentences(), judged), strict=True)
     decoding = DecodingConfig(beam_size=1, batch_tokens=500)
     return TranslationTask(
         train=corpora["train"],

@@ -180,6 +180,7 @@ def test_no_process_ever_has_the_whole_model_where_nothing_is_decoded(folder, to
     assert last_loss(folder / "run") == pytest.approx(last_loss(folder / "alone"), rel=1e-6)
 
 
+JUDGED = (1, 3, 7, 8)  # images: too few, a batch for each process, one more for one, two for each
 PICTURES = """
 task: classification
 data: {train: {kind: npz, path: train.npz}, validation: {kind: npz, path: valid.npz}, batch_size: 8}
@@ -195,6 +196,11 @@ training:
 
 
 def _classify(group, folder):
+    for images in JUDGED:
+        _classify_some(group, folder / str(images))
+
+
+def _classify_some(group, folder):
     os.chdir(folder)
     recipe = load_recipe(folder / "r.yaml")
     name = "run" if group.world_size > 1 else "alone"
@@ -213,15 +219,18 @@ def _classify(group, folder):
     assert (watch.most[True] < everything) is (group.world_size > 1)
 
 
-@pytest.mark.parametrize("images", [1, 3, 7, 8])
-def test_nor_where_images_are_classified(tmp_path, images):
-    """Fewer than processes, a batch for each, one more for one of them, and two for each."""
-    write_shapes(tmp_path / "train.npz", 40, seed=1)
-    write_shapes(tmp_path / "valid.npz", images, seed=2)
-    (tmp_path / "r.yaml").write_text(PICTURES)
+def test_nor_where_images_are_classified(tmp_path):
+    for images in JUDGED:
+        folder = tmp_path / str(images)
+        folder.mkdir()
+        write_shapes(folder / "train.npz", 40, seed=1)
+        write_shapes(folder / "valid.npz", images, seed=2)
+        (folder / "r.yaml").write_text(PICTURES)
     assert meet(_classify, tmp_path, WORLD) == [0] * WORLD
     assert meet(_classify, tmp_path, 1) == [0]
-    assert last_loss(tmp_path / "run") == pytest.approx(last_loss(tmp_path / "alone"), rel=1e-5)
+    for images in JUDGED:
+        losses = [last_loss(tmp_path / str(images) / name) for name in ("run", "alone")]
+        assert losses[0] == pytest.approx(losses[1], rel=1e-5), images
 
 
 def _judge_alone(group, _folder):

@@ -125,6 +125,26 @@ def test_a_source_that_grows_while_it_is_cut_is_refused(tmp_path, monkeypatch):
     assert problem(folder, tmp_path / "said") == ""
 
 
+def test_a_part_that_was_altered_is_not_joined(tmp_path, monkeypatch):
+    folder = texts(tmp_path / "home")
+
+    def interrupted(job, shards, means):
+        yield next(backwards(job, shards, means))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(running, "_run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        list(translate_files(work(folder), folder / "out", Means()))
+    (altered,) = (folder / "out" / job.FOLDER / "parts").glob("[0-9]*")
+    altered.write_text("one\n")
+    again = "was altered: it has not 2 lines; delete it and start the same command again"
+    with pytest.raises(SeqtransError, match=again):
+        translate(folder)
+    assert not (folder / "out" / "a").exists()
+    altered.unlink()
+    assert problem(folder, tmp_path / "said") == ""
+
+
 def test_a_file_that_was_made_and_is_gone_is_not_called_done(tmp_path):
     folder = texts(tmp_path / "home")
     translate(folder)
