@@ -22,8 +22,9 @@ from pathlib import Path
 from seqtrans.translation.data.batch import collate_pairs
 from seqtrans.translation.data.batch_plan import largest_batch, plan_epoch
 from seqtrans.translation.data.cache import cached_corpus
+from seqtrans.translation.data.formats.text import TextFiles
 from seqtrans.translation.data.length_filter import FilterConfig
-from seqtrans.translation.data.parallel_corpus import CorpusFiles, read_pairs
+from seqtrans.translation.data.parallel_corpus import read_pairs
 from seqtrans.translation.data.synthetic import synthetic_pairs
 from seqtrans.translation.tokenization.config import SubwordConfig
 from seqtrans.translation.tokenization.segmenters import (
@@ -50,11 +51,11 @@ class Setup:
     text: tuple[Path, Path] | None  # None: generated
 
     @property
-    def files(self) -> CorpusFiles:
+    def files(self) -> TextFiles:
         """Where the text is."""
         if self.text:
-            return CorpusFiles(source=self.text[0], target=self.text[1])
-        return CorpusFiles(source=self.folder / "text.source", target=self.folder / "text.target")
+            return TextFiles(source=self.text[0], target=self.text[1])
+        return TextFiles(source=self.folder / "text.source", target=self.folder / "text.target")
 
 
 def generated(num_pairs: int) -> Iterator[tuple[str, str]]:

@@ -69,7 +69,7 @@ def score(  # noqa: PLR0913 - typer's signature
     """
     from seqtrans.runtime.device import use_threads
     from seqtrans.runtime.memory_limits import limit_memory_to_cgroup
-    from seqtrans.translation.data.parallel_corpus import NamedLines, align
+    from seqtrans.translation.data.formats.text import NamedLines, align
     from seqtrans.translation.inference.forced_scoring import Scorer, Summary
     from seqtrans.translation.recipe.load_run import load_run
 

@@ -18,6 +18,7 @@ import pydantic
 from typing_extensions import TypedDict
 
 from seqtrans.config.field_docs import notes_of
+from seqtrans.config.types import Untagged
 from seqtrans.config.yaml_document import plain
 
 T = TypeVar("T")
@@ -101,12 +102,23 @@ def _mirror(hint: Any) -> Any:
         return _mirror_class(cast("type[object]", hint))
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Annotated:
-        return Annotated[(_mirror(arguments[0]), *arguments[1:])]  # type: ignore[return-value]
+        limits = [_untagged(a, hint) if isinstance(a, Untagged) else a for a in arguments[1:]]
+        return Annotated[(_mirror(arguments[0]), *limits)]  # type: ignore[return-value]
     if origin in (Union, types.UnionType):
         return _mirror_union(hint)
     if origin is tuple:
         return tuple[tuple(a if a is ... else _mirror(a) for a in arguments)]  # type: ignore[misc]
     return hint
+
+
+def _untagged(rule: Untagged, union: Any) -> pydantic.BeforeValidator:
+    tag, _ = tags_of(union)
+
+    def complete(value: Any) -> Any:
+        is_untagged = isinstance(value, dict) and tag not in value
+        return rule.complete(cast("dict[str, Any]", value)) if is_untagged else value
+
+    return pydantic.BeforeValidator(complete)
 
 
 def _mirror_union(hint: Any) -> Any:

@@ -4,7 +4,9 @@ They annotate the fields of config dataclasses; ``config`` checks them when it r
 so that every value out of range is reported with its line.
 """
 
-from typing import Annotated, Literal
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
@@ -16,6 +18,16 @@ Probability = Annotated[float, Ge(0.0), Lt(1.0)]
 Fraction = Annotated[float, Ge(0.0), Le(1.0)]
 Size = Positive | Literal["auto"]
 """Of batches; ``auto``: what training measures before it begins, and stores as a number."""
+
+
+@dataclass(frozen=True)
+class Untagged:
+    """Annotates a union of dataclasses that are told apart by ``kind``, which may be left out.
+
+    ``complete`` is given a mapping that does not say it, and returns one that does.
+    """
+
+    complete: Callable[[dict[str, Any]], dict[str, Any]]
 
 
 def number(size: int | Literal["auto"]) -> int:

@@ -75,12 +75,14 @@ def test_a_part_is_listed_alone(capsys):
     assert "  momentum: 0.0\n" in text
     assert "max_steps" not in text
     _, text, _ = keys(capsys, "data.train.tsv")
-    assert text.startswith("data.train[]\n  tsv: null\n      A path or null. File of tab-separated")
+    assert text.startswith(
+        "data.train[], kind: tsv\n  tsv: (must be given)\n      A path. File of tab-separated"
+    )
 
 
 def test_what_stands_in_two_places_is_told_once(capsys):
     _, text, _ = keys(capsys)
-    assert "\ndata.validation[]\n  as data.train[]\n" in text
+    assert "\ndata.validation[], kind: tsv\n  as data.train[], kind: tsv\n" in text
     assert max(map(len, text.splitlines())) <= 100
 
 

@@ -123,7 +123,7 @@ def test_a_name_that_no_file_can_have_is_one_of_no_file(recipe):
         (["training.stopping.metric=blue"], "--set training.stopping.metric: training.stopping: metric 'blue' needs a goal, max or min (known: accuracy, bleu, chrf, chrf++, loss, nll, perplexity, ter); did you mean 'bleu'?"),
         (["training={}"], "--set training: training: training needs a limit: max_steps, max_epochs or max_minutes"),
         (["data.train=[]"], "--set data.train: data.train must be a list of 1 or more, not a list of 0"),
-        (["data.train.0={source: train.en}"], "--set data.train.0: data.train[0]: target is missing: give source and target, or tsv"),
+        (["data.train.0={source: train.en}"], "--set data.train.0: data.train[0] lacks the key 'target'"),
         (["init_from=3"], "--set init_from: init_from must be a path, a mapping or null, not 3"),
         (["model.encoder={kind: transformer, positions: learned, max_positions: 100}"], "--set: data.filter.max_tokens 256 and EOS need 257 positions: model.encoder.max_positions is 100"),
     ],

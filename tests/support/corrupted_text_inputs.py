@@ -23,7 +23,9 @@ from seqtrans.training.reporting.loggers import JsonLinesLogger
 from seqtrans.training.reporting.plots import read_curves
 from seqtrans.training.trainer import Trainer
 from seqtrans.translation.data.cache import cached_corpus
-from seqtrans.translation.data.parallel_corpus import CorpusFiles, read_pairs
+from seqtrans.translation.data.formats.text import TextFiles
+from seqtrans.translation.data.formats.tsv import TsvFile
+from seqtrans.translation.data.parallel_corpus import read_pairs
 from seqtrans.translation.data.synthetic import synthetic_pairs
 from seqtrans.translation.inference.translator import Translator
 from seqtrans.translation.recipe.load_run import load_run
@@ -271,10 +273,10 @@ def spoil_corpus(chance: Chance, folder: Path) -> None:
 def use_corpora(folder: Path) -> None:
     for ending in PACK:
         if (folder / f"tsv{ending}").exists():
-            aligned = CorpusFiles(
+            aligned = TextFiles(
                 source=folder / f"source{ending}", target=folder / f"target{ending}"
             )
-            columns = CorpusFiles(tsv=folder / f"tsv{ending}")
+            columns = TsvFile(tsv=folder / f"tsv{ending}")
             read = read_pairs(columns, aligned)
             assert all("\n" not in side for pair in islice(read, 100_000) for side in pair)
 
@@ -286,8 +288,8 @@ def make_cache(folder: Path) -> None:
     _cached(folder)
 
 
-def _corpus(folder: Path) -> CorpusFiles:
-    return CorpusFiles(source=folder / "train.src", target=folder / "train.tgt")
+def _corpus(folder: Path) -> TextFiles:
+    return TextFiles(source=folder / "train.src", target=folder / "train.tgt")
 
 
 def _cached(folder: Path):

@@ -18,8 +18,8 @@ from seqtrans.training.optim.optimizer import AdamConfig
 from seqtrans.training.optim.schedule import InverseSquareRootConfig
 from seqtrans.training.trainer import Trainer
 from seqtrans.translation.data.batch import TranslationBatch
+from seqtrans.translation.data.formats.text import TextFiles
 from seqtrans.translation.data.length_filter import FilterConfig
-from seqtrans.translation.data.parallel_corpus import CorpusFiles
 from seqtrans.translation.inference.translator import Translator
 from seqtrans.translation.models.encoder_decoder import EncoderDecoder, ModelConfig
 from seqtrans.translation.models.recurrent_decoder import RecurrentDecoderConfig
@@ -69,7 +69,7 @@ def recipe_of(arguments: argparse.Namespace) -> TranslationRecipe:
     """The recipe of the run; of the corpus, nothing is filtered out or sampled."""
     folder = arguments.corpus
     train, test = (
-        CorpusFiles(source=folder / f"raw/{split}.source", target=folder / f"raw/{split}.target")
+        TextFiles(source=folder / f"raw/{split}.source", target=folder / f"raw/{split}.target")
         for split in ("train", "test")
     )
     return TranslationRecipe(

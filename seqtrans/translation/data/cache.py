@@ -11,6 +11,7 @@ from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any, cast
 
 from seqtrans.errors import DataError
 from seqtrans.runtime.files.atomic_files import sync_folder
@@ -21,8 +22,9 @@ from seqtrans.translation.data.encoded_corpus import (
     encode_corpus,
     open_corpus,
 )
+from seqtrans.translation.data.formats.base import CorpusFiles
 from seqtrans.translation.data.length_filter import FilterConfig
-from seqtrans.translation.data.parallel_corpus import CorpusFiles, read_pairs
+from seqtrans.translation.data.parallel_corpus import read_pairs
 from seqtrans.translation.tokenization.segmenters import Segmenters, fingerprint
 
 
@@ -82,18 +84,23 @@ def corpus_key(
     Raises:
         DataError: A file can't be read.
     """
-    files = [
-        [file_digest(path) for path in one.paths] + [one.source_column, one.target_column]
-        for one in corpora
-    ]
     parts = {
         "format": FORMAT,
-        "files": files,
+        "corpora": [_with_digests(asdict(one)) for one in corpora],
         "segmentation": fingerprint(segmenters),
         "limits": None if limits is None else asdict(limits),
         "keep_text": keep_text,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _with_digests(value: Any) -> Any:
+    """Return plain values with digests of files in place of their names."""
+    if isinstance(value, dict):
+        return {key: _with_digests(v) for key, v in cast("dict[str, Any]", value).items()}
+    if isinstance(value, list | tuple):
+        return [_with_digests(v) for v in cast("Sequence[Any]", value)]
+    return file_digest(value) if isinstance(value, Path) else value
 
 
 def _build(

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
+from seqtrans.config.paths import paths_in
 from seqtrans.config.yaml_document import flatten, flow
 from seqtrans.training.checkpoints.provenance import DATA, Origins, model_settings
 from seqtrans.translation.data.cache import file_digest
-from seqtrans.translation.data.parallel_corpus import CorpusFiles
+from seqtrans.translation.data.formats.base import CorpusFiles
 from seqtrans.translation.recipe.schema import TranslationRecipe
 
 
@@ -40,14 +41,17 @@ def origins_of(recipe: TranslationRecipe) -> Origins:
 
 
 def _of_text(corpora: Sequence[CorpusFiles], key: str) -> dict[str, str]:
-    columns = {
-        f"{key}.{i}.columns": f"{one.source_column}, {one.target_column}"
-        for i, one in enumerate(corpora)
-    }
-    digests = {
-        f"{key}.{i}.{name}": file_digest(path)
-        for i, one in enumerate(corpora)
-        for name in ("source", "target", "tsv")
-        if (path := getattr(one, name)) is not None
-    }
-    return {key: f"{len(corpora)} corpora", **columns, **digests}
+    found = {key: f"{len(corpora)} corpora"}
+    for i, one in enumerate(corpora):
+        digests = {".".join(map(str, at)): file_digest(path) for at, path in paths_in(one)}
+        settings = _as_stored({**flatten(one), **digests})
+        found |= {f"{key}.{i}.{name}": value for name, value in settings.items()}
+    return found
+
+
+def _as_stored(settings: dict[str, str]) -> dict[str, str]:
+    """Return the settings of a corpus, those of text and tsv as older checkpoints have them."""
+    if settings["kind"] not in ("text", "tsv"):
+        return settings
+    columns = (settings.pop("source_column", "1"), settings.pop("target_column", "2"))
+    return {"columns": ", ".join(columns), **settings}

@@ -9,7 +9,7 @@ from annotated_types import MinLen
 from seqtrans.config.types import Positive, Probability, Size
 from seqtrans.training.config import TrainingConfig
 from seqtrans.translation.data.length_filter import FilterConfig
-from seqtrans.translation.data.parallel_corpus import CorpusFiles
+from seqtrans.translation.data.parallel_corpus import CorpusFormat
 from seqtrans.translation.evaluation.metrics import METRICS, Measure, MetricName, Tokenizer
 from seqtrans.translation.models.encoder_decoder import ModelConfig
 from seqtrans.translation.models.transformer import TransformerConfig
@@ -22,9 +22,9 @@ from seqtrans.translation.tokenization.segmenters import SegmentationConfig
 class DataConfig:
     """The text to learn from, and how it becomes batches."""
 
-    train: Annotated[tuple[CorpusFiles, ...], MinLen(1)]
+    train: Annotated[tuple[CorpusFormat, ...], MinLen(1)]
     """Sentence pairs to learn from."""
-    validation: Annotated[tuple[CorpusFiles, ...], MinLen(1)]
+    validation: Annotated[tuple[CorpusFormat, ...], MinLen(1)]
     """Sentence pairs to judge by while training; none is ever left out."""
     segmentation: SegmentationConfig = field(default_factory=SubwordConfig)
     """How sentences are cut into tokens."""

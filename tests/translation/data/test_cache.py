@@ -4,6 +4,9 @@ import multiprocessing
 import os
 import signal
 import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -11,8 +14,10 @@ from seqtrans.errors import DataError
 from seqtrans.translation.data import cache as cache_module
 from seqtrans.translation.data.cache import cached_corpus, corpus_key
 from seqtrans.translation.data.encoded_corpus import check_corpus, encode_corpus, open_corpus
+from seqtrans.translation.data.formats.base import CorpusFiles
+from seqtrans.translation.data.formats.text import TextFiles
+from seqtrans.translation.data.formats.tsv import TsvFile
 from seqtrans.translation.data.length_filter import FilterConfig
-from seqtrans.translation.data.parallel_corpus import CorpusFiles
 from seqtrans.translation.tokenization.segmenters import Segmenters
 from seqtrans.translation.tokenization.vocabulary import Vocabulary
 from seqtrans.translation.tokenization.words_and_characters import TokenSegmenter
@@ -39,7 +44,7 @@ def files(tmp_path):
     source, target = tmp_path / "train.en", tmp_path / "train.de"
     source.write_text("one\ntwo\nthree\n")
     target.write_text("eins\nzwei\ndrei\n")
-    return CorpusFiles(source=source, target=target)
+    return TextFiles(source=source, target=target)
 
 
 def get(tmp_path, files, segmenters=LETTERS, limits=NO_LIMITS, keep_text=False):
@@ -76,10 +81,10 @@ def test_names_and_places_do_not_matter_but_content_does(tmp_path, files):
     moved.mkdir()
     for path in files.paths:
         (moved / path.name).write_bytes(path.read_bytes())
-    twin = CorpusFiles(source=moved / "train.en", target=moved / "train.de")
+    twin = TextFiles(source=moved / "train.en", target=moved / "train.de")
     assert key(twin) == key(files)
     named = twin.target.rename(moved / "train.gz")  # content says what is compressed
-    assert key(CorpusFiles(source=twin.source, target=named)) == key(files)
+    assert key(TextFiles(source=twin.source, target=named)) == key(files)
     twin.target.write_text("eins\nzwei\nDrei\n")
     assert key(twin) != key(files)
 
@@ -87,7 +92,7 @@ def test_names_and_places_do_not_matter_but_content_does(tmp_path, files):
 def test_every_setting_that_matters_makes_another_corpus(tmp_path, files):
     tsv = tmp_path / "three.tsv"
     tsv.write_text("a\tb\tc\n")
-    swapped = CorpusFiles(source=files.target, target=files.source)
+    swapped = TextFiles(source=files.target, target=files.source)
     other = Segmenters(Letters(), TokenSegmenter(Vocabulary(("a",)), "characters"))
     keys = [
         corpus_key([files], LETTERS, None, keep_text=False),
@@ -98,8 +103,8 @@ def test_every_setting_that_matters_makes_another_corpus(tmp_path, files):
         corpus_key([files], Segmenters(*other[::-1]), None, keep_text=False),
         corpus_key([swapped], LETTERS, None, keep_text=False),
         corpus_key([files, files], LETTERS, None, keep_text=False),
-        corpus_key([CorpusFiles(tsv=tsv)], LETTERS, None, keep_text=False),
-        corpus_key([CorpusFiles(tsv=tsv, target_column=3)], LETTERS, None, keep_text=False),
+        corpus_key([TsvFile(tsv=tsv)], LETTERS, None, keep_text=False),
+        corpus_key([TsvFile(tsv=tsv, target_column=3)], LETTERS, None, keep_text=False),
     ]
     assert len(set(keys)) == len(keys)
 
@@ -107,7 +112,7 @@ def test_every_setting_that_matters_makes_another_corpus(tmp_path, files):
 def test_several_corpora_follow_one_another(tmp_path, files):
     tsv = tmp_path / "more.tsv"
     tsv.write_text("vier\tfour\n")
-    more = CorpusFiles(tsv=tsv, source_column=2, target_column=1)
+    more = TsvFile(tsv=tsv, source_column=2, target_column=1)
     corpus = cached_corpus(tmp_path / "cache", [files, more], LETTERS, None, keep_text=False)
     assert texts(corpus)[-2:] == [("three", "drei"), ("four", "vier")]
 
@@ -267,3 +272,51 @@ def test_without_locks_the_first_of_two_builders_wins(tmp_path, files, monkeypat
     assert len(get(tmp_path, files)) == 3
     assert identity(tmp_path) == winners
     assert len(folders(tmp_path)) == 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class OtherFile(CorpusFiles):
+    """A format with a setting in every place where one may be."""
+
+    kind: Literal["other"] = "other"
+    file: Path
+    number: int = 1
+    more: tuple[str | Path, ...] = ()
+    inside: FilterConfig = NO_LIMITS
+
+    def pairs(self):
+        yield from ()
+
+
+def test_the_key_of_a_corpus_has_every_field_of_its_format(tmp_path):
+    """Also of formats to come: nobody lists fields."""
+    one, same, other = tmp_path / "one", tmp_path / "same", tmp_path / "other"
+    for path in (one, same):
+        path.write_text("text")
+    other.write_text("other text")
+
+    def key(**settings):
+        return corpus_key([OtherFile(**settings)], LETTERS, None, keep_text=False)
+
+    keys = [
+        key(file=one),
+        key(file=other),
+        key(file=one, number=2),
+        key(file=one, more=("a",)),
+        key(file=one, more=(one,)),
+        key(file=one, more=(other,)),
+        key(file=one, inside=FilterConfig()),
+    ]
+    assert len(set(keys)) == len(keys)
+    assert key(file=same) == keys[0]
+    assert key(file=one, more=(same,)) == keys[4]
+
+
+def test_files_read_by_another_format_are_another_corpus(files):
+    @dataclass(frozen=True, kw_only=True)
+    class Lookalike(TextFiles):
+        kind: Literal["lookalike"] = "lookalike"
+
+    twin = Lookalike(source=files.source, target=files.target)
+    one, other = (corpus_key([f], LETTERS, None, keep_text=False) for f in (files, twin))
+    assert one != other

@@ -1,20 +1,26 @@
+import re
+from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from seqtrans.errors import DataError
-from seqtrans.translation.data.parallel_corpus import CorpusFiles, read_pairs
+from seqtrans.config import dump, json_schema, loads
+from seqtrans.errors import DataError, RecipeError
+from seqtrans.translation.data.formats.text import TextFiles
+from seqtrans.translation.data.formats.tsv import TsvFile
+from seqtrans.translation.data.parallel_corpus import CorpusFormat, read_pairs
 
 
 def files(folder, source, target):
     (folder / "a.en").write_bytes(source)
     (folder / "a.de").write_bytes(target)
-    return CorpusFiles(source=folder / "a.en", target=folder / "a.de")
+    return TextFiles(source=folder / "a.en", target=folder / "a.de")
 
 
 def tsv(folder, content, **columns):
     (folder / "a.tsv").write_bytes(content)
-    return CorpusFiles(tsv=folder / "a.tsv", **columns)
+    return TsvFile(tsv=folder / "a.tsv", **columns)
 
 
 def test_pairs_of_several_corpora_come_in_order(tmp_path):
@@ -56,17 +62,62 @@ def test_a_row_that_lacks_a_column_is_located(tmp_path):
         list(read_pairs(tsv(tmp_path, b"a\tb\n", source_column=4)))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Holder:
+    """What holds a corpus, as a recipe does."""
+
+    corpus: CorpusFormat
+
+
+A, B = Path("a"), Path("b")
+
+
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("text", "corpus"),
     [
-        ({}, "source is missing"),
-        ({"source": Path("a")}, "target is missing"),
-        ({"target": Path("a")}, "source is missing"),
-        ({"source": Path("a"), "tsv": Path("b")}, "not both"),
-        ({"tsv": Path("b"), "source_column": 2}, "source_column 2 and target_column 2"),
-        ({"source": Path("a"), "target": Path("b"), "target_column": 3}, "need tsv"),
+        ("{source: a, target: b}", TextFiles(source=A, target=B)),
+        ("{kind: text, source: a, target: b}", TextFiles(source=A, target=B)),
+        ("{tsv: a}", TsvFile(tsv=A)),
+        ("{kind: tsv, tsv: a, target_column: 3}", TsvFile(tsv=A, target_column=3)),
+        ("{tsv: a, source_column: 4}", TsvFile(tsv=A, source_column=4)),
+        (  # as runs stored it before there were kinds
+            "{source: a, target: b, tsv: null, source_column: 1, target_column: 2}",
+            TextFiles(source=A, target=B),
+        ),
+        (
+            "{source: null, target: null, tsv: a, source_column: 2, target_column: 1}",
+            TsvFile(tsv=A, source_column=2, target_column=1),
+        ),
     ],
 )
-def test_contradictions_are_refused(wrong, said):
-    with pytest.raises(ValueError, match=said):
-        CorpusFiles(**wrong)
+def test_recipes_may_leave_out_the_kind(text, corpus):
+    assert loads(Holder, f"corpus: {text}", "r.yaml").corpus == corpus
+    again = dump(Holder(corpus=corpus))
+    assert loads(Holder, again, "r.yaml").corpus == corpus
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{}", "corpus lacks the key 'source'"),
+        ("{source: a}", "corpus lacks the key 'target'"),
+        ("{target: a}", "corpus lacks the key 'source'"),
+        ("{source: a, target: 3}", "corpus.target must be a path, not 3; quote it"),
+        ("{source: a, tsv: b}", "corpus has no key 'source'"),
+        ("{source: a, target: b, target_column: 3}", "corpus has no key 'target_column'"),
+        ("{tsv: b, source_column: 2}", "corpus: source_column 2 and target_column 2 must differ"),
+        ("{kind: tsf, tsv: b}", "corpus.kind must be"),
+        ("{kind: null, tsv: b}", "corpus.kind must be"),
+        ("[a, b]", "corpus must be a mapping, not a list of 2"),
+    ],
+)
+def test_contradictions_are_refused(text, said):
+    with pytest.raises(RecipeError, match=f"^r.yaml:1: {re.escape(said)}"):
+        loads(Holder, f"corpus: {text}", "r.yaml")
+
+
+def test_a_schema_for_editors_takes_both_spellings():
+    schema = json_schema(Holder)
+    kinds = {d["properties"]["kind"]["const"]: d for d in schema["$defs"].values()}
+    assert set(kinds) == {cls.kind for cls in get_args(get_args(CorpusFormat)[0])}
+    assert all("kind" not in d["required"] for d in kinds.values())
