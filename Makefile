@@ -2,13 +2,16 @@
 #   make demo   train on real English-German text, translate, score (at most 10 minutes on 2 cores)
 #   make test   linters and all tests but those of faults (at most 8 minutes on 2 cores)
 #   make test-all   these and the tests of faults, as CI runs them
+#   make docs   the site, in build/site; works offline
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RUN := runs/smart-home-en-de
 DATA := data/smart-home-en-de
 
-.PHONY: demo test test-all lint unit faults format clean
+SITE := build/site
+
+.PHONY: demo docs test test-all lint unit faults format clean
 
 # What a test may cost in seconds of processor time, unless it is marked.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --cpu-budget 15
@@ -23,11 +26,16 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 # What tests and linters need besides, the optional packages among it.
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(INSTALL) '.[dev,plots]'
+	$(INSTALL) '.[dev,docs,plots]'
 	touch $@
 
 demo: $(VENV)/.installed
 	$(BIN)/python tools/demo.py
+
+# --strict: a broken link or a docstring that names what is not there is an error.
+docs: $(VENV)/.installed-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict --site-dir $(SITE)
+	$(BIN)/python tools/check_site.py $(SITE)
 
 test: lint unit
 

@@ -71,6 +71,13 @@ MUTANTS = (
         MODELS,
     ),
     Mutant(
+        "what an attention remembers is not reordered",
+        "seqtrans/translation/models/recurrent_decoder.py",
+        "attention=tuple(gather_hypotheses(part, parent) for part in self.attention),",
+        "",
+        MODELS,
+    ),
+    Mutant(
         "resumption starts at the wrong batch",
         "seqtrans/training/micro_batches.py",
         "islice(batches, start, None)",

@@ -284,6 +284,7 @@ CHOICES = [
     {"attention": "general", "input_feeding": True, "cell": "gru"},
     {"attention": "multi_head", "num_heads": 4, "layer_norm": True},
     {"attention": "additive", "input_feeding": True, "num_layers": 2, "residual": True},
+    {"attention": "coverage", "cell": "gru"},
 ]
 
 

@@ -35,18 +35,18 @@ class KeyValue(NamedTuple):
 class KVCache(NamedTuple):
     """Keys and values of all tokens that hypotheses of a sentence ever took, oldest first.
 
-    Hypotheses share one kv_cache and know by an ancestry mask which of its slots are theirs, so
-    following a parent copies no keys or values. A kv_cache is a value although buffer for later
-    slots is allotted ahead and written in place: ``used_slots`` is shared by all kv_caches in one
-    piece of memory, and a kv_cache that others have already gone on from moves before it grows.
+    All hypotheses of a sentence share one cache. An ancestry mask says which slots belong to which
+    hypothesis, so following a parent copies no keys or values. A cache is a value, although room
+    for later slots is allocated ahead and written in place: caches that share a ``buffer`` also
+    share ``used_slots``, and a cache that is not the longest of them moves before it grows.
     """
 
     buffer: Float[Tensor, "2 B H capacity E"]
     length: int
-    used_slots: list[int]  # one number: slots in use by the longest kv_cache that shares ``buffer``
+    used_slots: list[int]  # one number: slots in use by the longest cache that shares ``buffer``
 
     def append(self, new: Float[Tensor, "2 B H K E"]) -> "KVCache":
-        """The kv_cache with K more slots."""
+        """Return the cache with K more slots."""
         end = self.length + new.size(3)
         buffer, used_slots = self.buffer, self.used_slots
         if used_slots[0] != self.length or end > buffer.size(3):

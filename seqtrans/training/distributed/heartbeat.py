@@ -30,7 +30,7 @@ class Meeting:
         store: Key-value store that the processes share.
         name: Of the meeting, the same for all and for no other.
         rank: This process.
-        world: How many there are.
+        world_size: How many there are.
         seconds: Without a sign of life after which a process is lost.
     """
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias, assert_never, get_args
 
 from seqtrans.config.types import Positive
+from seqtrans.nn.attention.coverage import CoverageAttention
 from seqtrans.nn.attention.recurrent import (
     AdditiveAttention,
     Attention,
@@ -47,8 +48,22 @@ class MultiHeadConfig:
     """Number of subspaces; must divide ``hidden_dim``."""
 
 
-AttentionConfig: TypeAlias = DotConfig | GeneralConfig | AdditiveConfig | MultiHeadConfig
-AttentionKind: TypeAlias = Literal["dot", "general", "additive", "multi_head"]
+@dataclass(frozen=True, kw_only=True)
+class CoverageConfig:
+    """Additive attention that remembers what was translated (arXiv:1601.04811).
+
+    Positions of a target are attended from one after the other, in training too.
+    """
+
+    kind: Literal["coverage"] = "coverage"
+    coverage_dim: Positive = 10
+    """Features of the coverage vector of a source position, which tanh updates."""
+
+
+AttentionConfig: TypeAlias = (
+    DotConfig | GeneralConfig | AdditiveConfig | MultiHeadConfig | CoverageConfig
+)
+AttentionKind: TypeAlias = Literal["dot", "general", "additive", "multi_head", "coverage"]
 """What recipes may write instead of a mapping that has no more than the kind."""
 
 
@@ -69,6 +84,8 @@ def build_attention(config: AttentionConfig, query_dim: int, memory_dim: int) ->
             return AdditiveAttention(query_dim, memory_dim)
         case MultiHeadConfig():
             return MultiHeadDotAttention(query_dim, memory_dim, config.num_heads)
+        case CoverageConfig():
+            return CoverageAttention(query_dim, memory_dim, config.coverage_dim)
         case _:
             assert_never(config)
 

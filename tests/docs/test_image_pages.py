@@ -1,7 +1,6 @@
-"""What the README shows of fine-tuning and of Keras: run as it stands, on files like those."""
+"""What the pages show of fine-tuning and of Keras: run as it stands, on files like those."""
 
 import importlib.util
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,9 +12,11 @@ from seqtrans.cli import main
 from seqtrans.images.models.image_shape import ImageShape
 from seqtrans.images.models.resnet import ResNet, ResNetConfig
 from seqtrans.images.recipe.build import load_classifier
-from tests.support.readme import block
+from tests.support.pages import ROOT, block
 
-DIGITS = Path(__file__).resolve().parents[2] / "recipes" / "images" / "keras-digits.yaml"
+DIGITS = ROOT / "recipes" / "images" / "keras-digits.yaml"
+FINE_TUNING = ROOT / "docs" / "tutorials" / "fine-tuning.md"
+KERAS = ROOT / "docs" / "how-to" / "use-a-keras-model.md"
 
 
 def train(recipe, run, **settings):
@@ -33,7 +34,7 @@ def test_fine_tuning_as_shown(tmp_path, monkeypatch, capsys):
             Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{number}.jpg")
     origin = ResNet(ResNetConfig(depth=18), ImageShape(3, 224, 224), 1000).state_dict()
     torch.save(origin, "resnet18.pth")
-    (tmp_path / "my.yaml").write_text(block("task: classification"))
+    (tmp_path / "my.yaml").write_text(block(FINE_TUNING, "task: classification"))
     small = {"data.train.height": 40, "data.train.width": 40, "data.batch_size": 4}
     small |= {"data.limit": 8, "training.checkpoints": "{keep_last: 2}"}
     assert train("my.yaml", "run", **small, **{"training.max_epochs": 2}) == 0
@@ -54,8 +55,8 @@ def test_fine_tuning_as_shown(tmp_path, monkeypatch, capsys):
 def test_a_keras_model_as_shown(tmp_path, monkeypatch, capsys):
     """From its weights back into Keras, and from a file of Keras into another run."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "mine.py").write_text(block("import keras"))
-    shown = block("model: {kind: keras")
+    (tmp_path / "mine.py").write_text(block(KERAS, "import keras"))
+    shown = block(KERAS, "model: {kind: keras")
     text = DIGITS.read_text().replace("../../data", str(DIGITS.parents[2] / "data"))
     plain = "\n".join(line for line in text.splitlines() if not line.startswith("model:"))
     (tmp_path / "my.yaml").write_text(f"{plain}\n{shown}")

@@ -1,6 +1,4 @@
-"""What the README and the recipes say is so: recipes run, messages are those, places exist."""
-
-import re
+"""The translation recipes train, for two steps here, and their headers say what they reach."""
 
 import pytest
 
@@ -8,40 +6,9 @@ from seqtrans.cli import main
 from seqtrans.errors import RecipeError
 from seqtrans.recipe.load import load_recipe
 from seqtrans.training.checkpoints.run_directory import open_run
-from tests.support.readme import README, ROOT, block
+from tests.support.pages import ROOT
 
-RECIPE = "data:\n  train:\n"  # how the translation recipe of the README begins
 RECIPES = sorted((ROOT / "recipes" / "translation").glob("*.yaml"))
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    """A folder with the files that the README's recipe names."""
-    monkeypatch.chdir(tmp_path)
-    for name in ("train.en", "train.de", "dev.en", "dev.de"):
-        (tmp_path / name).write_text("a b c\n" * 4)
-    (tmp_path / "my.yaml").write_text(block(RECIPE))
-    return tmp_path
-
-
-def test_the_shortest_recipe_is_one(here):
-    recipe = load_recipe(here / "my.yaml")
-    assert recipe.model.encoder.kind == "transformer"
-    assert recipe.model.decoder.kind == "recurrent"
-
-
-def test_mistakes_are_told_as_shown(here, capsys):
-    text = block(RECIPE).replace("num_layers", "num_layer").replace("epochs: 30", "epochs: 0")
-    (here / "my.yaml").write_text(text)
-    assert main(["train", "my.yaml"]) == 2
-    assert capsys.readouterr().err == block("seqtrans: my.yaml")
-
-
-def test_the_reading_paths_lead_somewhere():
-    steps = re.findall(r"`(\w+/\w+\.py)`, `(\w+)`", README)
-    assert len(steps) >= 11
-    for file, function in steps:
-        assert f"def {function}(" in (ROOT / "seqtrans" / file).read_text(encoding="utf-8"), file
 
 
 def ships(recipe):
