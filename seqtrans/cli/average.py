@@ -15,13 +15,12 @@ def average(
         int | None, typer.Option(min=2, help="Average this many of the best checkpoints.")
     ] = None,
     step: Annotated[
-        list[int] | None, typer.Option(help="Average the checkpoint of this step; repeat it.")
+        list[int] | None, typer.Option(help="Average the checkpoint of this step; may be repeated.")
     ] = None,
 ) -> None:
     """Write the mean of checkpoints as RUN/checkpoints/averaged.
 
-    Use them by --checkpoint averaged. Without --best or --step, all checkpoints are
-    averaged.
+    Use it with --checkpoint averaged. Without --best or --step, all checkpoints are averaged.
     """
     from seqtrans.recipe.load import stored_recipe
     from seqtrans.training.checkpoints.averaging import average as mean_weights

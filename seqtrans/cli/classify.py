@@ -19,23 +19,24 @@ def classify(
     model: Annotated[
         str,
         typer.Argument(
-            help="Run directory, weights (.safetensors, .pth), folder as on Hugging Face, or a "
+            help="Run directory, weights (.safetensors, .pth), a folder as on Hugging Face, or a "
             "name of timm."
         ),
     ],
-    images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.")],
+    images: Annotated[list[Path], typer.Argument(help="Image files or folders of images.")],
     *,
-    top: Annotated[int, typer.Option(min=1, help="Classes to show, the likeliest.")] = 5,
+    top: Annotated[
+        int, typer.Option(min=1, help="Number of classes to show, likeliest first.")
+    ] = 5,
     checkpoint: CheckpointOfRun = None,
     output_format: Annotated[
-        Literal["table", "jsonl"], typer.Option("--format", help="Table, or JSON, a line each.")
+        Literal["table", "jsonl"], typer.Option("--format", help="Table, or JSON lines.")
     ] = "table",
 ) -> None:
-    """Say what is on images, with probabilities.
+    """Classify images, with probabilities.
 
-    Weights of others are recognized by their names and shapes; they must be those of a published
-    network. Nothing is unpickled. A run of a Keras model holds a Python file that builds it, and
-    using the run runs that file.
+    Published weights are recognized by their names and shapes. Nothing is unpickled. A run of a
+    Keras model contains a Python file that builds the model; using the run executes that file.
     """
     from seqtrans.images.classifier import images_of, open_classifier
     from seqtrans.runtime.memory_limits import limit_memory_to_cgroup

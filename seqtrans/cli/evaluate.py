@@ -40,14 +40,12 @@ def evaluate(  # noqa: PLR0913 - typer's signature
     reference: Annotated[
         list[Path] | None,
         typer.Option(
-            "--reference", "-r", metavar="FILE", help="Right translations; repeat it for several."
+            "--reference", "-r", metavar="FILE", help="Reference translations; may be repeated."
         ),
     ] = None,
     metric: Annotated[
         list[_Metric] | None,
-        typer.Option(
-            "--metric", "-m", help="What to measure; repeat it for several. [all but ter]"
-        ),
+        typer.Option("--metric", "-m", help="Metric; may be repeated. [all but ter]"),
     ] = None,
     confidence: Annotated[
         bool, typer.Option("--confidence", help="Add 95 % intervals (1,000 bootstrap samples).")
@@ -55,28 +53,27 @@ def evaluate(  # noqa: PLR0913 - typer's signature
     paired: Annotated[
         PairedTestName | None,
         typer.Option(
-            help="Test how the systems differ from the first, line by line; bootstrap adds "
-            "intervals, too."
+            help="Test whether systems differ from the first; bootstrap also adds intervals."
         ),
     ] = None,
     lowercase: Annotated[
-        bool, typer.Option("--lowercase", help="Ignore case; TER always does.")
+        bool, typer.Option("--lowercase", help="Ignore case (TER always does).")
     ] = False,
     tokenize: Annotated[
         Tokenizer | None,
-        typer.Option(help="How BLEU cuts text into words. [13a]", show_default=False),
+        typer.Option(help="Tokenizer of BLEU. [13a]", show_default=False),
     ] = None,
     output_format: Annotated[
-        Literal["table", "json"], typer.Option("--format", help="How to print the scores.")
+        Literal["table", "json"], typer.Option("--format", help="Output format.")
     ] = "table",
     checkpoint: CheckpointOfRun = None,
 ) -> None:
-    """Score translations, or a classifier of images.
+    """Measure the quality of translations, or of an image classifier.
 
-    BLEU, chrF, chrF++ and TER and their signatures are sacreBLEU's. TER is measured only where
-    --metric asks for it, as it takes minutes for a line of 1,000 words. Of a classifier: accuracy,
-    precision, recall and what is taken for what; its run keeps them, with the mistakes it was
-    surest of.
+    BLEU, chrF, chrF++ and TER and their signatures come from sacreBLEU. TER is measured only if
+    --metric asks for it, because it takes minutes for a line of 1,000 words. For a classifier:
+    accuracy, precision, recall and confusions, which are also stored in the run, with the mistakes
+    that the classifier was surest of.
     """
     if not reference:
         from seqtrans.cli.evaluate_classifier import evaluate_run

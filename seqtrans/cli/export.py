@@ -19,7 +19,7 @@ def export(
         Literal["onnx", "torchscript", "pt2", "run"] | None,
         typer.Option(
             "--format",
-            help="Kind of file, pt2 is torch.export's; run: a run directory. [as --output ends]",
+            help="Format; pt2 is torch.export, run is a run directory. [by the ending of --output]",
         ),
     ] = None,
     output: Annotated[
@@ -33,21 +33,20 @@ def export(
     ] = None,
     checkpoint: Checkpoint = "best",
 ) -> None:
-    """Write a classifier for other programs, or a run to ship.
+    """Export a classifier as one file, or a run to give away.
 
-    --format run, of any task, makes a run directory of one checkpoint that translates, classifies,
-    scores and starts other runs as the whole one does, but can't be trained on: it holds neither
-    the optimizer's state, two thirds of most runs, nor logs. What follows is of the others.
+    --format run works for every task. It writes a run directory with one checkpoint, which can
+    translate, classify, score and start other runs. It can't be resumed: it has no optimizer state,
+    which is two thirds of most runs, and no logs.
 
-    The file is ONNX, TorchScript or what torch.export writes (pt2). Into it go images as float32
-    (batch, channels, height, width) with pixels from 0 to 255, any number at once; it normalizes
-    them itself. Their size is the one that the model sees: that of data.resize, if the recipe has
-    it. Out come logits in fp32 (softmax makes probabilities of them). Names of the classes, size,
-    mean and deviation are stored in it: as metadata of ONNX, each value as JSON; as the extra file
-    metadata.json of the others.
+    The other formats write an image classifier as ONNX, TorchScript or torch.export (pt2). The
+    input is a float32 tensor (batch, channels, height, width) of pixels from 0 to 255, with any
+    batch size, in the image size that the model sees (data.resize, if the recipe has it). The file
+    normalizes pixels itself and returns fp32 logits. It also stores the names of the classes, size,
+    mean and deviation: as metadata of ONNX (JSON values), or as the extra file metadata.json.
 
-    The file is loaded again and must give the model's logits, within 0.0001 of the largest, and
-    classes, for random images and up to 64 of the run's own, or it is not kept.
+    The file is loaded again and must give the model's classes and logits, within 0.0001 of the
+    largest, for random images and up to 64 images of the run; else it is deleted.
     """
     from seqtrans.images.export.export_run import export_run
     from seqtrans.recipe.ship_run import ship_run

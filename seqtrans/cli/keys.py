@@ -8,15 +8,16 @@ import typer
 
 def keys(
     key: Annotated[
-        str, typer.Argument(help="Only this key and those under it. [all]", show_default=False)
+        str,
+        typer.Argument(help="Show only this key and the keys below it. [all]", show_default=False),
     ] = "",
     *,
     task: Annotated[
-        Literal["translation", "classification"], typer.Option(help="Of which recipes.")
+        Literal["translation", "classification"], typer.Option(help="Kind of recipe.")
     ] = "translation",
     output_format: Annotated[
         Literal["text", "schema"],
-        typer.Option("--format", help="Text, or a JSON Schema, by which editors complete recipes."),
+        typer.Option("--format", help="Text, or a JSON Schema for completion in editors."),
     ] = "text",
 ) -> None:
     """List the keys of a recipe with their defaults and meanings."""

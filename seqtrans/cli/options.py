@@ -9,28 +9,27 @@ if TYPE_CHECKING:
     from seqtrans.translation.recipe.load_run import Run as LoadedRun
     from seqtrans.translation.search.config import DecodingConfig
 
-Run = Annotated[Path, typer.Argument(help="Run directory that training made.")]
+Run = Annotated[Path, typer.Argument(help="Run directory of a trained model.")]
 Output = Annotated[
     Path | None,
-    typer.Option("--output", "-o", help="File that appears once it is whole. [standard output]"),
+    typer.Option("--output", "-o", help="Output file, written when complete. [standard output]"),
 ]
-Checkpoint = Annotated[str, typer.Option(help="best, last, averaged, or the number of a step.")]
+Checkpoint = Annotated[str, typer.Option(help="best, last, averaged or a step number.")]
 CheckpointOfRun = Annotated[
     str | None,
-    typer.Option(
-        "--checkpoint", help="Of a run: best, last, averaged, or the number of a step. [best]"
-    ),
+    typer.Option("--checkpoint", help="For a run: best, last, averaged or a step number. [best]"),
 ]
 """Of a command that takes more than runs."""
 Precision = Annotated[
     Literal["fp32", "bf16", "auto"],
-    typer.Option(help="Arithmetic; auto is bf16 where the processor has it."),
+    typer.Option(help="Number format; auto is bf16 if the processor has it."),
 ]
 Device = Annotated[
-    Literal["auto", "cpu", "cuda"], typer.Option(help="Where to compute; auto prefers a GPU.")
+    Literal["auto", "cpu", "cuda"],
+    typer.Option(help="Where to compute; auto takes a GPU if there is one."),
 ]
 Threads = Annotated[
-    int | None, typer.Option(min=1, help="Processor cores to use.", show_default="all")
+    int | None, typer.Option(min=1, help="Number of processor cores to use.", show_default="all")
 ]
 LengthPenalty = Annotated[
     float | None, typer.Option(min=0, help="Exponent of the length in the score.")

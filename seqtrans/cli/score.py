@@ -32,15 +32,17 @@ Format = Literal["text", "jsonl"]
 def score(  # noqa: PLR0913 - typer's signature
     run: Run,
     source: Annotated[
-        Path, typer.Argument(help="Source text, one line each; - is the standard input.")
+        Path, typer.Argument(help="Source text, one sentence per line; - is standard input.")
     ],
-    target: Annotated[Path, typer.Argument(help="Its translation, line by line, or -.")],
+    target: Annotated[
+        Path, typer.Argument(help="Its translation, line by line; - is standard input.")
+    ],
     *,
     tokens: Annotated[
         bool,
         typer.Option(
             "--tokens",
-            help="TARGET is what translate --format jsonl wrote: score exactly its tokens.",
+            help="TARGET is output of translate --format jsonl; score exactly its tokens.",
         ),
     ] = False,
     output: Output = None,
@@ -53,19 +55,19 @@ def score(  # noqa: PLR0913 - typer's signature
     ] = "text",
     length_penalty: LengthPenalty = None,
     batch_tokens: Annotated[
-        int | None, typer.Option(min=1, help="Tokens of either side scored at once.")
+        int | None, typer.Option(min=1, help="Largest batch, in tokens of either side.")
     ] = None,
     checkpoint: Checkpoint = "best",
     precision: Precision = "fp32",
     device: Device = "auto",
     threads: Threads = None,
 ) -> None:
-    """Say how likely a model finds given translations.
+    """Compute the log-probability of given translations.
 
-    The perplexity of them all goes to the standard error.
+    The perplexity of all lines is printed on standard error.
 
-    The score is the log-probability / length ** length penalty, EOS counted, by which translate
-    ranks. Text is segmented anew, so translate may have found the same text by other tokens.
+    The score is log-probability / length ** length penalty, with EOS counted, as translate ranks.
+    Text is segmented again, so translate may have produced the same text from other tokens.
     """
     from seqtrans.runtime.device import use_threads
     from seqtrans.runtime.memory_limits import limit_memory_to_cgroup

@@ -23,10 +23,10 @@ def show(
     run: Annotated[Path, typer.Argument(help="Run directory.")],
     *,
     recipe: Annotated[
-        bool, typer.Option("--recipe", help="Print the whole resolved recipe instead.")
+        bool, typer.Option("--recipe", help="Print the complete recipe instead.")
     ] = False,
 ) -> None:
-    """Summarise a run: its model, its checkpoints, their scores."""
+    """Summarize a run: model, checkpoints and scores."""
     from seqtrans import config
     from seqtrans.cli.text_io import print_data
     from seqtrans.recipe.load import stored_recipe

@@ -26,26 +26,31 @@ def train(
     *,
     run: Annotated[
         Path | None,
-        typer.Option(help="Directory of the run. [runs/NAME OF THE RECIPE]", show_default=False),
+        typer.Option(help="Run directory. [runs/NAME OF THE RECIPE]", show_default=False),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on where the run stopped, whatever stopped it.")
+        bool, typer.Option("--resume", help="Continue a run that stopped, for whatever reason.")
     ] = False,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe; repeat it."),
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Change a key of the recipe; may be repeated."
+        ),
     ] = None,
     tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Also log for TensorBoard, into the run.")
+        bool,
+        typer.Option(
+            "--tensorboard", help="Also write logs for TensorBoard into the run directory."
+        ),
     ] = False,
     devices: Annotated[
         int | None,
-        typer.Option(min=1, help="Processes that share the work, each with its own GPU if any."),
+        typer.Option(min=1, help="Number of processes; each takes a GPU if there is one."),
     ] = None,
 ) -> None:
     """Train the model that a recipe describes.
 
-    On several machines, start it on each by torchrun --nnodes ... -m seqtrans train RECIPE.
+    On several machines, start it on each with torchrun --nnodes ... -m -- seqtrans train RECIPE.
     """
     from seqtrans.training.distributed.failure_reports import in_contact, should_report
     from seqtrans.training.distributed.launch import follow_launcher

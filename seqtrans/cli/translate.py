@@ -31,7 +31,7 @@ def translate(  # noqa: PLR0913 - typer's signature
         list[Path] | None,
         typer.Argument(
             metavar="[INPUT]...",
-            help="Text, one line each; .gz, .bz2, .xz or .zst too. [standard input]",
+            help="Text files, plain or .gz, .bz2, .xz, .zst. [standard input]",
         ),
     ] = None,
     *,
@@ -40,35 +40,35 @@ def translate(  # noqa: PLR0913 - typer's signature
         typer.Option(
             "--output",
             "-o",
-            help="File that appears once it is whole; of a bulk job, a folder. [standard output]",
+            help="Output file, written when complete; a folder for bulk jobs. [standard output]",
         ),
     ] = None,
     output_format: Annotated[
         Literal["text", "jsonl"],
-        typer.Option("--format", help="Text, or JSON with score, tokens and alternatives."),
+        typer.Option("--format", help="Text, or JSON lines with score, tokens and alternatives."),
     ] = "text",
     settings: Annotated[
         Literal["decoding", "validation"],
         typer.Option(
-            help="Part of the recipe that says how to search: its own, or that of validation."
+            help="Search as the recipe says under decoding, or under validation.decoding."
         ),
     ] = "decoding",
     beam_size: Annotated[
-        int | None, typer.Option(min=1, help="Hypotheses kept; 1 is greedy search.")
+        int | None, typer.Option(min=1, help="Number of hypotheses; 1 is greedy search.")
     ] = None,
     length_penalty: LengthPenalty = None,
     n_best: Annotated[
         int | None, typer.Option(min=1, help="Translations of each line; needs --format jsonl.")
     ] = None,
     max_length_factor: Annotated[
-        float | None, typer.Option(help="Tokens of output allowed per token of input, above 0.")
+        float | None, typer.Option(help="Longest output, in tokens for each token of input.")
     ] = None,
     no_repeat_ngram: Annotated[
         int | None,
-        typer.Option(min=0, help="No output has an n-gram of so many tokens twice; 0: it may."),
+        typer.Option(min=0, help="Never repeat an n-gram of this many tokens; 0 allows it."),
     ] = None,
     batch_tokens: Annotated[
-        int | None, typer.Option(min=1, help="Tokens of input translated at once.")
+        int | None, typer.Option(min=1, help="Largest batch, in tokens of input.")
     ] = None,
     checkpoint: Checkpoint = "best",
     precision: Precision = "fp32",
@@ -76,25 +76,27 @@ def translate(  # noqa: PLR0913 - typer's signature
     threads: Threads = None,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="Bulk job: processes. [one a core, or one a GPU]"),
+        typer.Option(min=1, help="Bulk job: number of processes. [one per core, or per GPU]"),
     ] = None,
     engine: Annotated[
         Literal["local", "ray"] | None,
-        typer.Option(help="Bulk job: on this machine, or on a Ray cluster. [local]"),
+        typer.Option(help="Bulk job: run on this machine or on a Ray cluster. [local]"),
     ] = None,
     shard_lines: Annotated[
         int | None,
-        typer.Option(min=1, help=f"Bulk job: lines at most lost when killed. [{SHARD_LINES}]"),
+        typer.Option(
+            min=1, help=f"Bulk job: lines per shard, the most lost when killed. [{SHARD_LINES}]"
+        ),
     ] = None,
 ) -> None:
-    """Translate text line by line: a line out for every line in.
+    """Translate text, one line of output for each line of input.
 
-    What is not given is as the recipe says, under decoding or, by --settings validation, under
-    validation.decoding: so came the translations that training scored.
+    Options that are not given have the values of the recipe's key decoding, or of
+    validation.decoding with --settings validation, as in the validations of the training.
 
-    Several inputs, an output that is a folder, or one of the options for it make a bulk job: it
-    translates files in many processes, and when it is killed, the same command goes on where it
-    stood. A worker uses one core unless --threads says more.
+    Several inputs, a folder as output, or an option for bulk jobs start a bulk job. It translates
+    files with many processes; after an interruption the same command continues it. A worker uses
+    one core unless --threads says more.
     """
     from seqtrans.runtime.device import use_threads
     from seqtrans.runtime.memory_limits import limit_memory_to_cgroup
