@@ -1,11 +1,13 @@
-"""Keep the house in order: bounds on files, functions and folders.
+"""Keep the house in order: bounds on files, functions and folders, and tables of contents.
 
 No file has more than 300 lines, no function more than 40, no folder of ``seqtrans/`` more than 15
-Python files. Prints the size of every package, so that growth is seen in each CI run. Exit code 1
-names whatever is too large.
+Python files. The ``__init__.py`` of a folder names all that is in it; of the names that it lists
+for a module as ``- ``module``: one, other`` the module has each. Prints the size of every package,
+so that growth is seen in each CI run. Exit code 1 names whatever is too large or not listed.
 """
 
 import ast
+import re
 import sys
 from collections import Counter
 from pathlib import Path
@@ -25,7 +27,7 @@ def main() -> int:
         if lines > FILE_LINES:
             complaints.append(f"{name}: {lines} lines, {FILE_LINES} at most: split it")
         complaints += [f"{name}:{line}" for line in long_functions(ast.parse(text))]
-    complaints += full_folders(ROOT / "seqtrans")
+    complaints += full_folders(ROOT / "seqtrans") + wrong_contents(ROOT / "seqtrans")
     for package, lines in sorted(sizes.items()):
         print(f"{lines:6} {package}")
     print(f"{sum(n for p, n in sizes.items() if p.startswith('seqtrans')):6} seqtrans in all")
@@ -54,6 +56,37 @@ def full_folders(package: Path) -> list[str]:
         for folder, count in sorted(counts.items())
         if count > FOLDER_FILES
     ]
+
+
+LISTED = re.compile(r"^- ``(\w+)``: (.+(?:\n  .+)*)", re.MULTILINE)
+DEFINED = r"^(?:class |def )?{}\b"
+
+
+def wrong_contents(package: Path) -> list[str]:
+    """What an ``__init__.py`` of a package leaves out, and what it lists that is not there."""
+    found: list[str] = []
+    for init in sorted(package.rglob("__init__.py")):
+        text, folder = init.read_text(encoding="utf-8"), init.parent
+        packages = (path.parent for path in folder.glob("*/__init__.py"))
+        modules = (path for path in folder.glob("*.py") if not path.stem.startswith("__"))
+        name = init.relative_to(package.parent)
+        found += [
+            f"{name}: does not say what is in {path.stem}: list what others use of it"
+            for path in sorted([*packages, *modules])
+            if not re.search(rf"\b{path.stem}\b", text)
+        ]
+        for module, listed in LISTED.findall(text):
+            names = [part.strip() for part in listed.split(",")]
+            file = folder / f"{module}.py"
+            if not all(map(str.isidentifier, names)) or not file.exists():
+                continue  # in words, or a package
+            source = file.read_text(encoding="utf-8")
+            found += [
+                f"{name}: {module} has no {one}: list what it has"
+                for one in names
+                if not re.search(DEFINED.format(one), source, re.MULTILINE)
+            ]
+    return found
 
 
 if __name__ == "__main__":

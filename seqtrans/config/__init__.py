@@ -1,8 +1,13 @@
 """Recipes: strict YAML to frozen dataclasses and back.
 
-A recipe is read into plain values (``document``), checked against a tree of stdlib dataclasses
-(``validation``, the only user of pydantic), and every mistake in it is reported at once, one line
-each, with the file, the line and the nearest valid key.
+A recipe is read into plain values (``yaml_document``), checked against a tree of stdlib dataclasses
+(``validation``), and every mistake in it is reported at once, one line each, with the file, the
+line and the nearest valid key. Besides what is imported here, others use:
+
+- ``field_docs``: notes_of
+- ``paths``: paths_in, named_paths, missing_paths, dotted, with_absolute_paths
+- ``types``: Positive, Probability, Size, number
+- ``yaml_document``: flatten, flow
 """
 
 from seqtrans.config.key_reference import described

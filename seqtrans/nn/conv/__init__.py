@@ -1,1 +1,8 @@
-"""Blocks of convolutional networks."""
+"""Blocks of convolutional networks.
+
+- ``convolution``: Pool, Convolution, PlainBlock, ResidualBlock, pool
+- ``inception``: NormalizedConv, Layer, Mixed
+- ``inverted_residual``: SamePaddedConv, DepthwiseSeparable, InvertedResidual, batch_norm
+- ``pooling``: regional_means
+- ``residual``: BasicBlock, Bottleneck, start_as_shortcuts
+"""

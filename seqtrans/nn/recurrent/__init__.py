@@ -1,1 +1,6 @@
-"""Recurrent cells and layers."""
+"""Recurrent networks: one step, a layer over a sentence, layers on top of each other.
+
+- ``cells``: Cell, LSTM, GRU, LayerNormLSTM, LayerNormGRU
+- ``layers``: RecurrentLayer, Recurrence, SentenceLayer, mean_states
+- ``stack``: RecurrentStack
+"""

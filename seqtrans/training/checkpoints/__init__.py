@@ -1,1 +1,14 @@
-"""Checkpoints: format, store, retention, and the run directory."""
+"""Checkpoints: their format, which of them stay, and the run directory.
+
+- ``averaging``: average
+- ``find``: stored_recipe_of, stored_task, find_checkpoint
+- ``format``: STATE, read_inference_weights
+- ``manager``: CheckpointManager
+- ``provenance``: DATA, Origins, model_settings
+- ``resume_checks``: refuse_changes
+- ``run_directory``: AVERAGED, RunDirectory, writing, create, open_run
+- ``store``: CheckpointStore
+- ``weights``: RowMap, named_weights, other_formats, fill, carry_over, differences
+
+Used within: ``optimizer_state``, ``recount``, ``retention``, ``state_schema``.
+"""

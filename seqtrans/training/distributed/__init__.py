@@ -1,1 +1,12 @@
-"""Several processes that train one model."""
+"""Several processes that train one model.
+
+- ``failure_reports``: ElsewhereError, in_contact, should_report
+- ``launch``: launch, follow_launcher
+- ``process_group``: PATIENCE, TorchProcessGroup, SINGLE_PROCESS, all_or_none, join, patient,
+  impatient, leave
+- ``restarts``: job, is_owned_by, write_owner
+- ``sharded_tensors``: is_part, in_parts, own_part, gathered, assign, part_of
+- ``wrappers``: Replica, shares_out, shard_weights, replicate, DataParallel, unshard_for_inference
+
+Used within: ``gradient_sync``, ``heartbeat``.
+"""

@@ -1,1 +1,14 @@
-"""Optimizers, schedules and what they apply to."""
+"""Optimizers, schedules, and which weights they change.
+
+- ``ema``: MovingAverage
+- ``freezing``: Freezing
+- ``fused_adam``: Stepper
+- ``gradients``: Gradients, read
+- ``optimizer``: build_optimizer, set_rates, moments_per_weight
+- ``optimizer_config``: AdamConfig, AdafactorConfig, OptimizerConfig
+- ``schedule``: Schedule, InverseSquareRootConfig, ConstantConfig, ScheduleConfig, build_schedule,
+  lower_on_plateau
+- ``schedule_advice``: warn_of_rates
+
+Used within: ``name_patterns``.
+"""

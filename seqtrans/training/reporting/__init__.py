@@ -1,1 +1,8 @@
-"""Where the numbers and the words of a run go."""
+"""Where the numbers and messages of a run go.
+
+- ``loggers``: JsonLinesLogger, ConsoleLogger, speaking, silent
+- ``metric_window``: MetricAccumulator
+- ``nonfinite``: describe_loss, describe_norm, advice
+- ``plots``: read_curves, draw_curves, draw_confusion
+- ``tensorboard``: TensorBoardLogger
+"""

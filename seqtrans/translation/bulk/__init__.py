@@ -1,4 +1,8 @@
-"""Bulk translation: many files by many processes; what is done is never done again."""
+"""Bulk translation: many files by many processes; what is done is never done again.
+
+Used within: ``job_directory``, ``local_engine``, ``ray_engine``, ``shard_translator``,
+``worker_main``, ``worker_process``.
+"""
 
 from seqtrans.translation.bulk.driver import Engine, Means, Progress, translate_files
 from seqtrans.translation.bulk.job_spec import Work, describe

@@ -1,1 +1,8 @@
-"""Segmentations of subwords drawn at random, for training."""
+"""Segmentations of subwords drawn at random, for training.
+
+- ``bpe_dropout``: BpeDropoutSampler
+- ``model_file``: SPACE, SubwordModel, read_subword_model, message
+- ``unigram``: UnigramSampler, NBestSampler
+
+Used within: ``lattice``, ``trie``, ``words``.
+"""
