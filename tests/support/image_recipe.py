@@ -3,7 +3,7 @@
 
 from pathlib import Path
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 
 
 DIGITS = ROOT / "data" / "digits"
