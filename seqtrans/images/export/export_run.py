@@ -54,8 +54,8 @@ def export_run(
         RecipeError: The run's recipe was altered into something invalid.
     """
     form = open_format(name)
-    task = stored_task(open_run(path))
-    if task not in (None, "classification"):
+    task = stored_task(open_run(path)) or "translation"  # which recipes need not say
+    if task != "classification":
         raise CheckpointError(
             f"{path} is a run of task '{task}': only image classifiers can be exported so; "
             "--format run is for all"
