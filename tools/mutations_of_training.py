@@ -13,8 +13,8 @@ class Mutant(NamedTuple):
     tests: tuple[str, ...]
 
 
-SHORTAGE, UPDATING = "seqtrans/training/oom/oom_retry.py", "seqtrans/training/train_step.py"
-SHORT = ("tests/training/oom/test_oom_retry.py",)
+SHORTAGE, UPDATING = "seqtrans/training/oom.py", "seqtrans/training/train_step.py"
+SHORT = ("tests/training/test_oom.py",)
 UPDATES = ("tests/training/test_micro_batches.py", "tests/training/test_trainer.py")
 TUNING = ("tests/training/optim/test_freezing.py",)
 IMAGE_RUNS = ("tests/learning/test_image_runs.py",)
@@ -45,7 +45,7 @@ IN_TRAINING = (
     ),
     Mutant(
         "what was learnt of memory counts from the start",
-        "seqtrans/training/oom/size_limits.py",
+        "seqtrans/training/oom.py",
         "if limit.after_step <= step]",
         "]",
         SHORT,
@@ -59,7 +59,7 @@ IN_TRAINING = (
     ),
     Mutant(
         "what was searched before memory ran out is kept",
-        "seqtrans/runtime/oom_split.py",
+        "seqtrans/runtime/out_of_memory.py",
         "reversed(parts)",
         "parts",
         ("tests/contracts/test_out_of_memory.py",),
@@ -199,7 +199,7 @@ IN_TRAINING = (
     ),
     Mutant(
         "patience is one too long",
-        "seqtrans/training/early_stopping.py",
+        "seqtrans/training/stopping.py",
         "self.waited >= config.patience",
         "self.waited > config.patience",
         IMAGE_RUNS,

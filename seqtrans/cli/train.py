@@ -160,8 +160,8 @@ def _train(
     tensorboard: bool,
 ) -> "Outcome":
     from seqtrans.recipe.prepare import check, prepare, removed_on_failure
+    from seqtrans.runtime.allocator import prepare_memory
     from seqtrans.runtime.memory_limits import limit_memory_to_cgroup
-    from seqtrans.runtime.out_of_memory import prepare_memory
     from seqtrans.training.distributed.process_group import impatient, patient
     from seqtrans.training.reporting.loggers import ConsoleLogger, speaking
     from seqtrans.training.trainer import Trainer

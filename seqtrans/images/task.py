@@ -12,7 +12,7 @@ from seqtrans.images.data.dataset import ImageSet
 from seqtrans.images.data.normalize import Normalization
 from seqtrans.images.data.resize import ResizeConfig
 from seqtrans.protocols import LossSums, ProcessGroup
-from seqtrans.runtime.oom_split import Halving, halves_of
+from seqtrans.runtime.out_of_memory import Halving, halves_of
 from seqtrans.tensor_types import Float, Tensor
 from seqtrans.training.distributed.process_group import SINGLE_PROCESS
 from seqtrans.training.distributed.sharded_tensors import in_parts

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from seqtrans.protocols import ProcessGroup
 from seqtrans.training.checkpoints.run_directory import RunDirectory
 from seqtrans.training.distributed.process_group import SINGLE_PROCESS, TorchProcessGroup
-from seqtrans.training.oom.size_limits import MicroBatchSizeLimits
+from seqtrans.training.oom import MicroBatchSizeLimits
 from seqtrans.training.optim.schedule_advice import warn_of_rates
 from seqtrans.training.preflight import check_room, check_used, try_largest_batch
 from seqtrans.training.prepare import Prepared

@@ -1,25 +1,22 @@
-"""Memory: what computing on a CPU keeps of it for later, and what to do where it runs out."""
+"""Where memory runs out: recognize it, give back what was held, compute the rest in halves."""
 
 import ctypes
 import gc
-import os
+import logging
 import sys
-from collections.abc import Callable, Generator
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
-import numpy as np
 import torch
 
-from seqtrans.errors import TrainingError
+from seqtrans.errors import SeqtransError, TrainingError
 
-KERNELS = 128
-"""Kernels kept at a time; in fp32 some count twice, and an update needs up to about 80."""
+T = TypeVar("T")
+R = TypeVar("R")
+logger = logging.getLogger(__name__)
 
-_MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # glibc's malloc.h
-_LARGE = 1 << 30
-_THRESHOLDS = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES")
-_CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
-_CAPACITIES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
 _OUT_OF_MEMORY = (
     "not enough memory",
     "can't allocate memory",
@@ -64,65 +61,80 @@ def release() -> None:
         torch.cuda.empty_cache()
 
 
-def prepare_memory() -> None:
-    """Do all of this; to be called before anything is computed, and after limits are set."""
-    _keep_few_kernels()
-    os.environ.setdefault(_CUBLAS, ":4096:8")  # of these buffers it makes the same bits each time
-    if _is_capped():
-        _reserve_for_numpy()
-    else:
-        _keep_freed_memory()
+class Halving:
+    """Computes batches, and the halves of those for which memory runs out, and so on.
 
+    Once a batch had to be halved, all after it are at once: batches of a budget are as large.
 
-def _reserve_for_numpy() -> None:
-    """Let numpy's BLAS take its buffer, for where it finds no room it ends the whole process.
-
-    That happened when the curves of a finished run were drawn. The buffer is kept.
+    Args:
+        what: What a batch is made of, in the plural: "sentences".
+        remedy: What helps where one alone does not fit.
+        never_split: Never halve, as all processes must compute as many batches; see
+            ``equal_number_of_calls``.
     """
-    np.linalg.inv(np.eye(2))
+
+    def __init__(self, what: str, remedy: str, *, never_split: bool = False) -> None:
+        self._what, self._remedy, self._never_split = what, remedy, never_split
+        self.times = 0
+        """How often batches are halved from the start."""
+
+    def __call__(
+        self, batch: T, compute: Callable[[T], R], halves: Callable[[T], Sequence[T]]
+    ) -> list[R]:
+        """Results of the batch, or of its parts in order.
+
+        Args:
+            batch: What to compute.
+            compute: How; without effects that a second attempt would repeat.
+            halves: Cuts a batch in two; gives but one where that can't be.
+
+        Raises:
+            SeqtransError: Not even one of what a batch is made of fits into memory; or a batch does
+                not, and none may be halved.
+        """
+        waiting = deque([(batch, 0)])
+        results: list[R] = []
+        while waiting:
+            part, cut = waiting.popleft()
+            parts = halves(part) if cut < self.times else ()
+            if len(parts) < 2:
+                found = attempt(compute, part)
+                if found:
+                    results += found
+                    continue
+                release()
+                parts = self._after_failure(halves(part), cut)
+            waiting.extendleft((half, cut + 1) for half in reversed(parts))
+        return results
+
+    def _after_failure(self, parts: Sequence[T], cut: int) -> Sequence[T]:
+        if self._never_split:
+            raise SeqtransError(
+                f"memory can't hold a batch of {self._what}, and where weights are shared out "
+                f"processes can't try a part of it: {self._remedy}"
+            )
+        if len(parts) < 2:
+            raise SeqtransError(f"memory can't hold one of the {self._what}: {self._remedy}")
+        self.times = max(self.times, cut + 1)
+        logger.warning(
+            "memory ran out for a batch of %s; from here on they are computed in %d parts",
+            self._what,
+            2**self.times,
+        )
+        return parts
 
 
-def _keep_few_kernels() -> None:
-    """Let oneDNN keep few of the kernels it compiles, unless the environment says how many.
-
-    It compiles one for every new shape of a product, of 0.4 MB and more, and nearly every batch
-    has a shape of its own. By default oneDNN keeps 1,024 of them and PyTorch's layer above it
-    as many more, kind by kind; freed ones leave holes in the heap. Training the demo's 1.8
-    million parameters for 600 updates took 1.8 GB, still growing; with 128 it stays at 0.65 GB
-    and takes no longer, as batches far apart seldom meet in a shape.
-
-    Both libraries read the environment when they first compute, not when they are loaded, so
-    this must come before, and can still come after torch was imported. Later it has no effect.
-    """
-    for name in _CAPACITIES:
-        os.environ.setdefault(name, str(KERNELS))
+def halves_of(rows: Sequence[T]) -> tuple[Sequence[T], ...]:
+    """A sequence in two, or alone."""
+    middle = (len(rows) + 1) // 2
+    return (rows[:middle], rows[middle:]) if middle < len(rows) else (rows,)
 
 
-def _keep_freed_memory() -> None:
-    """Let C's allocator keep what is freed, unless the environment sets its thresholds.
-
-    The next update will ask for as much again.
-
-    By default glibc maps every block of more than 32 MB anew, such as what an LSTM keeps for its
-    backward pass, and gives it back when freed. The kernel then fills 300 MB with zeros, page by
-    page, in every update: 7 % of the time of an LSTM of 512 features (2 threads, Zen 4). Other C
-    libraries are left alone. It is not for a process whose memory is capped: what malloc keeps of
-    it, it can use again, but no library that maps a checkpoint or compiled code, and where halves
-    are computed, its holes count, too.
-    """
-    if any(name in os.environ for name in _THRESHOLDS):
-        return
-    change = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if change is not None:
-        change(_MMAP_THRESHOLD, _LARGE)
-        change(_TRIM_THRESHOLD, _LARGE)
-
-
-def _is_capped() -> bool:
-    """Whether a limit, as of ``ulimit -v`` or a container, is set on what this process maps."""
-    if sys.platform == "win32":
-        return False
-    import resource
-
-    limits = (resource.RLIMIT_AS, resource.RLIMIT_DATA)
-    return any(resource.getrlimit(kind)[0] != resource.RLIM_INFINITY for kind in limits)
+def attempt(compute: Callable[[T], R], what: T) -> tuple[R] | None:
+    """Return the result; None where memory ran out, once the error and what it held are gone."""
+    try:
+        return (compute(what),)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+    return None

@@ -8,7 +8,6 @@ from annotated_types import Ge, Gt, Lt
 
 from seqtrans.config.types import NonNegative, Positive, PositiveFloat
 from seqtrans.runtime.precision import Precision
-from seqtrans.training.early_stopping import StoppingConfig
 from seqtrans.training.optim.optimizer_config import AdafactorConfig, AdamConfig, OptimizerConfig
 from seqtrans.training.optim.schedule import (
     InverseSquareRootConfig,
@@ -16,6 +15,7 @@ from seqtrans.training.optim.schedule import (
     ScheduleConfig,
     build_schedule,
 )
+from seqtrans.training.stopping import StoppingConfig
 
 
 @dataclass(frozen=True, kw_only=True)

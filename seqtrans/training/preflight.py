@@ -16,14 +16,14 @@ from seqtrans.errors import TrainingError
 from seqtrans.protocols import Batch, BatchT, Task
 from seqtrans.runtime.determinism import reproducible
 from seqtrans.runtime.memory_limits import peak_memory
-from seqtrans.runtime.out_of_memory import is_out_of_memory, prepare_memory, release
+from seqtrans.runtime.out_of_memory import is_out_of_memory, release
 from seqtrans.runtime.precision import autocast, uses_bf16
 from seqtrans.training.checkpoints.run_directory import RunDirectory
 from seqtrans.training.checkpoints.weights import named_weights, other_formats
 from seqtrans.training.config import TrainingConfig
 from seqtrans.training.distributed.process_group import SINGLE_PROCESS, TorchProcessGroup
 from seqtrans.training.distributed.sharded_tensors import in_parts
-from seqtrans.training.oom.size_limits import MicroBatchSizeLimits
+from seqtrans.training.oom import MicroBatchSizeLimits
 from seqtrans.training.optim.optimizer import moments_per_weight
 
 logger = logging.getLogger(__name__)
@@ -67,7 +67,6 @@ def try_largest_batch(
         TrainingError: Not even the smallest part fits into memory; or, where weights are shared
             out, the first that was tried.
     """
-    prepare_memory()  # this is the first that a run computes
     device = next(model.parameters()).device
     batch, sizes = task.largest_batch(), sizes or MicroBatchSizeLimits(None)
     part = max(sizes.parts(batch, sys.maxsize), key=lambda part: part.size)

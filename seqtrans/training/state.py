@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from seqtrans.training.early_stopping import StoppingState
+from seqtrans.training.stopping import StoppingState
 
 
 @dataclass

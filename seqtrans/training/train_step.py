@@ -1,5 +1,6 @@
 """One update of the weights: forward and backward passes, clip, step."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic
@@ -18,15 +19,19 @@ from seqtrans.training.config import TrainingConfig
 from seqtrans.training.distributed.failure_reports import ElsewhereError
 from seqtrans.training.distributed.process_group import TorchProcessGroup
 from seqtrans.training.distributed.wrappers import DataParallel, Replica, replicate, shard_weights
-from seqtrans.training.oom.oom_retry import OomRecovery, PartTooLargeError, indivisible, smallest
-from seqtrans.training.oom.size_limits import MicroBatchSizeLimits
+from seqtrans.training.oom import (
+    MicroBatchSizeLimits,
+    OomRecovery,
+    PartTooLargeError,
+    indivisible,
+    smallest,
+)
 from seqtrans.training.optim.ema import MovingAverage
 from seqtrans.training.optim.freezing import Freezing
 from seqtrans.training.optim.fused_adam import Stepper
-from seqtrans.training.optim.gradients import Gradients, read
-from seqtrans.training.optim.optimizer import build_optimizer, set_rates
+from seqtrans.training.optim.optimizer import Gradients, build_optimizer, read, set_rates
 from seqtrans.training.preflight import untouched
-from seqtrans.training.reporting.nonfinite import advice, describe_loss, describe_norm
+from seqtrans.training.reporting.nonfinite import advice, describe
 from seqtrans.training.state import TrainState
 
 StopVotes = Callable[[], Sequence[float]]
@@ -95,6 +100,7 @@ class Updater(Generic[BatchT]):
         self.freezing.enter(0)
         self.device = next(model.parameters()).device
         self.bf16 = uses_bf16(config.precision, self.device)
+        self._autocast = autocast(bf16=self.bf16, device=self.device)
         self.gradients = Gradients(model)
         self.sizes = sizes or MicroBatchSizeLimits(None)
         self.recovery = OomRecovery(task, model, group, self.gradients, self.sizes)
@@ -151,9 +157,8 @@ class Updater(Generic[BatchT]):
                 results.append(self._forward_backward(self.replica, part, weight))
         counted = [one for one in results if not one.is_padding]
         losses, norm = self._read([one.sums.loss for one in counted])
-        loss_problem = describe_loss(losses, [one.batch for one in counted])
-        votes = len(micro_batches), *stop_votes()
-        number, *summed_votes = self._agree(votes, state, loss_problem, describe_norm(norm))
+        batches, votes = [one.batch for one in counted], (len(micro_batches), *stop_votes())
+        number, *summed_votes = self._agree(votes, batches, losses, norm, state)
         if self.config.clip_norm is not None and norm > self.config.clip_norm:
             self.gradients.scale(self.config.clip_norm / norm)
         self._optimizer_step()
@@ -240,7 +245,7 @@ class Updater(Generic[BatchT]):
         start_generators(self.device, part.seed)
         try:
             with reproducible(self.device, wanted=self.config.deterministic):
-                with autocast(bf16=self.bf16, device=self.device):
+                with self._autocast:
                     sums = self.task.loss_sums(replica.module, part.batch.to(self.device))
                 weights = torch.full_like(sums.loss, 0.0 if part.is_padding else weight)
                 sums.loss.backward(weights)
@@ -259,7 +264,12 @@ class Updater(Generic[BatchT]):
         return values[: len(losses)], self.replica.norm(values[len(losses) :])
 
     def _agree(
-        self, votes: Sequence[float], state: TrainState, loss_problem: str, norm_problem: str
+        self,
+        votes: Sequence[float],
+        batches: Sequence[BatchT],
+        losses: Sequence[float],
+        norm: float,
+        state: TrainState,
     ) -> Sequence[float]:
         """Return sums of ``votes`` over all processes, if all are ready to make the update.
 
@@ -270,17 +280,19 @@ class Updater(Generic[BatchT]):
             PartTooLargeError: Memory ran out in another process.
             TrainingError: A loss, in any process, or the gradient is not finite.
         """
-        problem = loss_problem or norm_problem
-        own = bool(problem), bool(loss_problem), False, *votes
+        is_cause = not all(map(math.isfinite, losses))
+        is_failure = is_cause or not math.isfinite(norm)
+        own = is_failure, is_cause, False, *votes
         failures, causes, shortages, *sums = self.group.sum([float(value) for value in own])
         if shortages:
             raise PartTooLargeError(None)
         if failures:
             self.gradients.drop()
-            kind = TrainingError if loss_problem or (problem and not causes) else ElsewhereError
+            kind = TrainingError if is_cause or (is_failure and not causes) else ElsewhereError
+            problem = describe(losses, norm, batches) or "see another process"
             where = f"epoch {state.epoch + 1}, update {state.updates_in_epoch + 1}"
             raise kind(
-                f"step {state.step + 1} ({where}): {problem or 'see another process'}; "
-                f"nothing was updated or saved; {advice(self.config, bf16=self.bf16)}"
+                f"step {state.step + 1} ({where}): {problem}; nothing was updated or saved; "
+                f"{advice(self.config, bf16=self.bf16)}"
             )
         return sums

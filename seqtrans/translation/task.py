@@ -16,7 +16,7 @@ from torch import nn
 from seqtrans.config.types import number
 from seqtrans.errors import SeqtransError, TrainingError
 from seqtrans.protocols import LossSums, ProcessGroup
-from seqtrans.runtime.oom_split import Halving
+from seqtrans.runtime.out_of_memory import Halving
 from seqtrans.tensor_types import Tensor
 from seqtrans.training.distributed.process_group import SINGLE_PROCESS
 from seqtrans.training.distributed.sharded_tensors import in_parts

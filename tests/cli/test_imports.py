@@ -60,7 +60,7 @@ READS_A_RUN = {
     "seqtrans.training.config",
     "seqtrans.training.distributed",
     "seqtrans.training.distributed.sharded_tensors",
-    "seqtrans.training.early_stopping",
+    "seqtrans.training.stopping",
     "seqtrans.training.optim",
     "seqtrans.training.optim.optimizer_config",
     "seqtrans.training.optim.schedule",

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from seqtrans.errors import SeqtransError
-from seqtrans.runtime.oom_split import Halving, halves_of
+from seqtrans.runtime.out_of_memory import Halving, halves_of
 from seqtrans.training.auto_batch_size import largest_training
 from seqtrans.training.config import TrainingConfig
 from seqtrans.training.distributed.process_group import SINGLE_PROCESS

@@ -11,9 +11,9 @@ import seqtrans
 from seqtrans.images.models.image_shape import ImageShape
 from seqtrans.images.models.mlp import Mlp, MlpConfig
 from seqtrans.training.config import TrainingConfig
-from seqtrans.training.early_stopping import StoppingConfig
 from seqtrans.training.optim.optimizer import SgdConfig
 from seqtrans.training.optim.schedule import ConstantConfig
+from seqtrans.training.stopping import StoppingConfig
 from seqtrans.training.trainer import Trainer
 from seqtrans.translation.data.batch import collate_sources
 from seqtrans.translation.models.encoder_decoder import EncoderDecoder, ModelConfig

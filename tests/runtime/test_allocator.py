@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from seqtrans.runtime import out_of_memory
-from seqtrans.runtime.out_of_memory import KERNELS, prepare_memory
+from seqtrans.runtime import allocator
+from seqtrans.runtime.allocator import KERNELS, prepare_memory
 
 # Products of one shape more than there is room for, then the first again. Then blocks of 8 MB, as
 # in every update: once freed, does the process keep them for the next?
@@ -18,7 +18,7 @@ import ctypes
 import resource
 import sys
 import torch
-from seqtrans.runtime.out_of_memory import KERNELS, prepare_memory
+from seqtrans.runtime.allocator import KERNELS, prepare_memory
 
 if "capped" in sys.argv:
     used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
@@ -72,9 +72,9 @@ def test_a_user_who_sets_thresholds_of_memory_is_obeyed(name, monkeypatch) -> No
         monkeypatch.setenv(variable, "7")
     if name:
         monkeypatch.setenv(name, "1000000")
-    allocator = type("C", (), {"mallopt": lambda kind, _size: set_.append(kind)})
-    monkeypatch.setattr(out_of_memory.ctypes, "CDLL", lambda _: allocator)
-    monkeypatch.setattr(out_of_memory, "_is_capped", lambda: False)
+    libc = type("C", (), {"mallopt": lambda kind, _size: set_.append(kind)})
+    monkeypatch.setattr(allocator.ctypes, "CDLL", lambda _: libc)
+    monkeypatch.setattr(allocator, "_is_capped", lambda: False)
     prepare_memory()
     assert bool(set_) is (name is None)
     assert [os.environ[variable] for variable in CAPACITIES] == ["7", "7"]

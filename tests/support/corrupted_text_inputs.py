@@ -18,7 +18,7 @@ from seqtrans.recipe.load import load_recipe
 from seqtrans.recipe.prepare import prepare
 from seqtrans.training.checkpoints.run_directory import create, open_run
 from seqtrans.training.distributed.process_group import SINGLE_PROCESS
-from seqtrans.training.oom.size_limits import MicroBatchSizeLimits
+from seqtrans.training.oom import MicroBatchSizeLimits
 from seqtrans.training.reporting.loggers import JsonLinesLogger
 from seqtrans.training.reporting.plots import read_curves
 from seqtrans.training.trainer import Trainer

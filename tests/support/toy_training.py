@@ -13,10 +13,10 @@ from seqtrans.protocols import LossSums
 from seqtrans.training.checkpoints.run_directory import RunDirectory, create, open_run
 from seqtrans.training.config import TrainingConfig
 from seqtrans.training.distributed.process_group import SINGLE_PROCESS
-from seqtrans.training.early_stopping import StoppingConfig
 from seqtrans.training.optim.optimizer import SgdConfig
 from seqtrans.training.optim.schedule import ConstantConfig
 from seqtrans.training.reporting.loggers import JsonLinesLogger
+from seqtrans.training.stopping import StoppingConfig
 from seqtrans.training.trainer import Trainer
 
 VOCAB = 9

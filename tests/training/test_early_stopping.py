@@ -5,12 +5,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seqtrans.errors import TrainingError
-from seqtrans.training.checkpoints.retention import Record, best_first, steps_to_delete
+from seqtrans.training.checkpoints.store import Record, best_first, steps_to_delete
 from seqtrans.training.config import CheckpointsConfig, TrainingConfig
-from seqtrans.training.early_stopping import StoppingConfig, StoppingState
 from seqtrans.training.optim.schedule import CosineConfig
 from seqtrans.training.state import TrainState
-from seqtrans.training.stop_criteria import StopReason, limit_reached, seconds_left
+from seqtrans.training.stopping import (
+    StoppingConfig,
+    StoppingState,
+    StopReason,
+    limit_reached,
+    seconds_left,
+)
 
 
 def observe(values, config):

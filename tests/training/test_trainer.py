@@ -21,11 +21,10 @@ from seqtrans.training.checkpoints.format import read_inference_weights, read_st
 from seqtrans.training.checkpoints.provenance import Origins
 from seqtrans.training.config import CheckpointsConfig
 from seqtrans.training.distributed.process_group import SINGLE_PROCESS
-from seqtrans.training.early_stopping import StoppingConfig, StoppingState
 from seqtrans.training.optim.optimizer import AdamConfig
 from seqtrans.training.optim.schedule import LinearConfig, PlateauConfig
 from seqtrans.training.reporting import nonfinite as finite
-from seqtrans.training.stop_criteria import StopReason
+from seqtrans.training.stopping import StoppingConfig, StoppingState, StopReason
 from tests.support.toy_training import (
     ToyBatch,
     ToyModel,

@@ -17,8 +17,8 @@ from seqtrans.images.models.inception_v3 import InceptionV3Config
 from seqtrans.images.models.keras import KerasConfig
 from seqtrans.images.models.perceptron import PerceptronConfig
 from seqtrans.training.config import TrainingConfig
-from seqtrans.training.early_stopping import StoppingConfig
 from seqtrans.training.optim.schedule import ConstantConfig, ScheduleConfig
+from seqtrans.training.stopping import StoppingConfig
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,9 +25,9 @@ from seqtrans.training.checkpoints.weights import fill, holding, named_weights, 
 from seqtrans.training.config import TrainingConfig
 from seqtrans.training.distributed.process_group import TorchProcessGroup, all_or_none
 from seqtrans.training.distributed.sharded_tensors import gathered
-from seqtrans.training.early_stopping import StoppingState
 from seqtrans.training.optim.ema import MovingAverage
 from seqtrans.training.state import TrainState
+from seqtrans.training.stopping import StoppingState
 
 T = TypeVar("T")
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 from seqtrans.training.checkpoints.provenance import Origins, differing
-from seqtrans.training.checkpoints.retention import Record, best_first
-from seqtrans.training.early_stopping import StoppingConfig, StoppingState
+from seqtrans.training.checkpoints.store import Record, best_first
 from seqtrans.training.state import TrainState
+from seqtrans.training.stopping import StoppingConfig, StoppingState
 
 logger = logging.getLogger(__name__)
 

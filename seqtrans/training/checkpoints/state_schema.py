@@ -10,8 +10,8 @@ from pathlib import PurePath
 from typing import Any, TypeGuard, cast
 
 from seqtrans.training.checkpoints.provenance import Origins
-from seqtrans.training.early_stopping import StoppingConfig, StoppingState
 from seqtrans.training.state import TrainState
+from seqtrans.training.stopping import StoppingConfig, StoppingState
 
 _LARGEST = 2**53  # steps, bytes and the like are less
 

@@ -7,17 +7,15 @@ from seqtrans.protocols import Batch
 from seqtrans.training.config import TrainingConfig
 
 
-def describe_loss(losses: Sequence[float], micro_batches: Sequence[Batch]) -> str:
-    """Return which micro-batch gave a loss that is not finite; empty where none did."""
+def describe(losses: Sequence[float], norm: float, micro_batches: Sequence[Batch]) -> str:
+    """Return which micro-batch gave a loss that is not finite, or that the gradient is not.
+
+    It is empty where all are.
+    """
     for i, (loss, batch) in enumerate(zip(losses, micro_batches, strict=True), start=1):
         if not math.isfinite(loss):
             of = f"{i} of {len(losses)} ({batch.num_targets} targets)"
             return f"the loss is {loss} in micro-batch {of}"
-    return ""
-
-
-def describe_norm(norm: float) -> str:
-    """Return what is wrong with the gradient, by its norm; empty where that is finite."""
     return "" if math.isfinite(norm) else f"the norm of the gradient is {norm}"
 
 

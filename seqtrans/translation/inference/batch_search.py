@@ -6,7 +6,7 @@ from itertools import chain
 import numpy as np
 import torch
 
-from seqtrans.runtime.oom_split import Halving, halves_of
+from seqtrans.runtime.out_of_memory import Halving, halves_of
 from seqtrans.translation.data.batch import Ids, collate_sources
 from seqtrans.translation.data.batch_plan import Plan, plan_by_length
 from seqtrans.translation.protocols import Hypothesis, Searcher, Seq2SeqModel, Specials, StateT

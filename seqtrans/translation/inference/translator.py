@@ -9,7 +9,7 @@ from torch import nn
 from seqtrans.config.types import number
 from seqtrans.errors import CheckpointError
 from seqtrans.runtime.device import DeviceName, place
-from seqtrans.runtime.oom_split import Halving
+from seqtrans.runtime.out_of_memory import Halving
 from seqtrans.runtime.precision import Precision
 from seqtrans.translation.data.batch import Ids
 from seqtrans.translation.inference.batch_search import plan_sources, search_sources

@@ -10,9 +10,9 @@ import torch
 
 from seqtrans.training.checkpoints.format import read_state
 from seqtrans.training.config import CheckpointsConfig
-from seqtrans.training.early_stopping import StoppingConfig
 from seqtrans.training.optim.optimizer import AdafactorConfig, AdamConfig, AdamWConfig, SgdConfig
 from seqtrans.training.optim.schedule import PlateauConfig
+from seqtrans.training.stopping import StoppingConfig
 from tests.support.interruption import (
     HARD,
     Moment,

@@ -18,8 +18,8 @@ from seqtrans.training.checkpoints import format as checkpoint
 from seqtrans.training.config import CheckpointsConfig
 from seqtrans.training.distributed.failure_reports import in_contact, should_report
 from seqtrans.training.distributed.process_group import impatient
-from seqtrans.training.early_stopping import StoppingConfig
 from seqtrans.training.reporting.loggers import JsonLinesLogger
+from seqtrans.training.stopping import StoppingConfig
 from tests.support.processes import meet
 from tests.support.toy_training import ToyTask, toy_run, toy_task, toy_trainer
 

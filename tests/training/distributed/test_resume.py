@@ -12,9 +12,9 @@ from seqtrans.images.models.image_shape import ImageShape
 from seqtrans.images.models.mlp import Mlp, MlpConfig
 from seqtrans.training.config import CheckpointsConfig, ProcessesConfig, TrainingConfig
 from seqtrans.training.distributed.process_group import SINGLE_PROCESS, impatient
-from seqtrans.training.early_stopping import StoppingConfig
 from seqtrans.training.optim.optimizer import SgdConfig
 from seqtrans.training.optim.schedule import ConstantConfig
+from seqtrans.training.stopping import StoppingConfig
 from seqtrans.training.trainer import Trainer
 from tests.support.processes import meet
 from tests.support.tiny_tasks import classification, learner

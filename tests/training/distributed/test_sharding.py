@@ -21,7 +21,7 @@ from seqtrans.training.config import ProcessesConfig
 from seqtrans.training.distributed.process_group import impatient
 from seqtrans.training.distributed.sharded_tensors import is_part, own_part
 from seqtrans.training.distributed.wrappers import shard_weights
-from seqtrans.training.oom.size_limits import MicroBatchSizeLimits
+from seqtrans.training.oom import MicroBatchSizeLimits
 from seqtrans.training.preflight import checkpoint_size, try_largest_batch
 from seqtrans.training.reporting.loggers import JsonLinesLogger
 from seqtrans.training.trainer import Trainer

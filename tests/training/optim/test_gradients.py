@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from seqtrans.runtime.seeds import MicroBatchSeeds, start_generators
-from seqtrans.training.optim.gradients import Gradients, read
+from seqtrans.training.optim.optimizer import Gradients, read
 from tests.support.toy_training import ToyModel, toy_trainer
 
 

@@ -8,7 +8,7 @@ import torch
 from seqtrans.training import trainer as trainer_module
 from seqtrans.training.distributed.process_group import impatient
 from seqtrans.training.optim.schedule import LinearConfig
-from seqtrans.training.stop_criteria import StopReason
+from seqtrans.training.stopping import StopReason
 from tests.support.interruption import HARD, assert_same, history
 from tests.support.processes import meet
 from tests.support.toy_training import toy_run, toy_task, toy_trainer, weights
