@@ -43,10 +43,11 @@ def recipe(content: bytes) -> object:
 
 def state(content: bytes) -> object:
     """The values of a checkpoint, as JSON, which is YAML."""
-    plain = config.parse(content.decode("utf-8", "replace"), "fuzz").value
+    document = config.parse(content.decode("utf-8", "replace"), "fuzz")
+    plain = document.value
     if not isinstance(plain, dict):
         return None
-    check_values(plain)
+    check_values(document)
     return state_from(plain) if "state" in plain else None
 
 

@@ -18,7 +18,7 @@ import pydantic
 from typing_extensions import TypedDict
 
 from seqtrans.config.field_docs import notes_of
-from seqtrans.config.types import Untagged
+from seqtrans.config.types import MAY_BE_INFINITE, Untagged
 from seqtrans.config.yaml_document import plain
 
 T = TypeVar("T")
@@ -102,13 +102,22 @@ def _mirror(hint: Any) -> Any:
         return _mirror_class(cast("type[object]", hint))
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Annotated:
-        limits = [_untagged(a, hint) if isinstance(a, Untagged) else a for a in arguments[1:]]
-        return Annotated[(_mirror(arguments[0]), *limits)]  # type: ignore[return-value]
+        marks = [_mark(mark, hint) for mark in arguments[1:]]
+        return Annotated[(_mirror(arguments[0]), *marks)]  # type: ignore[return-value]
     if origin in (Union, types.UnionType):
         return _mirror_union(hint)
+    if origin is Mapping:
+        return Mapping[tuple(map(_mirror, arguments))]  # type: ignore[misc]
     if origin is tuple:
         return tuple[tuple(a if a is ... else _mirror(a) for a in arguments)]  # type: ignore[misc]
     return hint
+
+
+def _mark(mark: Any, hint: Any) -> Any:
+    """What pydantic takes for something that is said of a type."""
+    if isinstance(mark, Untagged):
+        return _untagged(mark, hint)
+    return pydantic.AllowInfNan() if mark == MAY_BE_INFINITE else mark
 
 
 def _untagged(rule: Untagged, union: Any) -> pydantic.BeforeValidator:

@@ -6,10 +6,16 @@ so that every value out of range is reported with its line.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
+MAY_BE_INFINITE: Final = "may be infinite, or no number"
+"""Marks a number that is measured, not chosen: recipes hold finite ones only."""
+
+AnyFloat = Annotated[float, MAY_BE_INFINITE]
+Count = Annotated[int, Ge(0), Lt(1 << 53)]
+"""Of steps, bytes and the like: any that a float can hold, too."""
 Positive = Annotated[int, Ge(1)]
 NonNegative = Annotated[int, Ge(0)]
 PositiveFloat = Annotated[float, Gt(0.0)]

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from seqtrans.config.types import Count, NonNegativeFloat
 from seqtrans.training.stopping import StoppingState
 
 
@@ -9,13 +10,13 @@ from seqtrans.training.stopping import StoppingState
 class TrainState:
     """Where a run stands; with the weights and the optimizer, all that resuming needs."""
 
-    epoch: int = 0  # being trained, from 0
-    updates_in_epoch: int = 0  # done in that epoch
-    micro_batches_in_epoch: int = 0  # that those were made of
-    step: int = 0  # updates done in all
-    validated_step: int = 0  # step of the last validation; 0: none yet
-    seconds: float = 0.0  # spent training, over all resumptions
-    lr_scale: float = 1.0  # what a plateau schedule has made of the rate
+    epoch: Count = 0  # being trained, from 0
+    updates_in_epoch: Count = 0  # done in that epoch
+    micro_batches_in_epoch: Count = 0  # that those were made of
+    step: Count = 0  # updates done in all
+    validated_step: Count = 0  # step of the last validation; 0: none yet
+    seconds: NonNegativeFloat = 0.0  # spent training, over all resumptions
+    lr_scale: NonNegativeFloat = 1.0  # what a plateau schedule has made of the rate
     stopping: StoppingState = field(default_factory=StoppingState)
 
     def __str__(self) -> str:

@@ -10,5 +10,5 @@
 - ``store``: CheckpointStore
 - ``weights``: RowMap, named_weights, other_formats, fill, carry_over, differences
 
-Used within: ``optimizer_state``, ``recount``, ``retention``, ``state_schema``.
+Used within: ``optimizer_state``, ``recount``, ``state_schema``.
 """

@@ -83,7 +83,7 @@ def remove(path: Path) -> None:
 
 def rewrite_state(path: Path, state: Mapping[str, Any]) -> None:
     """Replace the plain values of a checkpoint and leave its tensors."""
-    body = _read_body(path / STATE)
+    body = _read_body(path / STATE).value
     write_atomically(path / STATE, _sealed({"format": FORMAT, **state, "files": body["files"]}))
 
 
@@ -139,13 +139,11 @@ def other_files(path: Path) -> list[str]:
 
 def _read_sealed(path: Path) -> tuple[dict[str, Any], Mapping[str, Any]]:
     """The plain values of a checkpoint, and size and checksum of every file of it."""
-    body = _read_body(path / STATE)
+    document = _read_body(path / STATE)
+    body = cast("dict[str, Any]", document.value)
     if (found := body.pop("format", None)) != FORMAT:
         raise OtherFormatError(f"{path / STATE} has format {found}; this version reads {FORMAT}")
-    try:
-        check_values(body)
-    except ValueError as error:
-        raise CheckpointError(f"{path / STATE} was altered: {error}") from error
+    check_values(document)
     return body, body.pop("files")
 
 
@@ -238,7 +236,7 @@ def _sealed(body: Mapping[str, Any]) -> str:
     return f"{text}{_SEAL}{_digest(text)}\n"
 
 
-def _read_body(file: Path) -> dict[str, Any]:
+def _read_body(file: Path) -> config.Document:
     try:
         text, _, seal = file.read_bytes().decode().rpartition(_SEAL)
     except (OSError, UnicodeDecodeError) as error:
@@ -246,12 +244,13 @@ def _read_body(file: Path) -> dict[str, Any]:
     if seal != f"{_digest(text)}\n":
         raise CheckpointError(f"{file} was altered: its checksum is not the recorded one")
     try:
-        body = config.parse(text, str(file)).value
+        document = config.parse(text, str(file))
     except RecipeError as error:
         raise CheckpointError(_first_line(error)) from error
-    if not isinstance(body, dict) or not isinstance(body.get("files"), dict):
+    body = document.value
+    if not isinstance(body, dict) or not isinstance(cast("Any", body).get("files"), dict):
         raise CheckpointError(f"{file} was altered: it names no files")
-    return cast("dict[str, Any]", body)
+    return document
 
 
 def _digest(text: str) -> str:

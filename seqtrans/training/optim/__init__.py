@@ -3,8 +3,7 @@
 - ``ema``: MovingAverage
 - ``freezing``: Freezing
 - ``fused_adam``: Stepper
-- ``gradients``: Gradients, read
-- ``optimizer``: build_optimizer, set_rates, moments_per_weight
+- ``optimizer``: build_optimizer, set_rates, moments_per_weight, Gradients, read
 - ``optimizer_config``: AdamConfig, AdafactorConfig, OptimizerConfig
 - ``schedule``: Schedule, InverseSquareRootConfig, ConstantConfig, ScheduleConfig, build_schedule,
   lower_on_plateau

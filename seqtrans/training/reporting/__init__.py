@@ -2,7 +2,7 @@
 
 - ``loggers``: JsonLinesLogger, ConsoleLogger, speaking, silent
 - ``metric_window``: MetricAccumulator
-- ``nonfinite``: describe_loss, describe_norm, advice
+- ``nonfinite``: describe, advice
 - ``plots``: read_curves, draw_curves, draw_confusion
 - ``tensorboard``: TensorBoardLogger
 """

@@ -3,6 +3,7 @@ import io
 import json
 import logging
 import os
+import re
 import shutil
 from contextlib import contextmanager
 from dataclasses import replace
@@ -157,6 +158,28 @@ def test_wrong_values_under_a_right_checksum_are_damage(run, old, new):
     trainer, found = resumed(run)
     assert found
     assert trainer.state.step == 4
+
+
+def test_a_wrong_value_is_told_with_its_line(run):
+    file = run.at(6) / "state.yaml"
+    reseal(file, lambda text: text.replace("lr_scale: 1.0", "lr_scale: -1.0"))
+    line = 1 + next(i for i, t in enumerate(file.read_text().splitlines()) if "lr_scale" in t)
+    said = (
+        f"{re.escape(str(file))}:{line}: state.lr_scale must be a number of 0 or more, not -1.0; "
+    )
+    with pytest.raises(CheckpointError, match=said) as caught:
+        checkpoint.read_state(run.at(6))
+    assert one_line(caught)
+
+
+@pytest.mark.parametrize("value", [".nan", ".inf", "-.inf"])
+def test_what_was_measured_may_be_no_number(run, value):
+    file = run.at(6) / "state.yaml"
+    reseal(file, lambda text: re.sub("(accuracy|loss|best): [^n\n].*", rf"\1: {value}", text))
+    assert file.read_text().count(f": {value}\n") == 4  # two metrics, and two of the best
+    metrics = checkpoint.read_state(run.at(6))["metrics"]
+    assert [str(x) for x in metrics.values()] == [str(float(value.replace(".", "")))] * 2
+    assert resumed(run)[0].state.step == 6
 
 
 def test_pointers_that_are_no_text_are_written_anew(run):
