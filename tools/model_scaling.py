@@ -119,7 +119,8 @@ def slowest(count: int) -> float:
 
 def check() -> None:
     """Calibrate on one measured case of two CPU processes, and predict another."""
-    speed, waiting, communication = 20_066.0, 0.048, 0.052  # one of 4,096 tokens; see the README
+    # One process, micro-batches of 4,096 tokens; see docs/benchmarks.md.
+    speed, waiting, communication = 20_066.0, 0.048, 0.052
     measured = {4096: 0.878, 1024: 0.743}
     targets = 4096 * (1 - 0.038)  # without padding
     wall = targets / (speed * measured[4096])
