@@ -24,8 +24,8 @@ MUTANTS = (
     Mutant(
         "K candidates, not 2K",
         BEAM,
-        "log_probs, 2 * self.beam_size, self.banned",
-        "log_probs, self.beam_size, self.banned",
+        "log_probs, 2 * self.beam_size, self.rules.banned",
+        "log_probs, self.beam_size, self.rules.banned",
         SEARCH,
     ),
     Mutant(

@@ -74,7 +74,7 @@ IN_TRAINING = (
     Mutant(
         "auto does not try what it searches",
         "seqtrans/translation/recipe/auto_batch_size.py",
-        "search(model, source.to(device))",
+        "search(model, source.to(device), inputs)",
         "[]",
         AUTO,
     ),

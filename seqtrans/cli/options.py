@@ -1,13 +1,16 @@
 """Options that commands on a trained run share."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from seqtrans.errors import RecipeError
+
 if TYPE_CHECKING:
     from seqtrans.translation.recipe.load_run import Run as LoadedRun
-    from seqtrans.translation.search.config import DecodingConfig
+    from seqtrans.translation.search.config import SearchConfig
 
 Run = Annotated[Path, typer.Argument(help="Run directory of a trained model.")]
 Output = Annotated[
@@ -39,13 +42,28 @@ LengthPenalty = Annotated[
 def overridden(
     run: "LoadedRun",
     settings: Literal["decoding", "validation"] = "decoding",
+    changes: Sequence[str] = (),
     **options: float | None,
-) -> "DecodingConfig":
-    """How ``run`` searches, by ``settings`` of its recipe, but for the options that were given.
+) -> "SearchConfig":
+    """How ``run`` searches, by ``settings`` of its recipe, but for what was given.
+
+    Args:
+        run: A trained run.
+        settings: Where in the recipe it is said how.
+        changes: What ``--set`` gave, each ``key=value``.
+        **options: What options of their own gave, by name of the key.
 
     Raises:
         RecipeError: They have values that can't be, or contradict the recipe.
     """
-    given = {name: value for name, value in options.items() if value is not None}
-    place = " ".join(f"--{name.replace('_', '-')}" for name in given)
-    return run.decoding(given, place or f"--settings {settings}", settings)
+    from seqtrans import config
+
+    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    places = [f"--{name.replace('_', '-')}" for name in given]
+    more = config.override(config.Document({}, {}), changes)
+    if more.mistakes:
+        raise RecipeError("\n".join(more.mistakes))
+    places += [f"--set {name}" for name in more.value]
+    return run.decoding(
+        {**given, **more.value}, " ".join(places) or f"--settings {settings}", settings
+    )

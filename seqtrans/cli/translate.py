@@ -70,6 +70,14 @@ def translate(  # noqa: PLR0913 - typer's signature
     batch_tokens: Annotated[
         int | None, typer.Option(min=1, help="Largest batch, in tokens of input.")
     ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change a key of decoding; may be repeated.",
+        ),
+    ] = None,
     checkpoint: Checkpoint = "best",
     precision: Precision = "fp32",
     device: Device = "auto",
@@ -111,6 +119,7 @@ def translate(  # noqa: PLR0913 - typer's signature
     config = overridden(
         loaded,
         settings,
+        changes or (),
         beam_size=beam_size,
         length_penalty=length_penalty,
         n_best=n_best,

@@ -102,7 +102,7 @@ def _mirror(hint: Any) -> Any:
         return _mirror_class(cast("type[object]", hint))
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Annotated:
-        marks = [_mark(mark, hint) for mark in arguments[1:]]
+        marks = [part for mark in arguments[1:] for part in _marks(mark, hint)]
         return Annotated[(_mirror(arguments[0]), *marks)]  # type: ignore[return-value]
     if origin in (Union, types.UnionType):
         return _mirror_union(hint)
@@ -113,11 +113,11 @@ def _mirror(hint: Any) -> Any:
     return hint
 
 
-def _mark(mark: Any, hint: Any) -> Any:
+def _marks(mark: Any, hint: Any) -> tuple[Any, ...]:
     """What pydantic takes for something that is said of a type."""
     if isinstance(mark, Untagged):
-        return _untagged(mark, hint)
-    return pydantic.AllowInfNan() if mark == MAY_BE_INFINITE else mark
+        return _untagged(mark, hint), _AnyOf()
+    return (pydantic.AllowInfNan() if mark == MAY_BE_INFINITE else mark,)
 
 
 def _untagged(rule: Untagged, union: Any) -> pydantic.BeforeValidator:
@@ -128,6 +128,16 @@ def _untagged(rule: Untagged, union: Any) -> pydantic.BeforeValidator:
         return rule.complete(cast("dict[str, Any]", value)) if is_untagged else value
 
     return pydantic.BeforeValidator(complete)
+
+
+class _AnyOf:
+    """Let editors take a mapping without a kind, which may fit several members of a union."""
+
+    def __get_pydantic_json_schema__(
+        self, core_schema: Any, handler: Callable[[Any], dict[str, Any]]
+    ) -> dict[str, Any]:
+        schema = handler(core_schema)
+        return {"anyOf": schema["oneOf"]}
 
 
 def _mirror_union(hint: Any) -> Any:

@@ -5,8 +5,8 @@
 - ``evaluation/``: scores of translated text
 - ``inference/``: translating and scoring text with a trained model
 - ``models/``: translation models
-- ``protocols``: SourceBatch, DecoderState, Seq2SeqModel, Hypothesis, Searcher, Specials,
-  Segmenter
+- ``protocols``: Ids, SourceBatch, DecoderState, Seq2SeqModel, Hypothesis, SearchInput, Searcher,
+  Specials, Segmenter
 - ``recipe/``: what a recipe of translation may say, and how its parts are put together
 - ``search/``: searching for the best output of any ``Seq2SeqModel``
 - ``task``: CorpusScorer, Validation, TranslationTask

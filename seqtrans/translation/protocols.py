@@ -2,12 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, Self, TypeVar, runtime_checkable
+from typing import NamedTuple, Protocol, Self, TypeAlias, TypeVar, runtime_checkable
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from seqtrans.runtime.device import copy_to
 from seqtrans.tensor_types import Bool, Float, Int, Tensor
+
+Ids: TypeAlias = Sequence[int] | npt.NDArray[np.integer]
+"""Token ids of one sentence, without BOS and EOS: a list, or a row of a memory-mapped array."""
 
 
 @dataclass(frozen=True)
@@ -78,11 +83,36 @@ class Hypothesis(NamedTuple):
     score: float
 
 
+@dataclass(frozen=True)
+class SearchInput:
+    """A sentence to be translated, and what is to be known of it alone.
+
+    Attributes:
+        source: Its ids.
+        seed: Decides all that is drawn at random for it, 64 bits. It goes where the sentence goes,
+            so that no draw depends on the batch or the process.
+    """
+
+    source: Ids
+    seed: int
+
+
+@runtime_checkable
 class Searcher(Protocol):
     """Turns a model into translations."""
 
-    def __call__(self, model: Seq2SeqModel[StateT], source: SourceBatch) -> list[list[Hypothesis]]:
-        """Per sentence, hypotheses, best first."""
+    def __call__(
+        self, model: Seq2SeqModel[StateT], source: SourceBatch, inputs: Sequence[SearchInput]
+    ) -> list[list[Hypothesis]]:
+        """Return hypotheses of every sentence, best first.
+
+        What is found for a sentence depends on it alone, not on its neighbours in the batch.
+
+        Args:
+            model: In evaluation mode, where ``source`` is.
+            source: The sentences as the model reads them.
+            inputs: The same sentences, one by one.
+        """
         ...
 
 

@@ -26,12 +26,12 @@ from seqtrans.translation.data.batch_plan import Plan, plan_by_length
 from seqtrans.translation.data.encoded_corpus import EncodedCorpus
 from seqtrans.translation.data.epochs import Epochs
 from seqtrans.translation.evaluation.perplexity import perplexity
-from seqtrans.translation.inference.batch_search import plan_sources, search_sources
+from seqtrans.translation.inference.batch_search import plan_inputs, search_inputs
 from seqtrans.translation.inference.line_windows import BLOCK_LINES, fixed_windows
 from seqtrans.translation.inference.translator import LineParts, Window, window_characters
 from seqtrans.translation.protocols import Hypothesis, Seq2SeqModel
-from seqtrans.translation.search.beam import build_search
-from seqtrans.translation.search.config import DecodingConfig
+from seqtrans.translation.search.build import build_search
+from seqtrans.translation.search.config import SearchConfig
 from seqtrans.translation.tokenization.segmenters import Segmenters
 
 Found = tuple[int, list[int], float]
@@ -53,7 +53,7 @@ class Validation:
     corpus: EncodedCorpus  # every pair, none filtered out
     sources: Sequence[Sequence[str]]  # source text as it was read, file by file
     references: Sequence[str]  # target text as it was read
-    decoding: DecodingConfig
+    decoding: SearchConfig
     scorer: CorpusScorer | None  # None: perplexity only, nothing is decoded
 
 
@@ -164,17 +164,17 @@ class TranslationTask:
         if not isinstance(model, Seq2SeqModel):
             raise TypeError(f"{type(model).__name__} can't be decoded: it is no Seq2SeqModel")
         decoding, halving = self.validation.decoding, _halving(_SEARCHED)
-        target = self.segmenters.target
-        search = build_search(decoding, target.specials, target.pieces)
+        search = build_search(decoding, self.segmenters.target)
         found: list[Found] = []
         first = taken = 0  # sources and batches of the windows before
         for window in windows:
-            batches = plan_sources(window.sources, number(decoding.batch_tokens))
+            inputs = window.inputs
+            batches = plan_inputs(inputs, number(decoding.batch_tokens))
             try:
-                of_window = search_sources(
+                of_window = search_inputs(
                     search,
                     model,
-                    window.sources,
+                    inputs,
                     specials=self.segmenters.source.specials,
                     batches=batches[(group.rank - taken) % group.world_size :: group.world_size],
                     device=next(model.parameters()).device,

@@ -1,3 +1,4 @@
+# ruff: noqa: F811 - fixtures
 """``seqtrans translate`` and ``seqtrans score`` on a run that was trained for 3 steps."""
 
 import gzip
@@ -15,7 +16,7 @@ import torch
 import seqtrans
 from seqtrans.errors import RecipeError
 from seqtrans.runtime.onednn import multiplies_bf16
-from tests.support.trained_translator import INPUT, json_lines, run
+from tests.support.trained_translator import INPUT, home, json_lines, run  # noqa: F401 - a fixture
 
 AS_VALIDATED = ["translate", "run", "input", "--settings", "validation"]
 
@@ -172,6 +173,22 @@ def test_output_appears_whole_or_not_at_all(home):
             "--length-penalty: decoding.length_penalty must be a number",
         ),
         (
+            ["translate", "run", "input", "--beam-size", "2", "--set", "n_best=3"],
+            "--beam-size --set n_best: decoding: n_best (3) must not be larger than beam_size (2)",
+        ),
+        (
+            ["translate", "run", "input", "--set", "beams=2"],
+            "--set beams: decoding has no key 'beams'; did you mean 'beam_size'?",
+        ),
+        (
+            ["translate", "run", "input", "--set", "beam_size"],
+            "--set beam_size: write --set KEY=VALUE, such as --set",
+        ),
+        (
+            ["translate", "run", "input", "--set", "kind=bean"],
+            "--set kind: decoding.kind must be 'beam'",
+        ),
+        (
             ["translate", "run", "input", "-o", "no/where"],
             "no/where: can't be written: there is no folder no",
         ),
@@ -300,6 +317,13 @@ def test_from_python_with_other_settings(home):
     dtype = torch.bfloat16 if multiplies_bf16() else torch.float32
     assert {p.dtype for p in translator.model.parameters()} == {dtype}
     assert len(translator.translate_window(["ab cd"])[0].alternatives) == 2
+
+
+def test_any_key_of_decoding_can_be_set(home):
+    plain = translate(home, "input", "--beam-size", "1", "--length-penalty", "0.5")
+    changed = ("--set", "beam_size=1", "--set", "length_penalty=0.5", "--set", "no_loops=false")
+    assert translate(home, "input", *changed) == plain
+    assert translate(home, "input", "--set", "max_length=1") == "\n" * 7
 
 
 @pytest.mark.parametrize(

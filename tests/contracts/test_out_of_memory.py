@@ -14,8 +14,8 @@ from seqtrans.training.distributed.process_group import SINGLE_PROCESS
 from seqtrans.translation.inference.forced_scoring import Scorer
 from seqtrans.translation.inference.translator import Translator
 from seqtrans.translation.recipe.auto_batch_size import TOKENS, largest_search
-from seqtrans.translation.search.beam import build_search
-from seqtrans.translation.search.config import DecodingConfig
+from seqtrans.translation.search.build import build_search
+from seqtrans.translation.search.config import BeamConfig, DecodingConfig
 from tests.support.tiny_tasks import (
     classification,
     model_of,
@@ -73,7 +73,7 @@ def classifying(_):
 
 def translating(translation):
     model = small_model(translation)
-    translator = Translator(model, translation.segmenters, DecodingConfig(beam_size=3), "cpu")
+    translator = Translator(model, translation.segmenters, BeamConfig(beam_size=3), "cpu")
     lines = [source for source, _ in sentences()][:60]
     return model, lambda: [(t.text, t.score) for t in translator.stream(lines)]
 
@@ -151,7 +151,7 @@ def test_nothing_is_halved_where_all_must_compute_equally_often():
 def test_auto_takes_what_memory_holds(translation, most):
     """Sources of 9 tokens and EOS, so many of them."""
     model, specials = small_model(translation).eval(), translation.segmenters.source.specials
-    search = build_search(DecodingConfig(beam_size=2, max_length=2), specials)
+    search = build_search(BeamConfig(beam_size=2, max_length=2), translation.segmenters.target)
     with short_of_memory(model, most, []), torch.inference_mode():
         found = largest_search(search, model, specials, (9,))
     assert 256 <= found <= 10 * most

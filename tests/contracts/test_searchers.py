@@ -1,7 +1,5 @@
 """What every searcher promises, with both families of models."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 
@@ -15,9 +13,12 @@ from seqtrans.translation.models.transformer import (
 )
 from seqtrans.translation.protocols import Searcher, Specials
 from seqtrans.translation.search import beam
-from seqtrans.translation.search.beam import BeamSearch, build_search
-from seqtrans.translation.search.config import DecodingConfig
+from seqtrans.translation.search.beam import BeamSearch
+from seqtrans.translation.search.build import build_search
+from seqtrans.translation.search.config import BeamConfig
 from seqtrans.translation.search.repetition import WordGuard
+from seqtrans.translation.search.rules import OutputRules
+from tests.support.searches import Language, inputs_of, with_settings
 
 SPECIALS = Specials(pad=0, bos=1, eos=2, unk=3)
 VOCAB = 70  # more than one chunk
@@ -31,14 +32,14 @@ DECODERS = {
     "transformer": TransformerDecoderConfig(**SIZES),
     "recurrent": RecurrentDecoderConfig(num_layers=1, hidden_dim=16, embedding_dim=16),
 }
-SEARCH = build_search(DecodingConfig(max_length_offset=6), SPECIALS)
+SEARCH = build_search(BeamConfig(max_length_offset=6), Language(SPECIALS))
 PIECES = ["\u2581" * (i % 3 == 0) + "abcd"[i % 4] for i in range(VOCAB)]
 SEARCHERS = {
-    "greedy": replace(SEARCH, beam_size=1),
-    "beam": replace(SEARCH, beam_size=4, n_best=3, length_penalty=0.6),
-    "wide": replace(SEARCH, beam_size=12, n_best=12, length_penalty=0.0),
-    "guarded": replace(SEARCH, beam_size=4, n_best=2, no_repeat_ngram=2, no_loops=True),
-    "word guarded": replace(SEARCH, beam_size=4, word_guard=WordGuard(PIECES, 2, loops=True)),
+    "greedy": with_settings(SEARCH, beam_size=1),
+    "beam": with_settings(SEARCH, beam_size=4, n_best=3, length_penalty=0.6),
+    "wide": with_settings(SEARCH, beam_size=12, n_best=12, length_penalty=0.0),
+    "guarded": with_settings(SEARCH, beam_size=4, n_best=2, no_repeat_ngram=2, no_loops=True),
+    "word guarded": with_settings(SEARCH, beam_size=4, word_guard=WordGuard(PIECES, 2, loops=True)),
 }
 
 
@@ -64,7 +65,7 @@ def search(request):
 
 
 def translate(search, model, sources):
-    return search(model, collate_sources(sources, SPECIALS))
+    return search(model, collate_sources(sources, SPECIALS), inputs_of(sources))
 
 
 @torch.inference_mode()
@@ -97,11 +98,13 @@ def test_a_score_is_what_the_model_gives_the_output(model, search):
     assert len(set(lengths)) > 1, "all outputs are equally long: normalization was not tested"
 
 
-def test_hypotheses_are_distinct_and_best_first_and_as_many_as_asked_for(model, search):
+def test_hypotheses_are_best_first_and_as_many_as_asked_for(model, search):
     for hypotheses in translate(search, model, SOURCES):
         scores = [h.score for h in hypotheses]
         assert scores == sorted(scores, reverse=True)
-        assert len({tuple(h.tokens) for h in hypotheses}) == len(hypotheses) == search.n_best
+        assert len(hypotheses) == search.n_best
+        if isinstance(search, BeamSearch):
+            assert len({tuple(h.tokens) for h in hypotheses}) == len(hypotheses)
 
 
 def test_special_tokens_are_never_produced(model, search):
@@ -109,9 +112,10 @@ def test_special_tokens_are_never_produced(model, search):
     assert all(token > 3 for hypotheses in found for h in hypotheses for token in h.tokens)
 
 
-def test_outputs_are_as_long_as_allowed_at_most(model):
-    search = replace(SEARCH, max_length_factor=0.5, max_length_offset=1, max_length=4)
-    model_that_goes_on = replace(search, banned=(0, 1, 3))
+@pytest.mark.parametrize("search", [SEARCH], ids=["beam"])
+def test_outputs_are_as_long_as_allowed_at_most(model, search):
+    search = with_settings(search, max_length_factor=0.5, max_length_offset=1, max_length=4)
+    model_that_goes_on = with_settings(search, banned=(0, 1, 3))
     with torch.no_grad():
         model.output.bias[SPECIALS.eos] -= 100
     try:
@@ -125,7 +129,7 @@ def test_outputs_are_as_long_as_allowed_at_most(model):
 
 
 def test_settled_sentences_are_dropped_and_it_changes_nothing(model, monkeypatch):
-    search = replace(SEARCH, beam_size=3)
+    search = with_settings(SEARCH, beam_size=3)
     dropped = []
     keep = beam.Search.keep
     monkeypatch.setattr(beam.Search, "keep", lambda s, rows: dropped.append(rows) or keep(s, rows))
@@ -144,7 +148,9 @@ def test_a_vocabulary_smaller_than_the_beam():
         def decode_step(self, token, state):
             return torch.full((*token.shape, 4), 0.25).log(), state
 
-    search = BeamSearch(bos=1, eos=2, banned=(0, 1), beam_size=10, n_best=10, max_length=3)
+    search = BeamSearch(
+        rules=OutputRules(bos=1, eos=2, banned=(0, 1), max_length=3), beam_size=10, n_best=10
+    )
     (found,) = translate(search, Uniform(), [[3]])
     assert sorted(h.tokens for h in found) == [[], [3], [3, 3]]
 

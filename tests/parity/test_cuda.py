@@ -19,10 +19,11 @@ from seqtrans.translation.data.batch import collate_sources
 from seqtrans.translation.models.encoder_decoder import EncoderDecoder, ModelConfig
 from seqtrans.translation.models.recurrent_decoder import RecurrentDecoderConfig
 from seqtrans.translation.models.transformer import TransformerEncoderConfig
-from seqtrans.translation.search.beam import build_search
-from seqtrans.translation.search.config import DecodingConfig
+from seqtrans.translation.search.build import build_search
+from seqtrans.translation.search.config import BeamConfig
 from tests.support.gpus import GPU, RECIPE, on_gpu, prepared, train
 from tests.support.memory_shortage import Wide
+from tests.support.searches import inputs_of
 from tests.support.tiny_tasks import OfDoubles, classification, translation_task
 from tests.support.toy_training import VOCAB, ToyBatch, ToyTask, toy_trainer
 
@@ -108,11 +109,13 @@ def test_a_gpu_translates_as_a_cpu_does(folder):
 def test_a_search_ends_when_all_sentences_do(beam_size, tmp_path):
     """However many do in the same step: a mean of so many ones need not be one on a GPU."""
     task, model = learner("translation", tmp_path)
-    source, target = (segmenter.specials for segmenter in task.segmenters)
-    search = build_search(DecodingConfig(beam_size=beam_size, max_length=4), target)
+    specials, target = task.segmenters.source.specials, task.segmenters.target
+    search = build_search(BeamConfig(beam_size=beam_size, max_length=4), target)
     model = model.to(GPU).eval()
     for count in range(1, 70):
-        found = search(model, collate_sources([[4, 5, 6]] * count, source).to(GPU))
+        sources = [[4, 5, 6]] * count
+        source = collate_sources(sources, specials).to(GPU)
+        found = search(model, source, inputs_of(sources))
         assert [len(hypotheses) for hypotheses in found] == [1] * count
 
 

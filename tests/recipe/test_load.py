@@ -5,7 +5,7 @@ import copy
 import itertools
 import json
 import re
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -24,7 +24,7 @@ from seqtrans.translation.recipe.build import build_model
 from seqtrans.translation.recipe.init_from import shared_rows
 from seqtrans.translation.recipe.load_data import unknown_share
 from seqtrans.translation.recipe.schema import TranslationRecipe
-from seqtrans.translation.search.config import DecodingConfig
+from seqtrans.translation.search.config import BeamConfig, ValidationBeamConfig
 from seqtrans.translation.tokenization.segmenters import train_segmenters
 from seqtrans.translation.tokenization.words_and_characters import WordsConfig
 
@@ -77,20 +77,18 @@ def test_the_stored_recipe_means_the_same_anywhere(recipe, tmp_path):
     assert loaded.training.seed == 3
 
 
-@pytest.mark.parametrize("key", [f.name for f in fields(DecodingConfig)])
+@pytest.mark.parametrize("key", [f.name for f in fields(BeamConfig)])
 def test_a_key_of_how_validation_searches_leaves_the_others(recipe, key):
     """It stays greedy unless told otherwise, whoever says what, and translate is not concerned."""
-    usual = replace(DecodingConfig(), beam_size=1)
-    value = {"beam_size": 7, "n_best": 1, "no_loops": True}.get(key, 3)
-    for name, base in (("validation.decoding", usual), ("decoding", DecodingConfig())):
+    usual = ValidationBeamConfig()
+    value = {"beam_size": 7, "n_best": 1, "no_loops": True, "kind": "beam"}.get(key, 3)
+    for name, base in (("validation.decoding", usual), ("decoding", BeamConfig())):
         loaded = load_recipe(recipe, [f"{name}.{key}={json.dumps(value)}"])
         found = {"validation.decoding": loaded.validation.decoding, "decoding": loaded.decoding}
         assert vars(found[name]) == vars(base) | {key: value}
         other = "decoding" if name != "decoding" else "validation.decoding"
-        assert vars(found[other]) == vars(usual if base is not usual else DecodingConfig())
-    schema = config.json_schema(TranslationRecipe)["$defs"]["ValidationDecodingConfig"][
-        "properties"
-    ]
+        assert vars(found[other]) == vars(usual if base is not usual else BeamConfig())
+    schema = config.json_schema(TranslationRecipe)["$defs"]["ValidationBeamConfig"]["properties"]
     assert schema[key]["default"] == getattr(usual, key)
 
 

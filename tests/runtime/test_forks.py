@@ -16,7 +16,7 @@ from torch import nn
 from seqtrans.translation.tokenization.segmenters import Segmenters
 from seqtrans.translation.tokenization.words_and_characters import TokenSegmenter
 from seqtrans.translation.tokenization.vocabulary import Vocabulary
-from seqtrans.translation.search.config import DecodingConfig
+from seqtrans.translation.search.config import BeamConfig
 from seqtrans.translation.models.encoder_decoder import EncoderDecoder, ModelConfig
 from seqtrans.translation.models.recurrent_encoder import RecurrentEncoderConfig
 from seqtrans.translation.models.recurrent_decoder import RecurrentDecoderConfig
@@ -59,7 +59,7 @@ def forked(work, argument):
 if __name__ == "__main__":
     torch.manual_seed(1)
     segmenter = TokenSegmenter(Vocabulary(tuple(LETTERS)), "characters")
-    segmenters, config = Segmenters(segmenter, segmenter), DecodingConfig(max_length=7)
+    segmenters, config = Segmenters(segmenter, segmenter), BeamConfig(max_length=7)
     encoder, decoder = MODELS[sys.argv[1]]
     model = EncoderDecoder(ModelConfig(encoder=encoder, decoder=decoder), 12, 12)
     nn.init.normal_(model.output.weight)

@@ -11,12 +11,12 @@ from seqtrans.translation.models.transformer import (
     TransformerDecoderConfig,
     TransformerEncoderConfig,
 )
-from seqtrans.translation.search.config import DecodingConfig
+from seqtrans.translation.search.config import BeamConfig
 from seqtrans.translation.tokenization.segmenters import Segmenters
 from seqtrans.translation.tokenization.vocabulary import build_vocabulary
 from seqtrans.translation.tokenization.words_and_characters import TokenSegmenter, split_characters
 
-CONFIG = DecodingConfig(beam_size=2, max_source_tokens=40)
+CONFIG = BeamConfig(beam_size=2, max_source_tokens=40)
 
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz.,!? 0123456789"

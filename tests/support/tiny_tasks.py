@@ -21,7 +21,7 @@ from seqtrans.translation.models.transformer import (
     TransformerDecoderConfig,
     TransformerEncoderConfig,
 )
-from seqtrans.translation.search.config import DecodingConfig
+from seqtrans.translation.search.config import BeamConfig
 from seqtrans.translation.task import TranslationTask, Validation
 from seqtrans.translation.tokenization.segmenters import train_segmenters
 from seqtrans.translation.tokenization.sentencepiece_segmenter import SubwordConfig, UnigramSampling
@@ -61,7 +61,7 @@ def translation_task(folder, *, sampled, judged=300):
         encode_corpus(pairs, segmenters, None, keep_text=keep_text, folder=folder / name)
         corpora[name] = open_corpus(folder / name)
     sources, references = zip(*itertools.islice(sentences(), judged), strict=True)
-    decoding = DecodingConfig(beam_size=1, batch_tokens=500)
+    decoding = BeamConfig(beam_size=1, batch_tokens=500)
     return TranslationTask(
         train=corpora["train"],
         validation=Validation(corpora["valid"], [sources], references, decoding, None),

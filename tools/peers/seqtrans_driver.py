@@ -32,7 +32,7 @@ from seqtrans.translation.recipe.build import build_model
 from seqtrans.translation.recipe.build_task import build_task
 from seqtrans.translation.recipe.load_data import load_corpora
 from seqtrans.translation.recipe.schema import DataConfig, TranslationRecipe, ValidationConfig
-from seqtrans.translation.search.config import DecodingConfig
+from seqtrans.translation.search.config import BeamConfig
 from seqtrans.translation.tokenization.config import ExistingSubwordConfig
 from seqtrans.translation.tokenization.segmenters import Segmenters, train_segmenters
 
@@ -94,7 +94,7 @@ def recipe_of(arguments: argparse.Namespace) -> TranslationRecipe:
         ),
         label_smoothing=contract.LABEL_SMOOTHING,
         validation=ValidationConfig(metrics=()),
-        decoding=DecodingConfig(
+        decoding=BeamConfig(
             beam_size=arguments.beam,
             length_penalty=contract.LENGTH_PENALTY,
             max_length_factor=1.5,

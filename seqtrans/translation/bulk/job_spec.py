@@ -32,7 +32,7 @@ class Work:
         run: The run directory.
         checkpoint: Folder of the checkpoint.
         seal: Checksum of what the checkpoint says about itself.
-        decoding: Fields of ``DecodingConfig``.
+        decoding: Fields of a ``SearchConfig``.
         precision: Of the model.
         output_format: Text or JSON lines.
         shard_lines: Lines translated together; what is done is counted in shards.
@@ -150,6 +150,7 @@ def from_json(text: str) -> tuple[Work, list[int]]:
         stored = json.loads(text)
         lines = [int(count) for count in stored.pop("lines")]
         sources = tuple(Source(**source) for source in stored.pop("sources"))
+        stored["decoding"].setdefault("kind", "beam")  # in jobs begun before there were others
         work = Work(**stored, sources=sources)
     except (TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(str(error)) from error

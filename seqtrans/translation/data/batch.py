@@ -2,18 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from seqtrans.runtime.device import copy_to
 from seqtrans.tensor_types import Bool, Int, Tensor
-from seqtrans.translation.protocols import SourceBatch, Specials
-
-Ids: TypeAlias = Sequence[int] | npt.NDArray[np.integer]
-"""Token ids of one sentence, without BOS and EOS: a list, or a row of a memory-mapped array."""
+from seqtrans.translation.protocols import Ids, SourceBatch, Specials
 
 
 @dataclass(frozen=True)

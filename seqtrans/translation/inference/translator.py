@@ -12,13 +12,13 @@ from seqtrans.runtime.device import DeviceName, place
 from seqtrans.runtime.out_of_memory import Halving
 from seqtrans.runtime.precision import Precision
 from seqtrans.translation.data.batch import Ids
-from seqtrans.translation.inference.batch_search import plan_sources, search_sources
+from seqtrans.translation.inference.batch_search import plan_inputs, search_input, search_inputs
 from seqtrans.translation.inference.input_checks import given_lines
 from seqtrans.translation.inference.line_windows import fixed_windows, windows
 from seqtrans.translation.inference.sentence_splitter import join_parts, source_parts
-from seqtrans.translation.protocols import Hypothesis, Seq2SeqModel
-from seqtrans.translation.search.beam import BeamSearch, build_search
-from seqtrans.translation.search.config import DecodingConfig
+from seqtrans.translation.protocols import Hypothesis, Searcher, SearchInput, Seq2SeqModel
+from seqtrans.translation.search.build import build_search
+from seqtrans.translation.search.config import DecodingConfig, SearchConfig
 from seqtrans.translation.tokenization.segmenters import Segmenters
 
 _BATCHES_AHEAD = 8  # in a window; more would sort better by length and answer later
@@ -72,7 +72,7 @@ class Translator:
         self,
         model: nn.Module,
         segmenters: Segmenters,
-        config: DecodingConfig,
+        config: SearchConfig,
         device: DeviceName = "auto",
         precision: Precision = "fp32",
     ) -> None:
@@ -82,9 +82,7 @@ class Translator:
         self.model = model
         self.segmenters = segmenters
         self.config = config
-        self.search: BeamSearch = build_search(
-            config, segmenters.target.specials, segmenters.target.pieces
-        )
+        self.search: Searcher = build_search(config, segmenters.target)
         self._halving = Halving("sentences", "lower max_source_tokens, max_length or beam_size")
         self._parts = LineParts(segmenters, config)
 
@@ -129,17 +127,17 @@ class Translator:
             SeqtransError: Memory can't hold one sentence.
         """
         window = self._parts.cut(lines)
-        return self._parts.join(window, self._search(window.sources))
+        return self._parts.join(window, self._search(window.inputs))
 
-    def _search(self, sources: Sequence[Ids]) -> list[list[Hypothesis]]:
-        """Hypotheses of every source, best first."""
+    def _search(self, inputs: Sequence[SearchInput]) -> list[list[Hypothesis]]:
+        """Hypotheses of every sentence, best first."""
         try:
-            return search_sources(
+            return search_inputs(
                 self.search,
                 self.model,
-                sources,
+                inputs,
                 specials=self.segmenters.source.specials,
-                batches=plan_sources(sources, number(self.config.batch_tokens)),
+                batches=plan_inputs(inputs, number(self.config.batch_tokens)),
                 device=self.device,
                 halving=self._halving,
             )
@@ -168,9 +166,9 @@ class Window:
     parts: Mapping[str, Sequence[Ids]]
 
     @property
-    def sources(self) -> list[Ids]:
-        """Source ids of all parts, which are what is searched."""
-        return [ids for of_line in self.parts.values() for ids in of_line]
+    def inputs(self) -> list[SearchInput]:
+        """All parts, which are what is searched."""
+        return [search_input(ids) for of_line in self.parts.values() for ids in of_line]
 
 
 class LineParts:
@@ -198,7 +196,7 @@ class LineParts:
         return Window(lines, dict(zip(distinct, parts, strict=True)))
 
     def join(self, window: Window, found: Iterable[list[Hypothesis]]) -> list[Translation]:
-        """Translations of the lines of a window, from the hypotheses of its ``sources``."""
+        """Translations of the lines of a window, from the hypotheses of its ``inputs``."""
         waiting = iter(found)
         translations = {
             line: self._join([next(waiting) for _ in of_line])

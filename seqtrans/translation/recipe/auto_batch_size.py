@@ -14,12 +14,12 @@ from seqtrans.runtime.out_of_memory import attempt, release
 from seqtrans.training.auto_batch_size import SizeRange, agreed_size, largest_training
 from seqtrans.training.preflight import reserved_memory
 from seqtrans.translation.data.batch import collate_sources
-from seqtrans.translation.protocols import Searcher, Seq2SeqModel, Specials, StateT
+from seqtrans.translation.protocols import Searcher, SearchInput, Seq2SeqModel, Specials, StateT
 from seqtrans.translation.recipe.build_task import build_task
 from seqtrans.translation.recipe.load_data import Corpora
 from seqtrans.translation.recipe.schema import TranslationRecipe
-from seqtrans.translation.search.beam import build_search
-from seqtrans.translation.search.config import DecodingConfig
+from seqtrans.translation.search.build import build_search
+from seqtrans.translation.search.config import SearchConfig
 from seqtrans.translation.tokenization.segmenters import Segmenters
 
 TOKENS = SizeRange(least=256, most_on_cpu=4096, most_on_gpu=32768)
@@ -125,16 +125,16 @@ def _search_fits(
     size: int,
     device: torch.device,
 ) -> bool:
-    sentence = list(islice(cycle(ids), length))
-    source = collate_sources([sentence] * max(1, size // (length + 1)), specials)
-    if attempt(lambda source: search(model, source.to(device)), source) is not None:
+    inputs = [SearchInput(list(islice(cycle(ids), length)), 0)] * max(1, size // (length + 1))
+    source = collate_sources([one.source for one in inputs], specials)
+    if attempt(lambda source: search(model, source.to(device), inputs), source) is not None:
         return True
     release()
     return False
 
 
 def _search(
-    decoding: DecodingConfig,
+    decoding: SearchConfig,
     segmenters: Segmenters,
     model: nn.Module,
     lengths: Sequence[int],
@@ -142,8 +142,7 @@ def _search(
     others_fit: Callable[[int], bool] = lambda _: True,
     reserved: int = 0,
 ) -> int:
-    target = segmenters.target
-    search = build_search(decoding, target.specials, target.pieces)
+    search = build_search(decoding, segmenters.target)
     lengths = [min(length, decoding.max_source_tokens) for length in lengths]
     was_training = model.training
     model.eval()

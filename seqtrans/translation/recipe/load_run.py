@@ -1,7 +1,7 @@
 """A run that was trained: its model and all that belongs to it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +14,7 @@ from seqtrans.training.checkpoints.weights import fill
 from seqtrans.translation.models.encoder_decoder import EncoderDecoder
 from seqtrans.translation.recipe.build import build_model
 from seqtrans.translation.recipe.schema import TranslationRecipe
-from seqtrans.translation.search.config import DecodingConfig
+from seqtrans.translation.search.config import BeamConfig, DecodingConfig, SearchConfig
 from seqtrans.translation.tokenization.segmenters import Segmenters, load_segmenters
 
 Settings = Literal["decoding", "validation"]
@@ -32,11 +32,12 @@ class Run:
 
     def decoding(
         self, changes: Mapping[str, object], place: str, settings: Settings = "decoding"
-    ) -> DecodingConfig:
+    ) -> SearchConfig:
         """How to search: as the recipe says, but for ``changes``.
 
         Args:
-            changes: Settings of ``DecodingConfig`` by name.
+            changes: Settings of a ``SearchConfig`` by name. Where they name another ``kind`` than
+                the recipe, of the recipe's settings only those count that all kinds have.
             place: Where they were given, for the error.
             settings: Where in the recipe it is said how.
 
@@ -49,7 +50,10 @@ class Run:
         if settings not in stored:
             names = " or ".join(map(repr, stored))
             raise RecipeError(f"{place}: settings must be {names}, not {settings!r}")
-        keys: dict[str, object] = {"decoding": {**vars(stored[settings]), **changes}}
+        said = vars(stored[settings])
+        if changes.get("kind", said["kind"]) != said["kind"]:
+            said = {field.name: said[field.name] for field in fields(DecodingConfig)}
+        keys: dict[str, object] = {"decoding": {**said, **changes}}
         if settings == "validation":
             keys = {"validation": keys}
         checked = config.validate(_Settings, config.Document(keys, {(): place}))
@@ -65,7 +69,7 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class _Validation:
-    decoding: DecodingConfig = field(default_factory=DecodingConfig)
+    decoding: SearchConfig = field(default_factory=BeamConfig)
 
 
 @dataclass(frozen=True, kw_only=True)

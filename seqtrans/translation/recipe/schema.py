@@ -13,7 +13,12 @@ from seqtrans.translation.data.parallel_corpus import CorpusFormat
 from seqtrans.translation.evaluation.metrics import METRICS, Measure, MetricName, Tokenizer
 from seqtrans.translation.models.encoder_decoder import ModelConfig
 from seqtrans.translation.models.transformer import TransformerConfig
-from seqtrans.translation.search.config import DecodingConfig
+from seqtrans.translation.search.config import (
+    BeamConfig,
+    SearchConfig,
+    ValidationBeamConfig,
+    ValidationSearchConfig,
+)
 from seqtrans.translation.tokenization.config import SubwordConfig
 from seqtrans.translation.tokenization.segmenters import SegmentationConfig
 
@@ -39,13 +44,6 @@ class DataConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ValidationDecodingConfig(DecodingConfig):
-    """How translations are searched for in a validation: greedily unless said otherwise."""
-
-    beam_size: Positive = 1
-
-
-@dataclass(frozen=True, kw_only=True)
 class ValidationConfig:
     """How the model is judged while training, besides loss and perplexity."""
 
@@ -56,7 +54,7 @@ class ValidationConfig:
     flores101) where the target has no spaces; none where it is tokenized. As in ``evaluate``."""
     lowercase: bool = False
     """Ignore case in BLEU and chrF; TER always does."""
-    decoding: ValidationDecodingConfig = field(default_factory=ValidationDecodingConfig)
+    decoding: ValidationSearchConfig = field(default_factory=ValidationBeamConfig)
     """How to translate the validation corpus; greedily unless said otherwise. The scores are those
     that ``translate --settings validation`` and ``evaluate`` give for each of its files."""
 
@@ -90,7 +88,7 @@ class TranslationRecipe:
     """Share of the target distribution spread over all tokens (arXiv:1512.00567, 7)."""
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     """How the model is judged while training."""
-    decoding: DecodingConfig = field(default_factory=DecodingConfig)
+    decoding: SearchConfig = field(default_factory=BeamConfig)
     """How ``seqtrans translate`` searches unless told otherwise."""
     init_from: Path | InitFrom | None = None
     """A run to start from: its directory, or a mapping that says more."""

@@ -15,10 +15,16 @@ from dataclasses import dataclass
 import torch
 from torch.nn.functional import pad
 
-from seqtrans.tensor_types import Bool, Float, Int, Tensor
-from seqtrans.translation.protocols import Hypothesis, Seq2SeqModel, SourceBatch, Specials, StateT
-from seqtrans.translation.search.config import DecodingConfig
-from seqtrans.translation.search.repetition import WordGuard, extend, without_loops, without_repeats
+from seqtrans.tensor_types import Bool, Float, Tensor
+from seqtrans.translation.protocols import (
+    Hypothesis,
+    SearchInput,
+    Seq2SeqModel,
+    SourceBatch,
+    StateT,
+)
+from seqtrans.translation.search.repetition import extend
+from seqtrans.translation.search.rules import OutputRules
 from seqtrans.translation.search.top_k import NEVER, Candidates, best_continuations
 from seqtrans.translation.search.trellis import Finished, Live, Search, Step
 
@@ -35,56 +41,38 @@ class BeamSearch:
     depends on the sentence alone, never on its neighbours in the batch.
 
     Args:
-        bos: Id that starts every target sentence.
-        eos: Id that ends one.
-        banned: Ids that are never produced (padding, BOS, unknown); not EOS.
+        rules: What every output must keep to.
         beam_size: Hypotheses kept per sentence; 1 is greedy search.
         length_penalty: Exponent of the length in the score; 0 favors short output.
         n_best: Hypotheses wanted per sentence; at most ``beam_size``.
         spare: Hypotheses returned besides, for those among them that turn out to be the same text.
-        max_length: Longest output in tokens, EOS counted.
-        max_length_factor: Tokens of output allowed for each token of source; None leaves
-            ``max_length`` the only limit.
-        max_length_offset: Tokens of output allowed besides.
-        no_repeat_ngram: Tokens of an n-gram that no hypothesis has twice; 0 allows repeats.
-        no_loops: Whether tokens of a hypothesis are never followed by the same ones again; one
-            alone may follow itself once.
-        word_guard: Refuses words that were said before.
 
     Raises:
         ValueError: The settings contradict each other.
     """
 
-    bos: int
-    eos: int
-    banned: tuple[int, ...] = ()
+    rules: OutputRules
     beam_size: int = 5
     length_penalty: float = 1.0
     n_best: int = 1
     spare: int = 0
-    max_length: int = 256
-    max_length_factor: float | None = None
-    max_length_offset: int = 0
-    no_repeat_ngram: int = 0
-    no_loops: bool = False
-    word_guard: WordGuard | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.n_best <= self.beam_size:
             raise ValueError(f"n_best ({self.n_best}) must be 1 to beam_size ({self.beam_size})")
         if self.length_penalty < 0:
             raise ValueError(f"length_penalty ({self.length_penalty}) must be at least 0")
-        if self.eos in self.banned:
-            raise ValueError(f"eos ({self.eos}) must not be banned: no output could end")
 
     @torch.inference_mode()
-    def __call__(self, model: Seq2SeqModel[StateT], source: SourceBatch) -> list[list[Hypothesis]]:
+    def __call__(
+        self, model: Seq2SeqModel[StateT], source: SourceBatch, inputs: Sequence[SearchInput]
+    ) -> list[list[Hypothesis]]:
         """Translate a batch; per sentence, ``n_best + spare`` hypotheses at most, best first.
 
         Raises:
             FloatingPointError: The model's log-probabilities are not numbers.
         """
-        found: list[list[Hypothesis]] = [[] for _ in range(len(source))]
+        found: list[list[Hypothesis]] = [[] for _ in inputs]
         search = self.start(source.mask)
         state = model.begin(source)
         while True:
@@ -111,18 +99,11 @@ class BeamSearch:
         )
         return Search(
             sentence=torch.arange(sentences, device=device),
-            limit=self.limit(source_mask.sum(1)),
-            live=Live(torch.full_like(log_prob, self.bos, dtype=torch.long), log_prob),
+            limit=self.rules.limit(source_mask.sum(1)),
+            live=Live(torch.full_like(log_prob, self.rules.bos, dtype=torch.long), log_prob),
             finished=Finished(log_prob.new_full(nothing.shape, NEVER), nothing, nothing),
-            history=nothing.new_empty((sentences, 1, 0)) if self._remembers else None,
+            history=nothing.new_empty((sentences, 1, 0)) if self.rules.needs_history else None,
         )
-
-    def limit(self, source_length: Int[Tensor, " B"]) -> Int[Tensor, " B"]:
-        """Longest output in tokens, EOS counted, for sources of so many tokens."""
-        if self.max_length_factor is None:
-            return torch.full_like(source_length, self.max_length)
-        limit = (source_length * self.max_length_factor).ceil().long() + self.max_length_offset
-        return limit.clamp(1, self.max_length)
 
     def advance(self, search: Search, log_probs: Float[Tensor, "B K V"]) -> Search:
         """Grow every live hypothesis by one token: a pure function.
@@ -131,13 +112,13 @@ class BeamSearch:
         """
         length, history = len(search.trellis) + 1, search.history
         if history is not None:
-            log_probs = self._without_repeats(log_probs, history)
+            log_probs = self.rules.without_repeats(log_probs, history)
         candidates = best_continuations(
-            search.live.log_prob, log_probs, 2 * self.beam_size, self.banned
+            search.live.log_prob, log_probs, 2 * self.beam_size, self.rules.banned
         )
-        candidates = self._end_at_limit(candidates, search, log_probs[:, :, self.eos])
+        candidates = self._end_at_limit(candidates, search, log_probs[:, :, self.rules.eos])
         log_prob, parent, token = candidates
-        ended = token == self.eos
+        ended = token == self.rules.eos
 
         alive = min(self.beam_size, log_prob.size(1))  # of a tiny vocabulary, too few at first
         growing, slot = log_prob.masked_fill(ended, NEVER).topk(alive, dim=1)
@@ -153,20 +134,6 @@ class BeamSearch:
             trellis=(*search.trellis, step),
             history=None if history is None else extend(history, step.parent, step.token),
         )
-
-    @property
-    def _remembers(self) -> bool:
-        """Whether what a hypothesis has said decides on what it may say."""
-        return self.no_repeat_ngram > 0 or self.no_loops or self.word_guard is not None
-
-    def _without_repeats(
-        self, log_probs: Float[Tensor, "B K V"], history: Int[Tensor, "B K T"]
-    ) -> Float[Tensor, "B K V"]:
-        if self.no_repeat_ngram:
-            log_probs = without_repeats(log_probs, history, self.no_repeat_ngram)
-        if self.no_loops:
-            log_probs = without_loops(log_probs, history)
-        return self.word_guard(log_probs, history) if self.word_guard else log_probs
 
     def score(self, log_prob: Tensor, length: Tensor | int) -> Tensor:
         """Length-normalized score of hypotheses of ``length`` tokens, EOS counted."""
@@ -193,7 +160,7 @@ class BeamSearch:
         return Candidates(
             torch.where(at_limit, ending, log_prob),
             torch.where(at_limit, slot, parent),
-            token.masked_fill(at_limit, self.eos),
+            token.masked_fill(at_limit, self.rules.eos),
         )
 
     def _read_out(self, search: Search, found: list[list[Hypothesis]]) -> None:
@@ -215,36 +182,3 @@ class BeamSearch:
                 found[sentence].append(Hypothesis(body[::-1], score))
             if not found[sentence]:
                 raise FloatingPointError("the model gives no output any probability")
-
-
-def build_search(
-    config: DecodingConfig, specials: Specials, pieces: Sequence[str] = ()
-) -> BeamSearch:
-    """Build the search that a configuration describes; it never produces padding, BOS or unknown.
-
-    Args:
-        config: How to search.
-        specials: Special ids of the target vocabulary.
-        pieces: The target token of every id; for ``no_loops``.
-    """
-    return BeamSearch(
-        bos=specials.bos,
-        eos=specials.eos,
-        banned=tuple(sorted({specials.pad, specials.bos, specials.unk} - {specials.eos})),
-        beam_size=config.beam_size,
-        length_penalty=config.length_penalty,
-        n_best=config.n_best,
-        spare=config.n_best if config.n_best > 1 else 0,
-        max_length=config.max_length,
-        max_length_factor=config.max_length_factor,
-        max_length_offset=config.max_length_offset,
-        no_repeat_ngram=config.no_repeat_ngram,
-        no_loops=config.no_loops,
-        word_guard=_word_guard(config, pieces),
-    )
-
-
-def _word_guard(config: DecodingConfig, pieces: Sequence[str]) -> WordGuard | None:
-    if not pieces or not (config.no_repeat_words or config.no_loops):
-        return None
-    return WordGuard(pieces, config.no_repeat_words, loops=config.no_loops)

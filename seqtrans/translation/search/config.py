@@ -1,19 +1,25 @@
 """How to search, as a recipe says it."""
 
 from dataclasses import dataclass
+from typing import Literal
 
-from seqtrans.config.types import NonNegative, NonNegativeFloat, Positive, PositiveFloat, Size
+from seqtrans.config.types import (
+    NonNegative,
+    NonNegativeFloat,
+    Positive,
+    PositiveFloat,
+    Size,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class DecodingConfig:
-    """How translations are searched for.
+    """What every search has: limits of its input and output, and how much is searched at once.
 
     Args:
-        beam_size: Hypotheses kept per sentence; 1 is greedy search.
         length_penalty: Exponent of the length in the score, at least 0; more favors long output.
-        n_best: Different translations returned per line; at most ``beam_size``. There are fewer
-            where the search finds fewer: several hypotheses may be the same text, but for spaces.
+        n_best: Different translations returned per line. There are fewer where several of those
+            that the search finds are the same text, but for spaces.
         max_length: Longest output in tokens.
         max_length_factor: Tokens of output allowed for each token of source.
         max_length_offset: Tokens of output allowed besides, for short sources.
@@ -27,12 +33,8 @@ class DecodingConfig:
         batch_tokens: Source tokens searched at once, padding included; a matter of memory and
             speed, never of the result. ``auto``: the most that fit, measured before training, up
             to 4,096 on a CPU and 32,768 on a GPU; not with ``training.processes.sharding: full``.
-
-    Raises:
-        ValueError: ``n_best`` is larger than ``beam_size``.
     """
 
-    beam_size: Positive = 5
     length_penalty: NonNegativeFloat = 1.0
     n_best: Positive = 1
     max_length: Positive = 256
@@ -44,8 +46,36 @@ class DecodingConfig:
     max_source_tokens: Positive = 200
     batch_tokens: Size = 4096
 
+
+@dataclass(frozen=True, kw_only=True)
+class BeamConfig(DecodingConfig):
+    """Beam search: the translations of the highest scores, as far as a beam finds them.
+
+    Args:
+        beam_size: Hypotheses kept per sentence, at least ``n_best``; 1 is greedy search.
+
+    Raises:
+        ValueError: ``n_best`` is larger than ``beam_size``.
+    """
+
+    kind: Literal["beam"] = "beam"
+    beam_size: Positive = 5
+
     def __post_init__(self) -> None:
         if self.n_best > self.beam_size:
             raise ValueError(
                 f"n_best ({self.n_best}) must not be larger than beam_size ({self.beam_size})"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidationBeamConfig(BeamConfig):
+    """Beam search in a validation: greedily unless said otherwise."""
+
+    beam_size: Positive = 1
+
+
+SearchConfig = BeamConfig
+"""How ``seqtrans translate`` searches: a union of such classes, told apart by their ``kind``."""
+ValidationSearchConfig = ValidationBeamConfig
+"""How a validation does."""

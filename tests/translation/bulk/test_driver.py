@@ -35,7 +35,7 @@ def work(folder, names=tuple(TEXTS)):
     return describe(
         run=folder,
         checkpoint=checkpoint,
-        decoding={},
+        decoding={"kind": "beam"},
         precision="fp32",
         output_format="text",
         shard_lines=2,

@@ -6,14 +6,15 @@ import pytest
 
 from seqtrans.translation.data.batch import collate_sources
 from seqtrans.translation.inference.translator import Translator
-from seqtrans.translation.search.beam import build_search
-from seqtrans.translation.search.config import DecodingConfig
+from seqtrans.translation.search.build import build_search
+from seqtrans.translation.search.config import BeamConfig
 from seqtrans.translation.tokenization.segmenters import Segmenters
 from seqtrans.translation.tokenization.vocabulary import Vocabulary
 from seqtrans.translation.tokenization.words_and_characters import TokenSegmenter
 from tests.support.copying_model import random_model
+from tests.support.searches import inputs_of
 
-CONFIG = DecodingConfig(beam_size=6, n_best=5, max_length=6, max_source_tokens=9)
+CONFIG = BeamConfig(beam_size=6, n_best=5, max_length=6, max_source_tokens=9)
 LINES = ["ab", "b.", "abba", "", "ba. ab. b.", "aab. bbb. abab."]
 
 
@@ -47,11 +48,13 @@ def test_alternatives_are_different_texts_and_as_many_as_were_asked_for(parts):
 
 def test_they_are_the_best_of_each_text_among_all_that_was_found(parts):
     model, segmenters = parts
-    search = replace(build_search(CONFIG, segmenters.target.specials), n_best=6, spare=60)
+    search = replace(build_search(CONFIG, segmenters.target), n_best=6, spare=60)
     merged = 0
     for line, found in zip(LINES[:3], ranked(parts, CONFIG), strict=False):
         (ids,) = segmenters.source.encode([line])
-        (hypotheses,) = search(model, collate_sources([ids], segmenters.source.specials))
+        (hypotheses,) = search(
+            model, collate_sources([ids], segmenters.source.specials), inputs_of([ids])
+        )
         best = {}
         for hypothesis in hypotheses:
             text = segmenters.target.decode(hypothesis.tokens)

@@ -1,0 +1,29 @@
+"""The search that a configuration describes."""
+
+from typing import assert_never
+
+from seqtrans.translation.protocols import Searcher, Segmenter
+from seqtrans.translation.search.beam import BeamSearch
+from seqtrans.translation.search.config import BeamConfig, SearchConfig
+from seqtrans.translation.search.rules import OutputRules
+
+
+def build_search(config: SearchConfig, target: Segmenter) -> Searcher:
+    """Build the search that a configuration describes.
+
+    Args:
+        config: How to search.
+        target: Segments the target language.
+    """
+    rules = OutputRules.of(config, target)
+    match config:
+        case BeamConfig():
+            return BeamSearch(
+                rules=rules,
+                beam_size=config.beam_size,
+                length_penalty=config.length_penalty,
+                n_best=config.n_best,
+                spare=config.n_best if config.n_best > 1 else 0,
+            )
+        case _:
+            assert_never(config)
