@@ -101,6 +101,7 @@ def capped(folder, megabytes, *arguments, limit="v", **variables):
     return done.returncode, done.stderr
 
 
+@pytest.mark.faults
 def test_a_run_that_does_not_fit_goes_on_in_parts_and_resumes(folder):
     code, said = capped(folder, 350, "train", "r.yaml", "--run", "run")
     assert code == 0, said
@@ -120,6 +121,7 @@ def test_a_run_that_does_not_fit_goes_on_in_parts_and_resumes(folder):
     assert "memory ran out for " not in said  # it knows
 
 
+@pytest.mark.faults
 def test_where_not_even_a_sentence_fits_it_says_so_in_one_line(folder):
     code, said = capped(
         folder, 60, "train", "r.yaml", "--run", "run", "--set", "model.encoder.ffn_dim=200000"
@@ -130,6 +132,7 @@ def test_where_not_even_a_sentence_fits_it_says_so_in_one_line(folder):
     assert "into memory" in complaints[0]
 
 
+@pytest.mark.faults
 def test_auto_finds_what_fits(wide):
     """Between the least and the most that it chooses, by measuring; and then it does fit."""
     folder, code, said = wide
@@ -175,6 +178,7 @@ def test_a_shortage_that_nobody_answers_is_one_line(monkeypatch, capsys):
     assert capsys.readouterr().err.startswith("seqtrans: memory ran out: ")
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("limit", ["v", "d"])
 def test_a_translation_that_does_not_fit_is_halved_and_the_same(wide, limit):
     folder, code, said = wide

@@ -98,6 +98,7 @@ def home(tmp_path_factory):
     long = [" ".join(sentence() for _ in range(draw.randint(1, 6))) for _ in range(9)]
     blank = ["elm .", "", "fir .", "  ", "elm .", "\u3000", "gum elm .", "x\u2028y z"]
     write("train", train, map(str.upper, train))
+    write("dev", train[:20], map(str.upper, train[:20]))
     write("long", long, map(str.upper, long))
     write("blank", blank, ["ELM .", "GUM .", "", " ", "Elm.", "", "GUM\rELM .", "X Y Z"])
     with gzip.open(folder / "long.src.gz", "wb") as file:
@@ -233,11 +234,11 @@ def test_a_run_that_starts_from_another_scores_as_it_translates(home, words):
     recipe = yaml.safe_load(WORDS_RECIPE)
     recipe["init_from"] = {"run": str(words), "checkpoint": "averaged"}
     recipe["training"] |= {"max_steps": 2, "checkpoints": {}}
-    recipe["data"]["validation"] = [{"source": "train.src", "target": "train.tgt"}]
+    recipe["data"]["validation"] = [{"source": "dev.src", "target": "dev.tgt"}]
     (home / "tuned.yaml").write_text(yaml.safe_dump(recipe))
     path = trained(home, "tuned")
-    (state,) = check(home, path, [("train.src", "train.tgt")]).values()
-    _, said = run(home, "score", path, "train.src", "train.tgt", "-o", "scores")
+    (state,) = check(home, path, [("dev.src", "dev.tgt")]).values()
+    _, said = run(home, "score", path, "dev.src", "dev.tgt", "-o", "scores")
     assert f"perplexity {state['metrics']['perplexity']:.3f}" in said
 
 

@@ -90,7 +90,7 @@ def learner(kind, folder):
         config = MlpConfig(widths=(16,), dropout=0.1)
         model = OfDoubles(Mlp(config, ImageShape(3, 6, 5), 4))
         return replace(classification(augmented=True), accumulate=4), model.double()
-    task = replace(translation_task(folder, sampled=False), accumulate=4)
+    task = replace(translation_task(folder, sampled=False, judged=30), accumulate=4)
     sizes = (len(segmenter.pieces) for segmenter in task.segmenters)
     encoder = TransformerEncoderConfig(
         num_layers=2, model_dim=16, num_heads=2, ffn_dim=32, dropout=0.1

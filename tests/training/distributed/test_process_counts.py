@@ -68,10 +68,16 @@ def compared(kind, optimizer, processes, world, folder):
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "sharding", "world"),
-    [("sgd", "none", 2), ("sgd", "none", 4), ("sgd", "full", 2), ("adamw", "full", 4)],
+    ("kind", "optimizer", "sharding", "world"),
+    [
+        ("translation", "sgd", "none", 4),
+        ("translation", "sgd", "full", 2),
+        ("translation", "adamw", "full", 4),
+        ("images", "sgd", "none", 2),
+        ("images", "sgd", "full", 2),
+        ("images", "adamw", "full", 4),
+    ],
 )
-@pytest.mark.parametrize("kind", ["translation", "images"])
 def test_weights_are_those_of_one_process(kind, optimizer, sharding, world, tmp_path):
     tolerance = 1e-12 if optimizer == "sgd" else 1e-9  # Adam divides by small moments
     processes = ProcessesConfig(sharding=sharding)
