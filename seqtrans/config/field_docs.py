@@ -3,8 +3,10 @@
 import ast
 import inspect
 import textwrap
+from functools import cache
 
 
+@cache
 def notes_of(cls: type[object]) -> dict[str, str]:
     """Descriptions of fields by name, inherited ones too; none where there is no source.
 

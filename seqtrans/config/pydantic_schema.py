@@ -168,22 +168,29 @@ def _part_of_union(value: object) -> str:
 
 def _mirror_class(cls: type[object]) -> Any:
     hints = fields_of(cls)
-    notes = notes_of(cls)
     members: dict[str, Any] = {}
     for field in dataclasses.fields(cast("Any", cls)):
         if not field.init:
             continue
-        default = default_of(field)
-        extra = {} if default is dataclasses.MISSING else {"default": plain(default)}
-        about = pydantic.Field(
-            description=notes.get(field.name), json_schema_extra=cast("Any", extra)
-        )
+        about = pydantic.Field(json_schema_extra=_about(cls, field))
         member = Annotated[_mirror(hints[field.name]), about]
-        members[field.name] = member if default is dataclasses.MISSING else NotRequired[member]
+        members[field.name] = NotRequired[member] if has_default(field) else member
     mirror = cast("Any", TypedDict)(cls.__name__, members)
     mirror.__pydantic_config__ = _STRICT
     mirror.__doc__ = (cls.__doc__ or "").partition("\n")[0]
     return Annotated[mirror, pydantic.AfterValidator(_builder(cls))]
+
+
+def _about(cls: type[object], field: dataclasses.Field[Any]) -> Callable[[dict[str, Any]], None]:
+    """What a JSON Schema says of a field, found out where one is made: that takes the source."""
+
+    def add_to(schema: dict[str, Any]) -> None:
+        if note := notes_of(cls).get(field.name):
+            schema["description"] = note
+        if has_default(field):
+            schema["default"] = plain(default_of(field))
+
+    return add_to
 
 
 def _builder(cls: type[T]) -> Callable[[Mapping[str, Any]], T]:
@@ -195,3 +202,9 @@ def default_of(field: dataclasses.Field[Any]) -> Any:
     if field.default_factory is not dataclasses.MISSING:
         return field.default_factory()
     return field.default
+
+
+def has_default(field: dataclasses.Field[Any]) -> bool:
+    """Whether a field may be left out."""
+    missing = dataclasses.MISSING
+    return field.default is not missing or field.default_factory is not missing
