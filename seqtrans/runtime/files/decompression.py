@@ -10,7 +10,14 @@ from typing import Protocol, runtime_checkable
 import zstandard
 
 from seqtrans.errors import DataError
-from seqtrans.runtime.files.file_types import HEAD, compression, foreign, is_cut, more_would_tell
+from seqtrans.runtime.files.file_types import (
+    HEAD,
+    Foreign,
+    compression,
+    foreign,
+    is_cut,
+    more_would_tell,
+)
 
 _BLOCK = 1 << 18  # bytes of text handled at once
 _PACKED_BLOCK = 1 << 11  # compressed bytes; small, because zstd can blow them up 30,000 times
@@ -48,13 +55,19 @@ class ByteSource(Protocol):
         ...
 
 
-def text_blocks(stream: ByteSource, name: str, ending: str = "") -> Iterator[bytes]:
+def text_blocks(
+    stream: ByteSource,
+    name: str,
+    ending: str = "",
+    refused: Callable[[bytes], Foreign | None] = foreign,
+) -> Iterator[bytes]:
     """Bytes of the text in a stream, as soon as they are there, unpacked if need be.
 
     Args:
         stream: Plain, or compressed by gzip, bzip2, xz or zstd, in one part or several.
         name: What messages call it.
         ending: Of its name. A name says that an empty file is cut short, and nothing else.
+        refused: What text is that begins so, if it is nothing to read.
 
     Raises:
         DataError: It is truncated, damaged, or of a format that is no plain text.
@@ -65,10 +78,11 @@ def text_blocks(stream: ByteSource, name: str, ending: str = "") -> Iterator[byt
     if packed is None:
         if is_cut(head, ending):
             raise DataError(f"{name}: truncated: it ends after {len(head)} bytes")
-        yield from _text(blocks, name, "")
+        yield from _text(blocks, name, "", refused)
         return
     try:
-        yield from _text(_unpacked(blocks, _FRAMES[packed]), name, f" within {packed}")
+        unpacked = _unpacked(blocks, _FRAMES[packed])
+        yield from _text(unpacked, name, f" within {packed}", refused)
     except (*_DAMAGE, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:  # bz2's own have no number
             raise
@@ -78,9 +92,14 @@ def text_blocks(stream: ByteSource, name: str, ending: str = "") -> Iterator[byt
         ) from error
 
 
-def _text(blocks: Iterator[bytes], name: str, within: str) -> Iterator[bytes]:
+def _text(
+    blocks: Iterator[bytes],
+    name: str,
+    within: str,
+    refused: Callable[[bytes], Foreign | None],
+) -> Iterator[bytes]:
     head, blocks = _peeked(blocks)
-    if what := foreign(head):
+    if what := refused(head):
         raise DataError(f"{name}: is {what.name}{within}: {what.advice}")
     yield from blocks
 

@@ -6,13 +6,14 @@ Only LF and CRLF end a line. ``str.splitlines`` and text-mode files also break a
 
 import errno
 from codecs import BOM_UTF8
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from seqtrans.errors import DataError
 from seqtrans.runtime.files.decompression import ByteSource, text_blocks
 from seqtrans.runtime.files.encoding_hints import advice
+from seqtrans.runtime.files.file_types import Foreign, foreign
 
 _LONGEST = 1 << 24  # bytes of a line; more is no text, or unpacks to more than memory holds
 _HOLE = bytes(1 << 9)  # no text has so many zeros, but a file that a crash cut short
@@ -31,7 +32,7 @@ def open_lines(path: Path) -> Iterator[str]:
     Raises:
         DataError: The file can't be opened or unpacked, is no plain text, or not UTF-8.
     """
-    return split_lines(_read_blocks(path), str(path))
+    return split_lines(open_blocks(path), str(path))
 
 
 def stream_lines(stream: ByteSource, name: str) -> Iterator[str]:
@@ -142,10 +143,21 @@ class _Place:
         )
 
 
-def _read_blocks(path: Path) -> Iterator[bytes]:
+def open_blocks(
+    path: Path, refused: Callable[[bytes], Foreign | None] = foreign
+) -> Iterator[bytes]:
+    """Return the bytes of a file of text in blocks cut anywhere, unpacked; see ``open_lines``.
+
+    Args:
+        path: The file.
+        refused: What a file is that begins so, if it is nothing to read.
+
+    Raises:
+        DataError: The file can't be opened or unpacked, or is ``refused``.
+    """
     try:
         with path.open("rb") as file:
-            yield from text_blocks(file, str(path), path.suffix.lower())
+            yield from text_blocks(file, str(path), path.suffix.lower(), refused)
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
     except IsADirectoryError as error:

@@ -8,7 +8,9 @@ from typing import Annotated, Any, TypeAlias
 
 from seqtrans.config.types import Untagged
 from seqtrans.translation.data.formats.base import CorpusFiles, at_least_one
+from seqtrans.translation.data.formats.jsonl import JsonLinesFile
 from seqtrans.translation.data.formats.text import TextFiles
+from seqtrans.translation.data.formats.tmx import TmxFile
 from seqtrans.translation.data.formats.tsv import TsvFile
 
 
@@ -26,7 +28,9 @@ def _with_kind(files: dict[str, Any]) -> dict[str, Any]:
 
 CorpusFormat: TypeAlias = Annotated[
     TextFiles
-    | TsvFile,
+    | TsvFile
+    | JsonLinesFile
+    | TmxFile,
     Untagged(_with_kind),
 ]  # fmt: skip
 """What a recipe may say of sentence pairs, told apart by ``kind``."""
