@@ -5,6 +5,8 @@ from mutations_of_training import IN_TRAINING, Mutant
 BEAM = "seqtrans/translation/search/beam.py"
 MODELS = ("tests/contracts/test_translation_models.py",)
 SEARCH = ("tests/parity/test_beam_search.py", "tests/contracts/test_searchers.py")
+SAMPLING = "seqtrans/translation/search/sampling.py"
+SAMPLED = ("tests/parity/test_sampling.py", "tests/contracts/test_searchers.py")
 TASKS = ("tests/contracts/test_tasks.py",)
 AUGMENTING = ("tests/images/data/test_augment.py",)
 IMAGE_FILES = ("tests/images/data/readers/test_read.py",)
@@ -41,6 +43,27 @@ MUTANTS = (
         "state.keep(growing)",
         "state.keep(growing.flip(0))",
         SEARCH,
+    ),
+    Mutant(
+        "samples depend on the place in the batch",
+        SAMPLING,
+        "self._uniform(one.seed, longest) for one in inputs",
+        "self._uniform(row, longest) for row, _ in enumerate(inputs)",
+        SAMPLED,
+    ),
+    Mutant(
+        "the token that completes top_p is left out",
+        SAMPLING,
+        "share.cumsum(2) - share >= top_p",
+        "share.cumsum(2) >= top_p",
+        SAMPLED,
+    ),
+    Mutant(
+        "a score is that of the distribution that was drawn from",
+        SAMPLING,
+        "gain = allowed.gather(",
+        "gain = weights.log_softmax(2).gather(",
+        SAMPLED,
     ),
     Mutant(
         "a tape shared by two continuations",

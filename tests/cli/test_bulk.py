@@ -134,6 +134,19 @@ def test_json_lines_of_several_workers(home, files):
     assert found == (home / "one" / "odd.txt").read_text()
 
 
+def test_samples_are_the_same_with_any_number_of_workers(home, files):
+    sampled = ("--set", "kind=sampling", "--set", "n_best=2", "--format", "jsonl")
+    common = ("translate", "run", "many.txt", "odd.txt", *sampled, "--shard-lines", 7)
+    for workers in (1, 2):
+        code, said = run(home, *common, "--workers", workers, "-o", f"sampled{workers}")
+        assert code == 0, said
+    found = [contents(home / f"sampled{workers}") for workers in (1, 2)]
+    assert found[0] == found[1]
+    assert len(set(found[0]["many.txt.jsonl"].splitlines())) > 10
+    code, said = run(home, *common, "--set", "seed=2", "-o", "sampled1")
+    assert "sampled1 holds a job with other decoding" in said
+
+
 def test_scores_are_those_of_a_plain_translation_to_the_last_digit(home, files, monkeypatch):
     """Batches decide on last digits, and here no shard has the batches of the whole file."""
     monkeypatch.setattr(sys.modules["seqtrans.cli.translate"], "SHARD_LINES", 7)

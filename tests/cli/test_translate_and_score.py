@@ -18,6 +18,7 @@ from seqtrans.errors import RecipeError
 from seqtrans.runtime.onednn import multiplies_bf16
 from tests.support.trained_translator import INPUT, home, json_lines, run  # noqa: F401 - a fixture
 
+LINES = [f"{'abcd'[n % 4]}{'dcba. '[n % 6]}{'ab' * (n % 3)} {n}" for n in range(40)]
 AS_VALIDATED = ["translate", "run", "input", "--settings", "validation"]
 
 
@@ -186,7 +187,7 @@ def test_output_appears_whole_or_not_at_all(home):
         ),
         (
             ["translate", "run", "input", "--set", "kind=bean"],
-            "--set kind: decoding.kind must be 'beam'",
+            "--set kind: decoding.kind must be 'beam' or 'sampling', not 'bean'; did you",
         ),
         (
             ["translate", "run", "input", "-o", "no/where"],
@@ -324,6 +325,43 @@ def test_any_key_of_decoding_can_be_set(home):
     changed = ("--set", "beam_size=1", "--set", "length_penalty=0.5", "--set", "no_loops=false")
     assert translate(home, "input", *changed) == plain
     assert translate(home, "input", "--set", "max_length=1") == "\n" * 7
+
+
+SAMPLED = {"kind": "sampling", "temperature": 1.5, "top_k": 20, "n_best": 3}
+
+
+def test_samples_of_a_line_are_the_same_wherever_it_stands(home):
+    (home / "many").write_text("".join(f"{line}\n" for line in LINES * 2))
+    settings = [word for key, value in SAMPLED.items() for word in ("--set", f"{key}={value}")]
+    found = json_lines(translate(home, "many", "--format", "jsonl", *settings))
+    assert found[: len(LINES)] == found[len(LINES) :]
+    assert len({line["translation"] for line in found}) > 10
+    translator = seqtrans.load(home / "run", **SAMPLED)
+    for line, sampled in list(zip(LINES, found, strict=False))[:7]:
+        (alone,) = translator.translate_window([line])
+        assert [alone.text, *(other.text for other in alone.alternatives)] == [
+            sampled["translation"],
+            *(other["translation"] for other in sampled["alternatives"]),
+        ]
+        scores = [sampled["score"], *(other["score"] for other in sampled["alternatives"])]
+        assert scores == sorted(scores, reverse=True)
+    assert translate(home, "many", *settings[:2], "--batch-tokens", "30") == translate(
+        home, "many", *settings[:2]
+    )
+    other = ("--set", "seed=2")
+    assert translate(home, "many", *settings[:2], *other) != translate(home, "many", *settings[:2])
+
+
+def test_of_another_kind_only_what_all_kinds_have_is_as_the_recipe_says(home):
+    config = seqtrans.load(home / "run", kind="sampling", top_p=0.5).config
+    assert (config.kind, config.top_p, config.max_length, config.max_source_tokens) == (
+        "sampling",
+        0.5,
+        8,
+        30,
+    )
+    with pytest.raises(RecipeError, match="decoding has no key 'beam_size'"):
+        seqtrans.load(home / "run", kind="sampling", beam_size=3)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from seqtrans.translation.protocols import Searcher, Specials
 from seqtrans.translation.search import beam
 from seqtrans.translation.search.beam import BeamSearch
 from seqtrans.translation.search.build import build_search
-from seqtrans.translation.search.config import BeamConfig
+from seqtrans.translation.search.config import BeamConfig, SamplingConfig
 from seqtrans.translation.search.repetition import WordGuard
 from seqtrans.translation.search.rules import OutputRules
 from tests.support.searches import Language, inputs_of, with_settings
@@ -33,12 +33,19 @@ DECODERS = {
     "recurrent": RecurrentDecoderConfig(num_layers=1, hidden_dim=16, embedding_dim=16),
 }
 SEARCH = build_search(BeamConfig(max_length_offset=6), Language(SPECIALS))
+SAMPLING = build_search(
+    SamplingConfig(max_length_offset=6, n_best=3, length_penalty=0.6), Language(SPECIALS)
+)
 PIECES = ["\u2581" * (i % 3 == 0) + "abcd"[i % 4] for i in range(VOCAB)]
 SEARCHERS = {
     "greedy": with_settings(SEARCH, beam_size=1),
     "beam": with_settings(SEARCH, beam_size=4, n_best=3, length_penalty=0.6),
     "wide": with_settings(SEARCH, beam_size=12, n_best=12, length_penalty=0.0),
     "guarded": with_settings(SEARCH, beam_size=4, n_best=2, no_repeat_ngram=2, no_loops=True),
+    "sampling": SAMPLING,
+    "sampling guarded": with_settings(
+        SAMPLING, top_p=0.9, top_k=20, temperature=1.5, n_best=1, no_repeat_ngram=2, no_loops=True
+    ),
     "word guarded": with_settings(SEARCH, beam_size=4, word_guard=WordGuard(PIECES, 2, loops=True)),
 }
 
@@ -112,7 +119,7 @@ def test_special_tokens_are_never_produced(model, search):
     assert all(token > 3 for hypotheses in found for h in hypotheses for token in h.tokens)
 
 
-@pytest.mark.parametrize("search", [SEARCH], ids=["beam"])
+@pytest.mark.parametrize("search", [SEARCH, SAMPLING], ids=["beam", "sampling"])
 def test_outputs_are_as_long_as_allowed_at_most(model, search):
     search = with_settings(search, max_length_factor=0.5, max_length_offset=1, max_length=4)
     model_that_goes_on = with_settings(search, banned=(0, 1, 3))

@@ -4,8 +4,9 @@ from typing import assert_never
 
 from seqtrans.translation.protocols import Searcher, Segmenter
 from seqtrans.translation.search.beam import BeamSearch
-from seqtrans.translation.search.config import BeamConfig, SearchConfig
+from seqtrans.translation.search.config import BeamConfig, SamplingConfig, SearchConfig
 from seqtrans.translation.search.rules import OutputRules
+from seqtrans.translation.search.sampling import Sampling
 
 
 def build_search(config: SearchConfig, target: Segmenter) -> Searcher:
@@ -24,6 +25,16 @@ def build_search(config: SearchConfig, target: Segmenter) -> Searcher:
                 length_penalty=config.length_penalty,
                 n_best=config.n_best,
                 spare=config.n_best if config.n_best > 1 else 0,
+            )
+        case SamplingConfig():
+            return Sampling(
+                rules=rules,
+                temperature=config.temperature,
+                top_k=config.top_k,
+                top_p=config.top_p,
+                length_penalty=config.length_penalty,
+                n_best=config.n_best,
+                seed=config.seed,
             )
         case _:
             assert_never(config)

@@ -1,7 +1,9 @@
 """How to search, as a recipe says it."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Any, Literal
+
+from annotated_types import Gt, Le
 
 from seqtrans.config.types import (
     NonNegative,
@@ -9,6 +11,7 @@ from seqtrans.config.types import (
     Positive,
     PositiveFloat,
     Size,
+    Untagged,
 )
 
 
@@ -75,7 +78,34 @@ class ValidationBeamConfig(BeamConfig):
     beam_size: Positive = 1
 
 
-SearchConfig = BeamConfig
-"""How ``seqtrans translate`` searches: a union of such classes, told apart by their ``kind``."""
-ValidationSearchConfig = ValidationBeamConfig
+@dataclass(frozen=True, kw_only=True)
+class SamplingConfig(DecodingConfig):
+    """Sampling: translations drawn at random, each as often as the model finds it probable.
+
+    The same line gets the same samples, wherever it stands and however it is translated.
+
+    Args:
+        temperature: What log-probabilities are divided by before drawing: less than 1 favors
+            likely tokens, more than 1 gives all of them about the same chance.
+        top_k: Likeliest tokens that are drawn from; 0: all.
+        top_p: Share of probability that the likeliest tokens drawn from have together, more than 0
+            (arXiv:1904.09751); 1: all.
+        seed: Another one gives other samples.
+    """
+
+    kind: Literal["sampling"] = "sampling"
+    temperature: PositiveFloat = 1.0
+    top_k: NonNegative = 0
+    top_p: Annotated[float, Gt(0.0), Le(1.0)] = 1.0
+    seed: NonNegative = 1
+
+
+def _by_beam(settings: dict[str, Any]) -> dict[str, Any]:
+    """What a recipe says that does not say its kind, with it."""
+    return {"kind": "beam", **settings}
+
+
+SearchConfig = Annotated[BeamConfig | SamplingConfig, Untagged(_by_beam)]
+"""How ``seqtrans translate`` searches."""
+ValidationSearchConfig = Annotated[ValidationBeamConfig | SamplingConfig, Untagged(_by_beam)]
 """How a validation does."""
