@@ -14,8 +14,24 @@ IMAGE_EPOCHS = ("tests/images/data/test_batches.py",)
 IMAGE_BLOCKS = ("tests/nn/conv/test_blocks.py",)
 CLASSIFICATION = "seqtrans/images/task.py"
 
+IMPORTS = ("tests/cli/test_imports.py",)
+
 MUTANTS = (
     *IN_TRAINING,
+    Mutant(
+        "whatever a recipe is for, both applications are imported",
+        "seqtrans/recipe/load.py",
+        "TASKS = (",
+        "import seqtrans.images.recipe.schema, seqtrans.translation.recipe.schema\nTASKS = (",
+        IMPORTS,
+    ),
+    Mutant(
+        "translating imports what only training needs",
+        "seqtrans/translation/recipe/load_run.py",
+        "\nSettings = ",
+        "\nimport seqtrans.translation.recipe.build_task\nSettings = ",
+        IMPORTS,
+    ),
     Mutant(
         "state not reordered",
         BEAM,
