@@ -1,19 +1,36 @@
-"""Where the randomness of a step comes from."""
+"""Random numbers that are a pure function of a seed and a place."""
+
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
 _MASK = (1 << 64) - 1
+_Word = TypeVar("_Word", int, np.ndarray[Any, Any])
 _MOST_MICRO_BATCHES = 1 << 20  # of one step
 _MOST_STEPS = 1 << 32  # there is room for 2 ** 12 parts of a micro-batch
+
+
+def splitmix64(start: _Word, number: _Word) -> _Word:
+    """Return elements of the splitmix64 sequence, of 64 bits, without computing those before.
+
+    (Steele and others 2014, "Fast splittable pseudorandom number generators", figure 17.)
+
+    Args:
+        start: Of the sequence.
+        number: Which element, from 1. Arrays are of 64 bits without a sign.
+    """
+    state = (start + number * 0x9E3779B97F4A7C15) & _MASK
+    state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & _MASK
+    return state ^ (state >> 31)
 
 
 class MicroBatchSeeds:
     """A seed for every part of a micro-batch, a pure function of the run's seed and its place.
 
     So what is drawn does not depend on which process draws it. They are the splitmix64 sequence
-    (Steele and others 2014, "Fast splittable pseudorandom number generators", figure 17) from a
-    start of the run's own: no two micro-batches of a run share one.
+    from a start of the run's own: no two micro-batches of a run share one.
 
     Args:
         seed: Seed of the run, not negative.
@@ -29,10 +46,7 @@ class MicroBatchSeeds:
         """
         step, number, part = place
         index = (part * _MOST_STEPS + step) * _MOST_MICRO_BATCHES + number
-        state = (self._start + (index + 1) * 0x9E3779B97F4A7C15) & _MASK
-        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
-        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & _MASK
-        return state ^ (state >> 31)
+        return splitmix64(self._start, index + 1)
 
 
 def start_generators(device: torch.device, seed: int) -> None:

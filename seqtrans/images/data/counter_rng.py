@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from jaxtyping import Integer
 
+from seqtrans.runtime.seeds import splitmix64
 from seqtrans.tensor_types import Float, Int, Tensor
 
 _IMAGES = 40
@@ -28,8 +29,7 @@ class Draw(IntEnum):
 class Draws:
     """Uniform numbers of every image in an epoch, in any order and in any company.
 
-    A number is an element of the splitmix64 sequence (Steele and others 2014, "Fast splittable
-    pseudorandom number generators", figure 17), which can be computed without those before it.
+    A number is an element of the sequence ``splitmix64``, computed without those before it.
 
     Args:
         seed: Seed of the run, not negative.
@@ -50,11 +50,8 @@ class Draws:
 
     def _uniform(self, images: Integer[np.ndarray, " B"], number: int) -> Float[Tensor, " B"]:
         position = images.astype(np.uint64) + np.uint64((number << _IMAGES) + 1)
-        state = self._start + position * np.uint64(0x9E3779B97F4A7C15)
-        state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        state ^= state >> np.uint64(31)
-        return torch.from_numpy((state >> np.uint64(11)) * 2.0**-53)
+        words = splitmix64(self._start, position)
+        return torch.from_numpy((words >> np.uint64(11)) * 2.0**-53)
 
     def below(
         self, images: Integer[np.ndarray, " B"], number: int, limit: int

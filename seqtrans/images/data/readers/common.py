@@ -1,6 +1,5 @@
 """What all readers of images share: opening files, room in memory, names of classes, the report."""
 
-import os
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from typing import BinaryIO, Literal, TypeAlias
 from seqtrans.errors import DataError
 from seqtrans.images.data.readers.listing import printable
 from seqtrans.runtime.files.text_files import open_lines
+from seqtrans.runtime.memory_limits import available_memory
 from seqtrans.tensor_types import Int, Tensor
 
 Fault: TypeAlias = Literal["corrupt", "wrong_size", "unknown_class", "empty_class"]
@@ -89,7 +89,7 @@ def check_room(path: Path, count: int, size: tuple[int, int, int]) -> None:
         DataError: It does not.
     """
     channels, height, width = size
-    needed, free = count * channels * height * width, _free_memory()
+    needed, free = count * channels * height * width, available_memory()
     if needed > free:
         raise DataError(
             f"{path}: {count:,} images of {channels} x {height} x {width} take "
@@ -171,14 +171,3 @@ def _problem_of(names: Sequence[str]) -> str | None:
             return f"{name!r} is given twice"
         seen.add(name)
     return None
-
-
-def _free_memory() -> int:
-    """Bytes that can be had without swapping; all there is where the system does not say."""
-    try:
-        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
