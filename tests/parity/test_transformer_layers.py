@@ -8,10 +8,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from seqtrans.nn.attention.multi_head import CrossAttention, SelfAttention, attend
-from seqtrans.nn.feed_forward import FeedForward
-from seqtrans.nn.norm import build_norm
 from seqtrans.nn.positions import rotation, sinusoids
-from seqtrans.nn.transformer import DecoderLayer, EncoderLayer, LayerSizes
+from seqtrans.nn.transformer import DecoderLayer, EncoderLayer, FeedForward, LayerSizes, build_norm
 
 B, S, T, D, HEADS, FFN, MEMORY = 3, 7, 5, 16, 4, 24, 10
 LENGTHS = torch.tensor([7, 2, 5])

@@ -10,13 +10,19 @@ from torch import nn
 from seqtrans.config.types import Positive, Probability
 from seqtrans.nn.attention.multi_head import KeyValue, KVCache
 from seqtrans.nn.dropout import Dropout
-from seqtrans.nn.feed_forward import Activation
 from seqtrans.nn.gather import gather_hypotheses
 from seqtrans.nn.initialize import xavier_linear
 from seqtrans.nn.module_list import Stack
-from seqtrans.nn.norm import Norm, NormPosition, build_norm
 from seqtrans.nn.positions import LearnedPositions, Rotation, SinusoidalPositions, rotation
-from seqtrans.nn.transformer import DecoderLayer, EncoderLayer, LayerSizes
+from seqtrans.nn.transformer import (
+    Activation,
+    DecoderLayer,
+    EncoderLayer,
+    LayerSizes,
+    Norm,
+    NormPosition,
+    build_norm,
+)
 from seqtrans.tensor_types import Bool, Float, Int, Tensor
 from seqtrans.translation.models.interfaces import Memory
 
