@@ -28,8 +28,7 @@ from seqtrans.training.oom import (
 )
 from seqtrans.training.optim.ema import MovingAverage
 from seqtrans.training.optim.freezing import Freezing
-from seqtrans.training.optim.fused_adam import Stepper
-from seqtrans.training.optim.optimizer import Gradients, build_optimizer, read, set_rates
+from seqtrans.training.optim.optimizer import Gradients, Stepper, build_optimizer, read, set_rates
 from seqtrans.training.preflight import untouched
 from seqtrans.training.reporting.nonfinite import advice, describe
 from seqtrans.training.state import TrainState

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from seqtrans.training.optim.fused_adam import Stepper
 from seqtrans.training.optim.optimizer import (
     AdafactorConfig,
     AdamConfig,
     AdamWConfig,
     SgdConfig,
+    Stepper,
     build_optimizer,
     set_rates,
 )
@@ -61,3 +61,19 @@ def test_numbers_of_two_kinds_learn_too():
         step()
     for old, new in zip(before.parameters(), model.parameters(), strict=True):
         torch.testing.assert_close(new, old - 0.2)
+
+
+def test_a_subclass_that_steps_otherwise_is_obeyed():
+    class Still(torch.optim.Adam):
+        def step(self, closure=None):
+            del closure
+
+    model = network(torch.float32)
+    optimizer = Still(model.parameters(), fused=True)
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    torch.optim.Adam.step(optimizer)  # so that there is a state
+    before = copy.deepcopy(model)
+    Stepper(optimizer)()
+    for old, new in zip(before.parameters(), model.parameters(), strict=True):
+        assert torch.equal(new, old)

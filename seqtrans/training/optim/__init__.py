@@ -2,8 +2,8 @@
 
 - ``ema``: MovingAverage
 - ``freezing``: Freezing
-- ``fused_adam``: Stepper
-- ``optimizer``: build_optimizer, set_rates, moments_per_weight, Gradients, read
+- ``optimizer``: build_optimizer, set_rates, moments_per_weight, Stepper, Gradients,
+  read
 - ``optimizer_config``: AdamConfig, AdafactorConfig, OptimizerConfig
 - ``schedule``: Schedule, InverseSquareRootConfig, ConstantConfig, ScheduleConfig, build_schedule,
   lower_on_plateau
