@@ -132,10 +132,11 @@ def laps(asked: argparse.Namespace) -> list[Lap]:
     from seqtrans.recipe.load import load_recipe
     from seqtrans.recipe.prepare import prepare
     from seqtrans.training.checkpoints.run_directory import create, open_run
-    from seqtrans.training.distributed.process_group import join, leave
+    from seqtrans.training.distributed.process_group import leave
+    from seqtrans.training.distributed.rendezvous import connect
     from seqtrans.training.trainer import Trainer
 
-    group = join()
+    processes = connect()
     settings = {
         "data.batch_tokens": 4096,
         "training.accumulate": 8 * max(asked.processes),
@@ -151,12 +152,11 @@ def laps(asked: argparse.Namespace) -> list[Lap]:
     recipe = load_recipe(asked.recipe, given)
     recipe = replace(recipe, data=replace(recipe.data, train=recipe.data.train * asked.copies))
     with tempfile.TemporaryDirectory() as folder:
-        name = folder if group.rank == 0 else ""
-        directory = Path(group.gather(name)[0]) / "run"  # one run for all
-        if group.rank == 0:
-            create(directory, config.dump(recipe))
-        group.sum([0.0])  # the others wait until it is there
-        prepared = prepare(recipe, open_run(directory), group, group)
+        run = processes.once(  # one for all
+            "run", lambda: str(create(Path(folder) / "run", config.dump(recipe)).path)
+        )
+        prepared = prepare(recipe, open_run(Path(run)), processes)
+        group = prepared.group
         trainer = Trainer(prepared.task, prepared.model, recipe.training, group=group)
         found = timed(trainer)
         trainer.fit()

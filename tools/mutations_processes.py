@@ -48,7 +48,7 @@ PROCESS_MUTANTS = (
     Mutant(
         "processes: weights are shared out only when training begins",
         "seqtrans/training/prepare.py",
-        "        shard_weights(model, config.processes, training, own_device())\n",
+        "        shard_weights(model, config.processes, group, own_device())\n",
         "",
         SHARDED,
     ),

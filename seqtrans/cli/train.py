@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from seqtrans.recipe.load import Recipe
     from seqtrans.recipe.resume import Resumption
     from seqtrans.training.checkpoints.run_directory import RunDirectory
-    from seqtrans.training.distributed.process_group import TorchProcessGroup
+    from seqtrans.training.distributed.rendezvous import Rendezvous
     from seqtrans.training.trainer import Outcome, Trainer
 
 logger = logging.getLogger(__name__)
@@ -54,29 +54,30 @@ def train(
     """
     from seqtrans.training.distributed.failure_reports import in_contact, should_report
     from seqtrans.training.distributed.launch import follow_launcher
-    from seqtrans.training.distributed.process_group import PATIENCE, join, leave, patient
+    from seqtrans.training.distributed.process_group import leave
+    from seqtrans.training.distributed.rendezvous import connect
 
     path = run or _default_run(recipe)
     if devices is not None and devices > 1:
         _launch(devices, recipe, path, settings or [], resume=resume, tensorboard=tensorboard)
     follow_launcher()
+    processes = None
     try:
-        group = join()
-        with in_contact(group, lambda: "preparing the run"), ExitStack() as held:
-            with patient(group, PATIENCE, "opening") as waiting:
-                resume = resume or _was_restarted(path, waiting)
-                opened = _resume_run if resume else _new_run
-                chosen, directory, store = opened(recipe, settings or [], path, waiting, held)
-            outcome = _train(chosen, directory, group, store, tensorboard=tensorboard)
+        processes = connect()
+        with in_contact(processes, lambda: "preparing the run"), ExitStack() as held:
+            resume = resume or _was_restarted(path, processes)
+            opened = _resume_run if resume else _new_run
+            chosen, directory, store = opened(recipe, settings or [], path, processes, held)
+            outcome = _train(chosen, directory, processes, store, tensorboard=tensorboard)
     except Exception as error:
-        if not should_report(error):
+        if not should_report(error, processes):
             raise typer.Exit(FAILED_ELSEWHERE) from error
         raise
     finally:
         leave()
     if outcome.signal is not None:
         again = f"seqtrans train {recipe} --run {directory.path} --resume"
-        sys.stderr.write(f"go on with: {again}\n" if group.rank == 0 else "")
+        sys.stderr.write(f"go on with: {again}\n" if processes.rank == 0 else "")
         raise typer.Exit(128 + outcome.signal)
 
 
@@ -99,19 +100,24 @@ def _launch(
     raise typer.Exit(launch(arguments, devices))
 
 
-def _was_restarted(path: Path, group: "TorchProcessGroup") -> bool:
+def _was_restarted(path: Path, processes: "Rendezvous") -> bool:
     """Whether this process is one that replaces others, of which the first began the run."""
     from seqtrans.training.checkpoints.run_directory import RunDirectory
     from seqtrans.training.distributed.restarts import is_owned_by, job
 
     run = RunDirectory(path)
     # One process looks, because hosts may see what is new in a shared folder at different times.
-    is_ours = group.rank == 0 and run.is_there() and is_owned_by(run.job, job())
-    return bool(group.sum([float(is_ours)])[0])
+    return (
+        processes.once(
+            "was restarted",
+            lambda: "yes" if run.is_there() and is_owned_by(run.job, job()) else "no",
+        )
+        == "yes"
+    )
 
 
 def _new_run(
-    recipe: Path, settings: list[str], path: Path, group: "TorchProcessGroup", held: ExitStack
+    recipe: Path, settings: list[str], path: Path, processes: "Rendezvous", held: ExitStack
 ) -> "tuple[Recipe, RunDirectory, None]":
     from seqtrans import config
     from seqtrans.recipe.load import files_to_keep, load_recipe
@@ -120,29 +126,34 @@ def _new_run(
     from seqtrans.training.micro_batches import check_shares
 
     chosen = load_recipe(recipe, settings)
-    check_shares(chosen.training.micro_batches(group.world_size), group.world_size)
-    group.sum([0.0])  # no process was refused: of a run that can't be, nothing is to stay
-    if group.rank == 0:
+    check_shares(chosen.training.micro_batches(processes.world_size), processes.world_size)
+
+    processes.meet("recipe")  # none was refused: of a run that can't be, nothing is to stay
+
+    def begin() -> None:
         held.enter_context(writing(path, job()))
         create(path, config.dump(chosen), job(), files_to_keep(chosen, recipe.parent))
-    group.sum([0.0])  # the others wait until it is there
+
+    processes.once("run", begin)
     return chosen, open_run(path), None
 
 
 def _resume_run(
-    recipe: Path, settings: list[str], path: Path, group: "TorchProcessGroup", held: ExitStack
+    recipe: Path, settings: list[str], path: Path, processes: "Rendezvous", held: ExitStack
 ) -> "tuple[Recipe, RunDirectory, Resumption]":
     from seqtrans.recipe.resume import resume_recipe
     from seqtrans.training.checkpoints.run_directory import open_run, writing
     from seqtrans.training.distributed.restarts import job, write_owner
 
     directory = open_run(path)
-    if group.rank == 0:
+
+    def take() -> None:
         held.enter_context(writing(path, job()))
         write_owner(directory.job, job())
+
+    processes.once("run", take)
     found = resume_recipe(directory, recipe, settings)
-    group.sum([0.0])  # all have read before the first writes
-    if found.others and group.rank == 0:
+    if found.others and processes.rank == 0:
         of = ", ".join(found.others[:SHOWN_KEYS]) + ", ..." * (len(found.others) > SHOWN_KEYS)
         sys.stderr.write(
             f"going on as {directory.recipe} says; {recipe} says something else of {of}: --set "
@@ -154,7 +165,7 @@ def _resume_run(
 def _train(
     recipe: "Recipe",
     directory: "RunDirectory",
-    group: "TorchProcessGroup",
+    processes: "Rendezvous",
     resumption: "Resumption | None",
     *,
     tensorboard: bool,
@@ -162,25 +173,19 @@ def _train(
     from seqtrans.recipe.prepare import check, prepare, removed_on_failure
     from seqtrans.runtime.allocator import prepare_memory
     from seqtrans.runtime.memory_limits import limit_memory_to_cgroup
-    from seqtrans.training.distributed.process_group import impatient, patient
     from seqtrans.training.reporting.loggers import ConsoleLogger, speaking
     from seqtrans.training.trainer import Trainer
 
     with ExitStack() as stack:
-        if group.rank == 0:
+        is_first = processes.rank == 0
+        if is_first:
             stack.enter_context(speaking(directory.log))
-        is_new = resumption is None
-        with removed_on_failure(directory) if is_new and group.rank == 0 else nullcontext():
+        with nullcontext() if resumption or not is_first else removed_on_failure(directory):
             limit_memory_to_cgroup()
             prepare_memory()  # before ``auto`` measures
-            loggers = _loggers(directory, tensorboard=tensorboard) if group.rank == 0 else []
-            patience = recipe.training.processes.timeout_seconds
-            with patient(group, patience, "preparing") as alive:
-                waiting = impatient(alive, patience)
-                hasty = waiting.unattended()
-                prepared = prepare(recipe, directory, waiting, hasty)
-                check(prepared, recipe, directory, waiting, hasty)
-                waiting.meet()
+            loggers = _loggers(directory, tensorboard=tensorboard) if is_first else []
+            prepared = prepare(recipe, directory, processes)
+            check(prepared, recipe, directory)
             console = stack.enter_context(ConsoleLogger(prepared.task.unit))
             trainer = Trainer(
                 prepared.task,
@@ -188,12 +193,12 @@ def _train(
                 recipe.training,
                 run=directory,
                 loggers=[*loggers, console],
-                group=hasty,
+                group=prepared.group,
                 origins=prepared.origins,
             )
         _go_on(trainer, resumption, directory)
         outcome = trainer.fit()
-        if group.rank == 0:
+        if is_first:
             _conclude(outcome, recipe, directory)
     return outcome
 

@@ -6,9 +6,8 @@ from collections.abc import Generator
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
-from seqtrans.protocols import ProcessGroup
 from seqtrans.training.checkpoints.run_directory import RunDirectory
-from seqtrans.training.distributed.process_group import SINGLE_PROCESS, TorchProcessGroup
+from seqtrans.training.distributed.rendezvous import ALONE, Rendezvous
 from seqtrans.training.oom import MicroBatchSizeLimits
 from seqtrans.training.optim.schedule_advice import warn_of_rates
 from seqtrans.training.preflight import check_room, check_used, try_largest_batch
@@ -21,59 +20,48 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def prepare(
-    recipe: "Recipe",
-    run: RunDirectory,
-    group: ProcessGroup,
-    training: TorchProcessGroup = SINGLE_PROCESS,
-) -> Prepared:
+def prepare(recipe: "Recipe", run: RunDirectory, processes: Rendezvous = ALONE) -> Prepared:
     """Make or load everything that a recipe describes, saying what was found.
 
     Of several processes the first makes what a run keeps of its data, and warns of what all see.
+    They join once each has its data, however long that takes one of them.
 
     Args:
         recipe: What is to be done.
         run: Where.
-        group: This process, which may wait for long.
-        training: The same as it will train. Without it weights are left for the trainer to share
-            out, and are whole until then.
+        processes: This one and those that train with it.
 
     Raises:
         SeqtransError: Anything that the user can mend.
     """
-    with nullcontext() if group.rank == 0 else silent():
+    processes.patience = recipe.training.processes.timeout_seconds
+    with nullcontext() if processes.rank == 0 else silent():
         if recipe.task == "translation":
             from seqtrans.translation.recipe import prepare as translation
 
-            return translation.prepare(recipe, run, group, training)
+            return translation.prepare(recipe, run, processes)
         from seqtrans.images.recipe import prepare as images
 
-        return images.prepare(recipe, run, group, training)
+        return images.prepare(recipe, run, processes)
 
 
-def check(
-    prepared: Prepared,
-    recipe: "Recipe",
-    run: RunDirectory,
-    group: ProcessGroup = SINGLE_PROCESS,
-    training: TorchProcessGroup = SINGLE_PROCESS,
-) -> None:
+def check(prepared: Prepared, recipe: "Recipe", run: RunDirectory) -> None:
     """Try once what training will do for hours: its largest batch, decoding, saving.
 
     Of several processes every one must call it. If memory runs out in one while weights are shared
-    out, the others wait for it in vain, as in training. For the arguments see ``prepare``.
+    out, the others wait for it in vain, as in training.
 
     Raises:
         TrainingError: Memory or room on the disk will not do, or several processes can't train a
             part of the model.
     """
-    task, model = prepared.task, prepared.model
+    task, model, group = prepared.task, prepared.model, prepared.group
     if group.rank == 0:
         warn_of_rates(recipe.training, prepared.updates_in_epoch, logger.warning)
     check_room(run, model, recipe.training)
     sizes = MicroBatchSizeLimits(run.sizes)
-    sizes.read(group)  # here all have come, and wait no longer for long
-    largest = try_largest_batch(task, model, recipe.training, training, sizes, _step_of(run))
+    sizes.read(group)
+    largest = try_largest_batch(task, model, recipe.training, group, sizes, _step_of(run))
     logger.info(
         "largest batch: %s %s in %.2f s, %s MB",
         f"{largest.targets:,}",
@@ -88,7 +76,7 @@ def check(
             f"{largest.fitting:,}",
         )
     if prepared.rehearse:
-        prepared.rehearse(training)
+        prepared.rehearse(group)
 
 
 def _step_of(run: RunDirectory) -> int | None:

@@ -55,7 +55,7 @@ class ProcessesConfig:
     grows with their number. Others that go on after a stop begin in the epoch where those ended."""
     timeout_seconds: PositiveFloat = 600.0
     """The longest wait for another process while training; then all stop with one message. While
-    they prepare, one may compute for longer, but not go without a sign of life for so long."""
+    they prepare their data, one may take longer, but not go without a sign of life for so long."""
 
 
 @dataclass(frozen=True, kw_only=True)

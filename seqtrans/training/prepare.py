@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from seqtrans.protocols import ProcessGroup, Task
+from seqtrans.protocols import Task
 from seqtrans.runtime.out_of_memory import enough_memory
 from seqtrans.runtime.precision import substitution
 from seqtrans.training.checkpoints.provenance import Origins
@@ -27,6 +27,7 @@ TOO_LARGE = "the model does not fit into memory; make it smaller"
 class Prepared:
     """What a trainer needs, and what checks before it starts."""
 
+    group: TorchProcessGroup
     task: Task[Any]
     model: nn.Module  # on the device where it shall learn, shared out where that is wanted
     origins: Origins
@@ -52,27 +53,23 @@ def fresh_model(build: Callable[[], ModuleT], config: TrainingConfig) -> ModuleT
     return model
 
 
-def place_model(
-    model: nn.Module, config: TrainingConfig, group: ProcessGroup, training: TorchProcessGroup
-) -> None:
+def place_model(model: nn.Module, config: TrainingConfig, group: TorchProcessGroup) -> None:
     """Bring a model to where it will learn: all of it, or this process's parts alone.
 
     Args:
         model: On the CPU.
         config: How it will learn.
-        group: This process, which may wait for long.
-        training: The same as it will train.
+        group: This process.
 
     Raises:
         TrainingError: It does not fit into memory.
     """
     with enough_memory(lambda: TOO_LARGE):
-        if not shares_out(config.processes, training):
+        if not shares_out(config.processes, group):
             model.to(own_device())
             return
-        shard_weights(model, config.processes, training, own_device())
-    logger.info("weights: shared out to %d processes", training.world_size)
-    group.sum([0.0])  # from here on processes wait for each other, and no longer patiently
+        shard_weights(model, config.processes, group, own_device())
+    logger.info("weights: shared out to %d processes", group.world_size)
 
 
 def own_device() -> torch.device:

@@ -16,7 +16,8 @@ from seqtrans.recipe.load import load_recipe
 from seqtrans.recipe.prepare import check, prepare
 from seqtrans.training.checkpoints.run_directory import create, open_run
 from seqtrans.training.distributed.launch import launch
-from seqtrans.training.distributed.process_group import join, leave
+from seqtrans.training.distributed.process_group import leave
+from seqtrans.training.distributed.rendezvous import connect
 from seqtrans.training.trainer import Trainer
 from tests.support.gpus import GPU, RECIPE, on_gpus, prepared, train
 from tests.support.torchrun import Torchrun, last_step, wait_until
@@ -50,17 +51,16 @@ def prepare_on_gpu(rank, folder):
     """
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2")
     os.chdir(folder)
-    group = join(f"file://{folder}/rendezvous")
+    together = connect(f"file://{folder}/rendezvous")
     recipe = load_recipe(folder / "r.yaml")
-    if rank == 0:
-        create(folder / "run", config.dump(recipe))
-    group.sum([0.0])
+    together.once("run", lambda: create(folder / "run", config.dump(recipe)).path.name)
     run = open_run(folder / "run")
-    prepared = prepare(recipe, run, group, group)
+    prepared = prepare(recipe, run, together)
+    group = prepared.group
     most = torch.cuda.max_memory_allocated()
     assert {parameter.device.type for parameter in prepared.model.parameters()} == {GPU}
     whole = sum(parameter.nbytes for parameter in prepared.model.parameters())
-    check(prepared, recipe, run, group)
+    check(prepared, recipe, run)
     trainer = Trainer(prepared.task, prepared.model, recipe.training, run=run, group=group)
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()

@@ -18,7 +18,6 @@ from seqtrans.runtime.memory_limits import largest_that_fits, peak_memory
 from seqtrans.training import auto_batch_size as measuring
 from seqtrans.training.auto_batch_size import with_resolved_sizes_of
 from seqtrans.training.checkpoints.run_directory import create
-from seqtrans.training.distributed.process_group import SINGLE_PROCESS
 from tests.support.prepared_recipe import folder, recipe, run  # noqa: F401 - fixtures
 from tests.support.shape_images import write_shapes
 from tests.support.threads_as_processes import together
@@ -162,7 +161,7 @@ def sizes_in(recipe):  # noqa: F811
 
 def test_auto_is_measured_and_stored(recipe, run, caplog):  # noqa: F811
     caplog.set_level(logging.INFO, "seqtrans")
-    prepared = prepare(opened(recipe), run, SINGLE_PROCESS)
+    prepared = prepare(opened(recipe), run)
     stored = stored_recipe(run)
     assert sizes_in(stored) == [256, 256, 4096]  # so little text; decoding does not know its own
     assert "data.batch_tokens: auto: 256" in caplog.text
@@ -172,7 +171,7 @@ def test_auto_is_measured_and_stored(recipe, run, caplog):  # noqa: F811
     assert all(p.grad is None for p in prepared.model.parameters())
     assert with_resolved_sizes_of(opened(recipe), stored) == stored
     assert with_resolved_sizes_of(recipe, stored) == recipe
-    again = prepare(stored, run, SINGLE_PROCESS)
+    again = prepare(stored, run)
     assert again.task.batch_tokens == 256
     for name, tensor in again.model.state_dict().items():  # measuring has drawn nothing
         assert torch.equal(prepared.model.state_dict()[name], tensor), name
@@ -215,11 +214,11 @@ def test_images_have_it_too(tmp_path, monkeypatch):
     (tmp_path / "r.yaml").write_text(IMAGES)
     chosen = load_recipe(tmp_path / "r.yaml")
     run = create(tmp_path / "run", config.dump(chosen))  # noqa: F811
-    assert prepare(chosen, run, SINGLE_PROCESS).task.train.batch_size == 32
+    assert prepare(chosen, run).task.train.batch_size == 32
     assert stored_recipe(run).data.batch_size == 32
     monkeypatch.setattr(measuring, "_UPDATES", 1)
     run = create(tmp_path / "other", config.dump(chosen))
-    assert prepare(chosen, run, SINGLE_PROCESS).task.train.batch_size == 72
+    assert prepare(chosen, run).task.train.batch_size == 72
 
 
 @pytest.mark.parametrize("wrong", ["0", "automatic", "1.5", "null", "[auto]"])

@@ -11,7 +11,6 @@ from seqtrans import config
 from seqtrans.errors import DataError, TrainingError
 from seqtrans.recipe.prepare import check, prepare
 from seqtrans.training.checkpoints.run_directory import create
-from seqtrans.training.distributed.process_group import SINGLE_PROCESS
 from seqtrans.translation.evaluation.metrics import score_systems
 from seqtrans.translation.recipe.build_task import build_task
 from seqtrans.translation.recipe.load_data import check_vocabulary, load_corpora
@@ -21,7 +20,7 @@ from tests.support.prepared_recipe import RECIPE, folder, recipe, run  # noqa: F
 
 
 def test_every_setting_arrives_in_the_task(recipe, run):
-    task = prepare(recipe, run, SINGLE_PROCESS).task
+    task = prepare(recipe, run).task
     assert (task.batch_tokens, task.accumulate, task.seed) == (77, 2, 5)
     assert task.label_smoothing == 0.25
     assert task.validation.decoding.beam_size == 3
@@ -40,13 +39,13 @@ def test_validation_measures_as_evaluate_does(folder, recipe, run, caplog):
     chinese = replace(recipe, validation=replace(recipe.validation, metrics=("bleu",)))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("seqtrans.translation.recipe.load_data.HOPELESS_UNKNOWNS", 1)
-        task = prepare(chinese, run, SINGLE_PROCESS).task
+        task = prepare(chinese, run).task
         assert task.validation.scorer(["猫喜欢狗和鸟。", "男人看见女人。"], spaceless)["bleu"] < 1
         warning = "set validation.tokenize to zh"
         assert warning in caplog.text
         caplog.clear()
         settings = replace(chinese.validation, tokenize="zh", lowercase=True)
-        task = prepare(replace(chinese, validation=settings), run, SINGLE_PROCESS).task
+        task = prepare(replace(chinese, validation=settings), run).task
     scores = task.validation.scorer(["猫喜欢狗和鸟。", "男人看见女人。"], spaceless)
     (expected,) = score_systems(
         {"": ["猫喜欢狗和鸟。", "男人看见女人。"]}, {"": spaceless}, settings.measure
@@ -64,13 +63,13 @@ def test_a_missing_tokenizer_is_noticed_before_anything_is_made(recipe, run, mon
     monkeypatch.setattr("seqtrans.translation.evaluation.metrics.load_tokenizer", missing)
     japanese = replace(recipe.validation, metrics=("bleu",), tokenize="ja-mecab")
     with pytest.raises(DataError, match="tokenize ja-mecab needs"):
-        prepare(replace(recipe, validation=japanese), run, SINGLE_PROCESS)
+        prepare(replace(recipe, validation=japanese), run)
     assert not any(run.vocabulary.iterdir())
 
 
 def test_training_pairs_are_filtered_and_validation_pairs_never(recipe, run, caplog):
     caplog.set_level(logging.INFO, logger="seqtrans")
-    task = prepare(recipe, run, SINGLE_PROCESS).task
+    task = prepare(recipe, run).task
     assert len(task.train) == 3
     assert len(task.validation.corpus) == 2
     assert task.validation.references == ["die Katze  lief", "Katze"]
@@ -84,16 +83,16 @@ def test_text_is_kept_where_subwords_are_sampled(recipe, run, samples):
     chosen = config.loads(
         TranslationRecipe, config.dump(recipe), "r.yaml", [f"data.segmentation.sampling={sampling}"]
     )
-    task = prepare(chosen, run, SINGLE_PROCESS).task
+    task = prepare(chosen, run).task
     assert (task.train.source_text is not None) == samples
     assert task.validation.corpus.source_text is None
 
 
 def test_the_cache_stands_where_the_recipe_says_or_beside_the_run(recipe, run):
-    prepare(recipe, run, SINGLE_PROCESS)
+    prepare(recipe, run)
     assert (run.path.parent / ".seqtrans-cache").is_dir()
     elsewhere = run.path.parent / "elsewhere"
-    prepare(replace(recipe, data=replace(recipe.data, cache=elsewhere)), run, SINGLE_PROCESS)
+    prepare(replace(recipe, data=replace(recipe.data, cache=elsewhere)), run)
     assert any(elsewhere.iterdir())
 
 
@@ -101,17 +100,17 @@ def test_weights_are_a_function_of_the_seed(recipe, run):
     def drawn(seed):
         torch.seed()  # what was drawn before is of no concern
         chosen = replace(recipe, training=replace(recipe.training, seed=seed))
-        return prepare(chosen, run, SINGLE_PROCESS).model.source_embedding.weight.detach()
+        return prepare(chosen, run).model.source_embedding.weight.detach()
 
     assert drawn(1).equal(drawn(1))
     assert not drawn(1).equal(drawn(2))
 
 
 def test_the_vocabulary_is_made_once(recipe, run):
-    prepare(recipe, run, SINGLE_PROCESS)
+    prepare(recipe, run)
     before = {file: file.stat().st_mtime_ns for file in run.vocabulary.iterdir()}
     changed = replace(recipe.data.segmentation, vocab_size=280)
-    prepare(replace(recipe, data=replace(recipe.data, segmentation=changed)), run, SINGLE_PROCESS)
+    prepare(replace(recipe, data=replace(recipe.data, segmentation=changed)), run)
     assert {file: file.stat().st_mtime_ns for file in run.vocabulary.iterdir()} == before
     assert len(load_segmenters(run.vocabulary).source.pieces) == 285
 
@@ -120,7 +119,7 @@ def test_a_vocabulary_of_another_text_is_noticed(recipe, run, folder, caplog):
     words = ["data.segmentation={kind: words, joint: false}", "model.tie_embeddings=none"]
     chosen = config.loads(TranslationRecipe, config.dump(recipe), "r.yaml", words)
     (folder / "dev.en").write_text("the xyz\ncat\n")
-    prepared = prepare(chosen, run, SINGLE_PROCESS)
+    prepared = prepare(chosen, run)
     assert "of the source tokens of the validation corpus are unknown" in caplog.text
     (folder / "dev.en").write_text("xyz xyz xyz\ncat\n")
     segmenters = prepared.task.segmenters
@@ -135,7 +134,7 @@ def test_a_vocabulary_of_another_text_is_noticed(recipe, run, folder, caplog):
 
 def test_checks_try_everything_and_change_nothing(recipe, run, caplog):
     caplog.set_level(logging.INFO, logger="seqtrans")
-    prepared = prepare(recipe, run, SINGLE_PROCESS)
+    prepared = prepare(recipe, run)
     before = {name: p.detach().clone() for name, p in prepared.model.named_parameters()}
     torch.manual_seed(3)
     state = torch.random.get_rng_state()
@@ -151,7 +150,7 @@ def test_checks_try_everything_and_change_nothing(recipe, run, caplog):
 def test_checks_decode_only_what_validation_decodes(recipe, run, monkeypatch, metrics, decodes):
     decoded = []
     recipe = replace(recipe, validation=replace(recipe.validation, metrics=metrics))
-    prepared = prepare(recipe, run, SINGLE_PROCESS)
+    prepared = prepare(recipe, run)
     monkeypatch.setattr(
         type(prepared.task), "decode", lambda _, model, numbers: decoded.append((model.training, len(numbers)))
     )  # fmt: skip
@@ -160,7 +159,7 @@ def test_checks_decode_only_what_validation_decodes(recipe, run, monkeypatch, me
 
 
 def test_a_disk_without_room_is_told(recipe, run):
-    prepared = prepare(recipe, run, SINGLE_PROCESS)
+    prepared = prepare(recipe, run)
     checkpoints = replace(recipe.training.checkpoints, keep_last=10**9)
     greedy = replace(recipe, training=replace(recipe.training, checkpoints=checkpoints))
     with pytest.raises(TrainingError, match="are free"):
@@ -188,5 +187,5 @@ def test_the_size_of_every_vocabulary_is_said(folder, tmp_path, caplog, segmenta
         ),
     )
     with caplog.at_level(logging.INFO, "seqtrans"):
-        prepare(recipe, create(tmp_path / "words", config.dump(recipe)), SINGLE_PROCESS)
+        prepare(recipe, create(tmp_path / "words", config.dump(recipe)))
     assert said in caplog.messages

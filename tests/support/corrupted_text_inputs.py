@@ -17,7 +17,6 @@ from seqtrans import config
 from seqtrans.recipe.load import load_recipe
 from seqtrans.recipe.prepare import prepare
 from seqtrans.training.checkpoints.run_directory import create, open_run
-from seqtrans.training.distributed.process_group import SINGLE_PROCESS
 from seqtrans.training.oom import MicroBatchSizeLimits
 from seqtrans.training.reporting.loggers import JsonLinesLogger
 from seqtrans.training.reporting.plots import read_curves
@@ -100,7 +99,7 @@ def train(folder: Path, steps: int) -> None:
     recipe = load_recipe(folder / "recipe.yaml", [f"training.max_steps={steps}"])
     path = folder / "run"
     run = open_run(path) if path.exists() else create(path, config.dump(recipe))
-    prepared = prepare(recipe, run, SINGLE_PROCESS)
+    prepared = prepare(recipe, run)
     loggers = [JsonLinesLogger(run.metrics)]
     trainer = Trainer(prepared.task, prepared.model, recipe.training, run=run, loggers=loggers)
     trainer.resume()

@@ -7,7 +7,8 @@ import time
 import torch
 import torch.distributed as dist
 
-from seqtrans.training.distributed.process_group import join, leave
+from seqtrans.training.distributed.process_group import leave
+from seqtrans.training.distributed.rendezvous import connect
 
 # Processes that need not import torch again: they are forks of one that has, and has done
 # nothing else.
@@ -17,13 +18,14 @@ processes.set_forkserver_preload(
 )
 
 
-def meet(work, folder, world, *arguments):
-    """Run ``work(group, ...)`` in processes that have joined; their exit codes.
+def meet(work, folder, world, *arguments, patience=60, joined=True):
+    """Run ``work(group, ...)`` in processes that have joined, or are to join; their exit codes.
 
     One alone is faster there than here, where shapes are checked.
     """
+    how = (patience, joined)
     workers = [
-        processes.Process(target=_join_and, args=(work, folder, rank, world, arguments))
+        processes.Process(target=_join_and, args=(work, folder, rank, world, arguments, how))
         for rank in range(world)
     ]
     for worker in workers:
@@ -36,10 +38,12 @@ def meet(work, folder, world, *arguments):
     return [worker.exitcode for worker in workers]
 
 
-def _join_and(work, folder, rank, world, arguments):
+def _join_and(work, folder, rank, world, arguments, how):
     os.environ.update(RANK=str(rank), WORLD_SIZE=str(world))
     torch.set_num_threads(1)
-    work(join(f"file://{folder}/rendezvous"), folder, *arguments)
-    if world > 1:
+    started = connect(f"file://{folder}/rendezvous")
+    started.patience, joined = how
+    work(started.join() if joined else started, folder, *arguments)
+    if dist.is_initialized():
         dist.barrier()
     leave()

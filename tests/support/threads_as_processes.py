@@ -8,7 +8,10 @@ from seqtrans.protocols import ProcessGroup
 
 
 class Meeting:
-    """A group whose others are threads; see ``ProcessGroup``."""
+    """A group, and what comes before it, whose others are threads.
+
+    See ``ProcessGroup`` and ``Rendezvous``.
+    """
 
     def __init__(self, rank: int, world: int, table: list[Any], barrier: threading.Barrier) -> None:
         self.rank, self.world_size = rank, world
@@ -19,6 +22,12 @@ class Meeting:
 
     def gather(self, text):
         return self._meet(text)
+
+    def once(self, _name, work, *, per_host=False):  # noqa: ARG002 - the threads share a host
+        return self._meet(work() if self.rank == 0 else None)[0] or ""
+
+    def join(self):
+        return self
 
     def await_device(self, device):
         """There is none."""

@@ -9,13 +9,12 @@ import threading
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch.distributed as dist
 from torch.distributed import PrefixStore  # pyright: ignore[reportPrivateImportUsage]
 
 from seqtrans.errors import TrainingError
-from seqtrans.protocols import ProcessGroup
 from seqtrans.training.distributed.restarts import ONLY
 
 T = TypeVar("T")
@@ -24,6 +23,25 @@ GRACE = 2.0
 """Seconds that processes give each other to notice, and to say, that one is gone."""
 REACH = 10.0
 """Seconds after which the store is taken to be out of reach."""
+
+
+class Member(Protocol):
+    """A process among those of a run."""
+
+    @property
+    def rank(self) -> int:
+        """Number of this process, from 0."""
+        ...
+
+    @property
+    def world_size(self) -> int:
+        """How many there are."""
+        ...
+
+    @property
+    def store(self) -> Any:
+        """Key-value store that they share; None: there is one process."""
+        ...
 
 
 class ElsewhereError(TrainingError):
@@ -54,7 +72,7 @@ def is_lost_contact(error: BaseException) -> bool:
 
 
 @contextmanager
-def in_contact(group: ProcessGroup, where: Callable[[], str]) -> Generator[None]:
+def in_contact(group: Member, where: Callable[[], str]) -> Generator[None]:
     """Within, an error that means that another process is gone says so.
 
     Args:
@@ -72,7 +90,7 @@ def in_contact(group: ProcessGroup, where: Callable[[], str]) -> Generator[None]
         raise lost(error, group, where()) from error
 
 
-def lost(error: BaseException, group: ProcessGroup, where: str) -> LostContactError:
+def lost(error: BaseException, group: Member, where: str) -> LostContactError:
     """Find out who is missing, and what to say about it.
 
     Args:
@@ -91,19 +109,23 @@ def lost(error: BaseException, group: ProcessGroup, where: str) -> LostContactEr
     )
 
 
-def should_report(error: BaseException) -> bool:
+def should_report(error: BaseException, group: Member | None) -> bool:
     """Whether this process is to report ``error``: the first that asks, and the cause first.
 
     A process that only met the consequences gives the one that caused them time to speak. On a
     host that can reach no other, one process speaks for it.
+
+    Args:
+        error: What has ended it.
+        group: This process; None: it has not met the others.
     """
-    store = shared_store()
-    if store is None:  # one process, or several that have not met
+    store = group.store if group else None
+    if store is None:
         return not isinstance(error, LostContactError) or _speaks_for_host()
     is_cause = not isinstance(error, ElsewhereError)
     if not is_cause:
         time.sleep(GRACE)
-    asked = _answer(lambda: store.add(KEY_REPORTED, 1))
+    asked = answer(lambda: store.add(KEY_REPORTED, 1))
     if os.environ.get("RANK") == "0" and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "False":
         time.sleep(2 * GRACE)  # this process keeps the store, and others still want to ask
     if asked is None:
@@ -115,9 +137,9 @@ def _speaks_for_host() -> bool:
     return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
-def _missing(group: ProcessGroup) -> dict[int, str]:
+def _missing(group: Member) -> dict[int, str]:
     """Ranks that do not notice, as this one does, that something is wrong; how they ended."""
-    store = shared_store()
+    store = group.store
     if store is None:
         return {}
     keys = [f"{KEY_ALIVE}/{rank}" for rank in range(group.world_size)]
@@ -126,16 +148,16 @@ def _missing(group: ProcessGroup) -> dict[int, str]:
         store.set(keys[group.rank], "1")
         time.sleep(GRACE)
         missing = [rank for rank, key in enumerate(keys) if not store.check([key])]
-        return {rank: _end(store, rank) for rank in missing}
+        return {rank: end_of(store, rank) for rank in missing}
 
-    found = _answer(look)
+    found = answer(look)
     if found is None:  # the store is where the first process is
         return {0: ", with which all contact is lost"} if group.rank else {}
     return found
 
 
-def _answer(ask: Callable[[], T]) -> T | None:
-    """What comes of asking the store; None where it is gone, or does not answer."""
+def answer(ask: Callable[[], T], seconds: float = REACH) -> T | None:
+    """Return what comes of asking the store; None where it is gone, or does not answer."""
     answers: list[T] = []
 
     def run() -> None:
@@ -145,24 +167,14 @@ def _answer(ask: Callable[[], T]) -> T | None:
     # In a thread, because nothing ends a wait for a host that is cut off.
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    thread.join(REACH)
+    thread.join(seconds)
     return answers[0] if answers else None
 
 
-def _end(store: Any, rank: int) -> str:
-    """What a launcher on this machine knows of a process that is missing."""
+def end_of(store: Any, rank: int) -> str:
+    """Return what a launcher on this machine says of how a process ended; empty: nothing."""
     key = f"{KEY_EXITED}/{rank}"
     return f", which was ended by {store.get(key).decode()}" if store.check([key]) else ""
-
-
-def shared_store() -> Any:
-    """The key-value store that the processes of a run share; None where there is one process."""
-    if not (dist.is_available() and dist.is_initialized()):
-        return None
-    store: Any = dist.distributed_c10d._get_default_store()  # pyright: ignore[reportPrivateUsage]
-    while isinstance(store.underlying_store, PrefixStore):  # groups add names of their own
-        store = store.underlying_store
-    return store
 
 
 def attempt_store(store: Any, attempt: str = ONLY) -> Any:

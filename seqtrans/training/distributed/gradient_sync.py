@@ -16,12 +16,10 @@ class Exchange:
     for the rest: DDP's own way of averaging would leave the others waiting.
 
     Args:
-        group: Of the processes.
         rounds: Whether gradients travel in bf16; PyTorch's own hook for that refuses gloo.
     """
 
-    def __init__(self, group: Any, *, rounds: bool) -> None:
-        self._group: Any = dist.group.WORLD if group is None else group
+    def __init__(self, *, rounds: bool) -> None:
         self._rounds = rounds
         self._begun: list[torch.futures.Future[Tensor]] = []
 
@@ -33,12 +31,12 @@ class Exchange:
         """Begin to average a bucket; DDP asks for one after the other."""
         exact = bucket.buffer()
         sent = exact.to(torch.bfloat16) if self._rounds else exact
-        sent.div_(self._group.size())
+        sent.div_(dist.get_world_size())
 
         def receive(done: torch.futures.Future[list[Tensor]]) -> Tensor:
             return exact.copy_(done.value()[0]) if self._rounds else done.value()[0]
 
-        work: Any = dist.all_reduce(sent, group=self._group, async_op=True)
+        work: Any = dist.all_reduce(sent, async_op=True)
         self._begun.append(work.get_future().then(receive))
         return self._begun[-1]
 

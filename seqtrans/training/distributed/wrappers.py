@@ -83,15 +83,11 @@ def shard_weights(
     """
     if not shares_out(config, group) or in_parts(model):
         return
-    from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+    from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
     kind = (device or next(model.parameters()).device).type
-    mesh = (
-        DeviceMesh.from_group(group.group, kind)
-        if group.group is not None
-        else init_device_mesh(kind, (group.world_size,))
-    )
+    mesh = init_device_mesh(kind, (group.world_size,))
     reduced = torch.bfloat16 if config.communication == "bf16" else None
     policy = MixedPrecisionPolicy(reduce_dtype=reduced)
     for part in (*_layers(model), model):
@@ -111,10 +107,8 @@ def replicate(model: nn.Module, config: TrainingConfig, group: TorchProcessGroup
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     # static_graph saves looking for unused parameters and lets activations be recomputed: none of
     # the first are trained here, and nothing does the second.
-    parallel = nn.parallel.DistributedDataParallel(
-        model, process_group=group.group, gradient_as_bucket_view=True
-    )
-    exchange = Exchange(group.group, rounds=config.processes.communication == "bf16")
+    parallel = nn.parallel.DistributedDataParallel(model, gradient_as_bucket_view=True)
+    exchange = Exchange(rounds=config.processes.communication == "bf16")
     parallel.register_comm_hook(exchange, Exchange.average)
     return DataParallel(parallel, _compiled(parallel, config), group, exchange)
 

@@ -36,7 +36,19 @@ def cached_corpus(
     *,
     keep_text: bool,
 ) -> EncodedCorpus:
-    """The sentence pairs of files as token ids, built unless the cache has them.
+    """Return the sentence pairs of files as token ids; see ``fill_cache``."""
+    return open_corpus(cache / fill_cache(cache, corpora, segmenters, limits, keep_text=keep_text))
+
+
+def fill_cache(
+    cache: Path,
+    corpora: Sequence[CorpusFiles],
+    segmenters: Segmenters,
+    limits: FilterConfig | None,
+    *,
+    keep_text: bool,
+) -> str:
+    """Encode the sentence pairs of files, unless the cache has them; return their folder in it.
 
     All processes of a run may call it at once: one builds, the others wait and map its files. A
     build that is killed, or a damaged entry, leaves nothing that would be taken for a corpus.
@@ -54,7 +66,7 @@ def cached_corpus(
     key = corpus_key(corpora, segmenters, limits, keep_text=keep_text)
     folder = cache / key
     if _is_whole(folder):
-        return open_corpus(folder)
+        return key
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with _locked(cache / f".{key}.lock") as is_alone:
@@ -69,7 +81,7 @@ def cached_corpus(
             f"{cache}: can't keep the encoded corpus: {error.strerror or error}; {remedy} another "
             "folder as data.cache"
         ) from error
-    return open_corpus(folder)
+    return key
 
 
 def corpus_key(

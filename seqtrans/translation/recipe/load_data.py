@@ -7,8 +7,9 @@ from itertools import islice
 from pathlib import Path
 
 from seqtrans.errors import DataError
-from seqtrans.translation.data.cache import cached_corpus
-from seqtrans.translation.data.encoded_corpus import EncodedCorpus, Rows
+from seqtrans.training.distributed.rendezvous import ALONE, Rendezvous
+from seqtrans.translation.data.cache import fill_cache
+from seqtrans.translation.data.encoded_corpus import EncodedCorpus, Rows, open_corpus
 from seqtrans.translation.data.parallel_corpus import read_pairs
 from seqtrans.translation.evaluation.metrics import Measure, signatures
 from seqtrans.translation.evaluation.suitability import IN_RECIPE, unsuited
@@ -35,15 +36,28 @@ class Corpora:
     references: Sequence[str]  # target text of ``validation``
 
 
-def load_corpora(data: DataConfig, segmenters: Segmenters, cache: Path) -> Corpora:
+def load_corpora(
+    data: DataConfig, segmenters: Segmenters, cache: Path, processes: Rendezvous = ALONE
+) -> Corpora:
     """Encode text, or find it encoded in the cache; say how much there is and what was left out.
+
+    Of several processes on a machine one reads the text to find its corpora in the cache, and
+    makes sure that they are whole; the others open what it found.
 
     Raises:
         DataError: Text can't be read, no training pair is left, or the cache can't be written.
     """
     samples = sampling_of(data.segmentation) is not None
-    train = cached_corpus(cache, data.train, segmenters, data.filter, keep_text=samples)
-    validation = cached_corpus(cache, data.validation, segmenters, None, keep_text=False)
+
+    def fill() -> str:
+        train = fill_cache(cache, data.train, segmenters, data.filter, keep_text=samples)
+        validation = fill_cache(cache, data.validation, segmenters, None, keep_text=False)
+        return f"{train} {validation}"
+
+    keys = processes.once("corpora", fill, per_host=True).split()
+    if not all((cache / key).is_dir() for key in keys):  # of a machine with the same name
+        keys = fill().split()
+    train, validation = (open_corpus(cache / key) for key in keys)
     files = [list(read_pairs(files)) for files in data.validation]
     sources = [[source for source, _ in pairs] for pairs in files]
     references = [target for pairs in files for _, target in pairs]

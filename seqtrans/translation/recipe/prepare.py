@@ -8,12 +8,13 @@ from functools import partial
 import torch
 from torch import nn
 
-from seqtrans.protocols import ProcessGroup
 from seqtrans.runtime.out_of_memory import enough_memory
 from seqtrans.training.auto_batch_size import store_resolved
+from seqtrans.training.checkpoints.provenance import Origins
 from seqtrans.training.checkpoints.resume_checks import refuse_changes
 from seqtrans.training.checkpoints.run_directory import RunDirectory
 from seqtrans.training.distributed.process_group import TorchProcessGroup
+from seqtrans.training.distributed.rendezvous import Rendezvous
 from seqtrans.training.distributed.sharded_tensors import in_parts
 from seqtrans.training.distributed.wrappers import unshard_for_inference
 from seqtrans.training.prepare import Prepared, fresh_model, place_model
@@ -42,9 +43,7 @@ NEVER_WHOLE = (
 )
 
 
-def prepare(
-    recipe: TranslationRecipe, run: RunDirectory, group: ProcessGroup, training: TorchProcessGroup
-) -> Prepared:
+def prepare(recipe: TranslationRecipe, run: RunDirectory, processes: Rendezvous) -> Prepared:
     """Make or load everything that a recipe of translation describes, saying what was found.
 
     For the arguments see ``seqtrans.recipe.prepare``.
@@ -52,30 +51,31 @@ def prepare(
     Raises:
         SeqtransError: Anything that the user can mend.
     """
-    refuse_changes(run, origins_of(recipe), recipe)
+    is_first = processes.rank == 0
+    if is_first:
+        refuse_changes(run, origins_of(recipe), recipe)
     signatures(recipe.validation.measure)  # seen before there is anything to wait for
-    if group.rank == 0:
-        _make_vocabulary(recipe, run)
-    group.sum([0.0])  # the others wait for the vocabulary
+    processes.once("vocabulary", lambda: _make_vocabulary(recipe, run))
     segmenters = prepare_segmenters(recipe, run)
     logger.info("vocabulary: %s", _sizes(segmenters))
     cache = recipe.data.cache or run.path.parent / ".seqtrans-cache"
-    corpora = load_corpora(recipe.data, segmenters, cache)
+    corpora = load_corpora(recipe.data, segmenters, cache, processes)
     check_vocabulary(corpora, segmenters)
-    if group.rank == 0:
+    if is_first:
         say_changes(recipe.data, corpora, segmenters)
         check_metrics(recipe.validation.measure, corpora.references)
     model = fresh_model(lambda: build_model(recipe.model, segmenters), recipe.training)
     if recipe.origin:
         logger.info("%s", start_from(recipe.origin, model, segmenters))
-    place_model(model, recipe.training, group, training)
+    group = processes.join()
+    place_model(model, recipe.training, group)
     resolved = resolve_sizes(recipe, segmenters, corpora, model, group)
-    if resolved != recipe and group.rank == 0:
+    if resolved != recipe and is_first:
         store_resolved(run, resolved)
     task = build_task(resolved, segmenters, corpora, group.world_size)
-    return Prepared(
-        task, model, origins_of(resolved), task.updates_in_epoch, partial(rehearse, task, model)
-    )
+    origins = origins_of(resolved) if is_first else Origins()  # who alone saves it
+    rehearsal = partial(rehearse, task, model)
+    return Prepared(group, task, model, origins, task.updates_in_epoch, rehearsal)
 
 
 def rehearse(task: TranslationTask, model: nn.Module, group: TorchProcessGroup) -> None:

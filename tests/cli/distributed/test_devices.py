@@ -136,14 +136,14 @@ def test_of_several_processes_none_waits_for_the_interpreter_to_end(
 
 SLOW = """
 import os, signal, time
-import seqtrans.recipe.prepare as it, seqtrans.training.distributed.launch as launching
+import seqtrans.images.recipe.prepare as it, seqtrans.training.distributed.launch as launching
 launching.GRACE = 1.0
-check = it.check
+load = it.load_image_sets
 def slow(*arguments):
     if os.environ.get("RANK") == "1":
         {deed}
-    check(*arguments)
-it.check = slow
+    return load(*arguments)
+it.load_image_sets = slow
 """
 
 

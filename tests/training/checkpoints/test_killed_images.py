@@ -10,7 +10,6 @@ from seqtrans.images.recipe.build import builder_files
 from seqtrans.recipe.load import load_recipe
 from seqtrans.recipe.prepare import check, prepare
 from seqtrans.training.checkpoints.run_directory import create, open_run
-from seqtrans.training.distributed.process_group import SINGLE_PROCESS
 from seqtrans.training.reporting.loggers import JsonLinesLogger
 from seqtrans.training.trainer import Trainer
 from tests.support.interruption import disturb, enough_steps, files_of, history, kills
@@ -78,7 +77,7 @@ def train(folder, moment=None):
     if not path.exists():
         create(path, config.dump(recipe), files=builder_files(recipe, folder))
     run = open_run(path)
-    prepared = prepare(recipe, run, SINGLE_PROCESS)
+    prepared = prepare(recipe, run)
     check(prepared, recipe, run)
     loggers = [JsonLinesLogger(run.metrics)]
     trainer = Trainer(prepared.task, prepared.model, recipe.training, run=run, loggers=loggers)

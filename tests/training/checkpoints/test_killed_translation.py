@@ -9,7 +9,6 @@ from seqtrans import config
 from seqtrans.recipe.load import load_recipe
 from seqtrans.recipe.prepare import prepare
 from seqtrans.training.checkpoints.run_directory import create, open_run
-from seqtrans.training.distributed.process_group import SINGLE_PROCESS
 from seqtrans.training.trainer import Trainer
 from seqtrans.translation.data.synthetic import synthetic_pairs
 from tests.support.interruption import disturb, enough_steps, files_of, kills
@@ -53,7 +52,7 @@ def train(folder, moment=None):
     if not path.exists():
         create(path, config.dump(recipe))
     run = open_run(path)
-    prepared = prepare(recipe, run, SINGLE_PROCESS)
+    prepared = prepare(recipe, run)
     trainer = Trainer(prepared.task, prepared.model, recipe.training, run=run)
     trainer.resume()
     if moment:

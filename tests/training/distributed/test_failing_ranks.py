@@ -17,7 +17,6 @@ from seqtrans.protocols import LossSums
 from seqtrans.training.checkpoints import format as checkpoint
 from seqtrans.training.config import CheckpointsConfig
 from seqtrans.training.distributed.failure_reports import in_contact, should_report
-from seqtrans.training.distributed.process_group import impatient
 from seqtrans.training.reporting.loggers import JsonLinesLogger
 from seqtrans.training.stopping import StoppingConfig
 from tests.support.processes import meet
@@ -91,12 +90,11 @@ def _train(group, folder, fate):
     if group.rank == 0:
         toy_run(folder / "run")
     group.sum([0.0])
-    hasty = impatient(group, 4 if fate == "hangs" else 60)
     keep = CheckpointsConfig(keep_best=2, average_best=2)
     run = toy_run(folder / "run")
     stopping = StoppingConfig(metric="accuracy", patience=2 if fate == "early stopping" else None)
     settings = {"checkpoints": keep, "stopping": stopping, "max_steps": 24}
-    trainer = toy_trainer(task, run=run, group=hasty, validate_every_steps=6, **settings)
+    trainer = toy_trainer(task, run=run, group=group, validate_every_steps=6, **settings)
     full = {"full disk": (checkpoint, "write"), "full log": (JsonLinesLogger, "log")}
     try:
         with in_contact(group, lambda: "preparing"):
@@ -107,7 +105,7 @@ def _train(group, folder, fate):
                 outcome = trainer.fit()
                 (folder / f"end-{group.rank}").write_text(f"{outcome.reason} {outcome.state.step}")
     except Exception as error:
-        if should_report(error):
+        if should_report(error, group):
             (folder / f"said-{group.rank}").write_text(f"{type(error).__name__}: {error}")
         os._exit(REPORTED)
 
@@ -117,7 +115,7 @@ def _train(group, folder, fate):
     [name if name in MILD else pytest.param(name, marks=pytest.mark.faults) for name in FATES],
 )
 def test_all_end_and_one_says_why(tmp_path, fate):
-    codes = meet(_train, tmp_path, WORLD, fate)
+    codes = meet(_train, tmp_path, WORLD, fate, patience=4 if fate == "hangs" else 60)
     assert set(codes) <= {REPORTED, -signal.SIGKILL}
     assert codes.count(REPORTED) == (WORLD - 1 if fate == "is killed" else WORLD)
     (said,) = [file.read_text() for file in tmp_path.glob("said-*")]

@@ -16,7 +16,8 @@ from seqtrans.images.models.keras import KerasConfig, build_keras_model
 from seqtrans.images.task import ClassificationTask
 from seqtrans.training.checkpoints.format import read_state
 from seqtrans.training.checkpoints.weights import named_weights
-from seqtrans.training.distributed.process_group import SINGLE_PROCESS, join, leave
+from seqtrans.training.distributed.process_group import SINGLE_PROCESS, leave
+from seqtrans.training.distributed.rendezvous import connect
 from seqtrans.training.trainer import Trainer
 from tests.support.processes import processes
 from tests.support.shape_images import shape_set
@@ -78,7 +79,7 @@ def trainer(folder, group=SINGLE_PROCESS, run=None):
 def _train_together(rank, folder):
     os.environ.update(RANK=str(rank), WORLD_SIZE="2")
     torch.set_num_threads(1)
-    group = join(f"file://{folder}/rendezvous")
+    group = connect(f"file://{folder}/rendezvous").join()
     if rank == 0:
         toy_run(folder / "run")
     dist.barrier()

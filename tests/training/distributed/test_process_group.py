@@ -9,7 +9,7 @@ import torch
 
 from seqtrans.errors import TrainingError
 from seqtrans.training.distributed import failure_reports as contact
-from seqtrans.training.distributed.process_group import TorchProcessGroup, impatient
+from seqtrans.training.distributed.process_group import TorchProcessGroup
 from tests.support.processes import meet
 
 pytestmark = pytest.mark.processes
@@ -18,8 +18,7 @@ TEXTS = ["", "Grüße\n", "x" * 1000]
 
 
 def _gather(group, _folder):
-    found = impatient(group, 60).gather(TEXTS[group.rank])
-    assert found == TEXTS == group.gather(TEXTS[group.rank])
+    assert group.gather(TEXTS[group.rank]) == TEXTS
     assert group.sum([group.rank, 0.5]) == (3.0, 1.5)
 
 
@@ -28,15 +27,14 @@ def test_texts_of_all_processes_are_gathered_by_rank(tmp_path):
 
 
 def _lose(group, folder, how):
-    hasty = impatient(group, 3 if how == "hangs" else 60)
-    hasty.sum([1.0])
+    group.sum([1.0])
     if group.rank == 1:
-        _fail(how, folder)
+        _fail(group, how, folder)
     with pytest.raises(RuntimeError) as caught:
-        hasty.sum([1.0])
+        group.sum([1.0])
     assert contact.is_lost_contact(caught.value)
     complaint = contact.lost(caught.value, group, "step 3, while it counted")
-    if contact.should_report(complaint):
+    if contact.should_report(complaint, group):
         (folder / f"{group.rank}").write_text(str(complaint))
     os._exit(2)  # none is left to meet
 
@@ -45,7 +43,7 @@ def _said(folder):
     return [file.read_text() for file in folder.iterdir() if file.name.isdecimal()]
 
 
-def _fail(how, folder):
+def _fail(group, how, folder):
     if how == "is killed":
         os.kill(os.getpid(), signal.SIGKILL)
     elif how == "hangs":
@@ -53,14 +51,14 @@ def _fail(how, folder):
             time.sleep(0.1)
         os._exit(4)
     else:
-        assert contact.should_report(TrainingError("its own"))
+        assert contact.should_report(TrainingError("its own"), group)
         os._exit(3)
 
 
 @pytest.mark.faults
 @pytest.mark.parametrize("how", ["is killed", "hangs"])
 def test_of_those_that_wait_one_says_for_whom_and_where(tmp_path, how):
-    codes = meet(_lose, tmp_path, 3, how)
+    codes = meet(_lose, tmp_path, 3, how, patience=3 if how == "hangs" else 60)
     assert [codes[0], codes[2]] == [2, 2]
     (said,) = _said(tmp_path)
     assert "step 3, while it counted: process" in said

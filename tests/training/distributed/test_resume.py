@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from seqtrans.images.models.image_shape import ImageShape
 from seqtrans.images.models.mlp import Mlp, MlpConfig
 from seqtrans.training.config import CheckpointsConfig, ProcessesConfig, TrainingConfig
-from seqtrans.training.distributed.process_group import SINGLE_PROCESS, impatient
+from seqtrans.training.distributed.process_group import SINGLE_PROCESS
 from seqtrans.training.optim.optimizer import SgdConfig
 from seqtrans.training.optim.schedule import ConstantConfig
 from seqtrans.training.stopping import StoppingConfig
@@ -52,10 +52,6 @@ def train(group, folder, name, sharding, steps):
     trainer.fit()
 
 
-def _train(group, folder, *arguments):
-    train(impatient(group, 60), folder, *arguments)
-
-
 def tensors(run: Path):
     return {
         f"{file}/{name}": tensor
@@ -68,7 +64,7 @@ def tensors(run: Path):
 def alone(tmp_path_factory):
     """The tensors of a run of one process."""
     folder = tmp_path_factory.mktemp("alone")
-    assert meet(_train, folder, 1, "alone", "none", STEPS) == [0]
+    assert meet(train, folder, 1, "alone", "none", STEPS) == [0]
     return tensors(folder / "alone")
 
 
@@ -76,7 +72,7 @@ def alone(tmp_path_factory):
 def test_they_end_as_if_never_stopped_and_as_one_would(tmp_path, alone, sharding):
     for name, steps in (("straight", STEPS), ("resumed", 5), ("resumed", STEPS)):
         (tmp_path / "rendezvous").unlink(missing_ok=True)
-        assert meet(_train, tmp_path, WORLD, name, sharding, steps) == [0] * WORLD
+        assert meet(train, tmp_path, WORLD, name, sharding, steps) == [0] * WORLD
     straight, resumed = (tensors(tmp_path / n) for n in ("straight", "resumed"))
     assert straight.keys() == resumed.keys() == alone.keys()
     assert any(tensor.is_floating_point() for tensor in alone.values())
@@ -112,16 +108,12 @@ def train_on_own_batches(group, folder, steps):
     return seen
 
 
-def _train_on_own_batches(group, folder, steps):
-    train_on_own_batches(impatient(group, 60), folder, steps)
-
-
 def test_another_number_of_processes_begins_where_the_others_ended(tmp_path):
     """With ``batch: each`` their updates are of other sizes; the epoch is still gone through."""
     epoch = [
         b.labels.tolist() for update in classification().updates(0, SINGLE_PROCESS) for b in update
     ]
-    assert meet(_train_on_own_batches, tmp_path, 2, 2) == [0, 0]
+    assert meet(train_on_own_batches, tmp_path, 2, 2) == [0, 0]
     seen = [json.loads((tmp_path / f"2-{rank}").read_text()) for rank in (0, 1)]
     assert [batch for pair in zip(*seen, strict=True) for batch in pair] == epoch[:4]
     assert train_on_own_batches(SINGLE_PROCESS, tmp_path, 7) == epoch[4:]
@@ -133,7 +125,7 @@ def test_other_processes_go_on_with_shared_out_weights_as_one_would(tmp_path, al
     """Parts of weights, momentum and averages are whole in a checkpoint, and cut anew."""
     for world, steps in ((before, 5), (after, STEPS)):
         (tmp_path / "rendezvous").unlink(missing_ok=True)
-        assert meet(_train, tmp_path, world, "resumed", "full", steps) == [0] * world
+        assert meet(train, tmp_path, world, "resumed", "full", steps) == [0] * world
     resumed = tensors(tmp_path / "resumed")
     assert resumed.keys() == alone.keys()
     for name, tensor in alone.items():

@@ -18,7 +18,8 @@ from seqtrans.recipe.load import load_recipe
 from seqtrans.recipe.prepare import check, prepare
 from seqtrans.training.checkpoints.run_directory import create, open_run
 from seqtrans.training.config import ProcessesConfig
-from seqtrans.training.distributed.process_group import impatient
+from seqtrans.training.distributed.process_group import leave
+from seqtrans.training.distributed.rendezvous import connect
 from seqtrans.training.distributed.sharded_tensors import is_part, own_part
 from seqtrans.training.distributed.wrappers import shard_weights
 from seqtrans.training.oom import MicroBatchSizeLimits
@@ -85,16 +86,14 @@ class Watch:
         self.most[judges] = max(whole, self.most.get(judges, 0))
 
 
-def _run(group, folder):
+def _run(processes, folder):
     os.chdir(folder)
     recipe = load_recipe(folder / "r.yaml")
-    if group.rank == 0:
-        create(folder / "run", config.dump(recipe))
-    group.sum([0.0])
-    run, hasty = open_run(folder / "run"), impatient(group, 8)
+    processes.once("run", lambda: create(folder / "run", config.dump(recipe)).path.name)
+    run = open_run(folder / "run")
     before = held()
     with mock.patch.object(nn.Module, "to", side_effect=AssertionError("moved whole")):
-        prepared = prepare(recipe, run, group, hasty)
+        prepared = prepare(recipe, run, processes)
     model, found = prepared.model, {"held": held() - before}
     found["all"] = elements(model.parameters())
     found["part"] = elements(own_part(p) for p in model.parameters())
@@ -106,23 +105,22 @@ def _run(group, folder):
         watch = Watch(model)
         with register_module_forward_hook(watch):
             if rehearses:
-                check(prepared, recipe, run, group, hasty)
+                check(prepared, recipe, run)
                 assert all(is_part(p) and p.grad is None for p in model.parameters())
                 assert torch.equal(next(model.parameters()).to_local(), first)
             else:
                 loggers = [JsonLinesLogger(run.metrics)]
-                Trainer(
-                    prepared.task, model, recipe.training, run=run, loggers=loggers, group=hasty
-                ).fit()
+                how = {"run": run, "loggers": loggers, "group": prepared.group}
+                Trainer(prepared.task, model, recipe.training, **how).fit()
         found[what] = [watch.most[False], watch.most.get(True)]
-    (folder / f"{group.rank}.json").write_text(json.dumps(found))
+    (folder / f"{processes.rank}.json").write_text(json.dumps(found))
 
 
-def _run_alone(group, folder):
+def _run_alone(_, folder):
     os.chdir(folder)
     recipe = load_recipe(folder / "r.yaml")
     run = create(folder / "alone", config.dump(recipe))
-    prepared = prepare(recipe, run, group)
+    prepared = prepare(recipe, run)
     loggers = [JsonLinesLogger(run.metrics)]
     Trainer(prepared.task, prepared.model, recipe.training, run=run, loggers=loggers).fit()
 
@@ -141,7 +139,7 @@ def last_loss(run):
 
 
 def test_no_process_has_the_whole_model_but_to_decode(folder):
-    assert meet(_run, folder, WORLD) == [0] * WORLD
+    assert meet(_run, folder, WORLD, joined=False) == [0] * WORLD
     found = [json.loads((folder / f"{rank}.json").read_text()) for rank in range(WORLD)]
     everything = found[0]["all"]
     assert sum(one["part"] for one in found) == everything
@@ -170,7 +168,7 @@ def test_no_process_ever_has_the_whole_model_where_nothing_is_decoded(folder, to
         "{metrics: [chrf]}", f"{{metrics: [], decoding: {{batch_tokens: {tokens}}}}}"
     )
     (folder / "r.yaml").write_text(text.replace("metric: chrf", "metric: perplexity"))
-    assert meet(_run, folder, WORLD) == [0] * WORLD
+    assert meet(_run, folder, WORLD, joined=False) == [0] * WORLD
     found = [json.loads((folder / f"{rank}.json").read_text()) for rank in range(WORLD)]
     for one in found:
         learning = one["all"] - sum(one["layers"]) + max(one["layers"])
@@ -195,28 +193,27 @@ training:
 """
 
 
-def _classify(group, folder):
+def _classify(processes, folder):
     for images in JUDGED:
-        _classify_some(group, folder / str(images))
+        place = folder / str(images)
+        _classify_some(connect(f"file://{place}/rendezvous-{processes.world_size}"), place)
+        leave()
 
 
-def _classify_some(group, folder):
+def _classify_some(processes, folder):
     os.chdir(folder)
     recipe = load_recipe(folder / "r.yaml")
-    name = "run" if group.world_size > 1 else "alone"
-    if group.rank == 0:
-        create(folder / name, config.dump(recipe))
-    group.sum([0.0])
-    run, hasty = open_run(folder / name), impatient(group, 8)
-    prepared = prepare(recipe, run, group, hasty)
-    check(prepared, recipe, run, group, hasty)
+    name = "run" if processes.world_size > 1 else "alone"
+    processes.once("run", lambda: create(folder / name, config.dump(recipe)).path.name)
+    run = open_run(folder / name)
+    prepared = prepare(recipe, run, processes)
+    check(prepared, recipe, run)
     loggers, watch = [JsonLinesLogger(run.metrics)], Watch(prepared.model)
     with mock.patch.object(tasks, "EVALUATED", 3), register_module_forward_hook(watch):
-        Trainer(
-            prepared.task, prepared.model, recipe.training, run=run, loggers=loggers, group=hasty
-        ).fit()
+        how = {"run": run, "loggers": loggers, "group": prepared.group}
+        Trainer(prepared.task, prepared.model, recipe.training, **how).fit()
     everything = elements(prepared.model.parameters())
-    assert (watch.most[True] < everything) is (group.world_size > 1)
+    assert (watch.most[True] < everything) is (processes.world_size > 1)
 
 
 def test_nor_where_images_are_classified(tmp_path):
@@ -226,15 +223,15 @@ def test_nor_where_images_are_classified(tmp_path):
         write_shapes(folder / "train.npz", 40, seed=1)
         write_shapes(folder / "valid.npz", images, seed=2)
         (folder / "r.yaml").write_text(PICTURES)
-    assert meet(_classify, tmp_path, WORLD) == [0] * WORLD
-    assert meet(_classify, tmp_path, 1) == [0]
+    assert meet(_classify, tmp_path, WORLD, joined=False) == [0] * WORLD
+    assert meet(_classify, tmp_path, 1, joined=False) == [0]
     for images in JUDGED:
         losses = [last_loss(tmp_path / str(images) / name) for name in ("run", "alone")]
         assert losses[0] == pytest.approx(losses[1], rel=1e-5), images
 
 
 def _judge_alone(group, _folder):
-    group, full = impatient(group, 10), ProcessesConfig(sharding="full")
+    full = ProcessesConfig(sharding="full")
     trainer = toy_trainer(toy_task(accumulate=2), Deep(), group=group, processes=full)
     model = trainer.raw_model
     for last in (3, 1, 2):
@@ -245,11 +242,11 @@ def _judge_alone(group, _folder):
 
 
 def test_processes_may_use_the_whole_model_unequally_often(tmp_path):
-    assert meet(_judge_alone, tmp_path, WORLD) == [0] * WORLD
+    assert meet(_judge_alone, tmp_path, WORLD, patience=10) == [0] * WORLD
 
 
 def _check_short(group, folder, cap):
-    group, config = impatient(group, 60), toy_config()
+    config = toy_config()
     model, run = ToyModel(), toy_run(folder / "run")
     shard_weights(model, ProcessesConfig(sharding="full"), group)
     sizes = MicroBatchSizeLimits(run.sizes)

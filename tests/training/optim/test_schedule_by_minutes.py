@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from seqtrans.training import trainer as trainer_module
-from seqtrans.training.distributed.process_group import impatient
 from seqtrans.training.optim.schedule import LinearConfig
 from seqtrans.training.stopping import StopReason
 from tests.support.interruption import HARD, assert_same, history
@@ -57,7 +56,6 @@ def test_resumed_it_ends_in_the_same_bits_where_steps_take_the_same_time(tmp_pat
 
 
 def _train(group, folder):
-    group = impatient(group, 60)
     trainer = toy_trainer(toy_task(accumulate=2), group=group, max_minutes=0.2, **TIMED)
     clock = SimpleNamespace(monotonic=lambda: (1 + 5 * group.rank) * trainer.state.step)
     trainer_module.time = clock
