@@ -63,3 +63,9 @@ def test_a_change_that_does_not_fit_is_an_error():
     diff = next(block for block in blocks_of(page) if block.language == "diff")
     with pytest.raises(AssertionError):
         changed("other code\n", diff)
+
+
+@pytest.mark.parametrize("page", sorted(HOW_TO.glob("*.md")), ids=lambda page: page.stem)
+def test_the_changes_of_every_page_fit_the_code(page, tmp_path):
+    """Fast: whoever moves code sees at once which page to mend."""
+    changed_copy(page, tmp_path)

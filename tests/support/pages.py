@@ -64,6 +64,9 @@ def changed_copy(page, folder):
     for block in blocks(page):
         if block.language == "diff":
             path = folder / block.title
+            if not path.exists():  # outside of the package, such as a test
+                path.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(ROOT / block.title, path)
             path.write_text(changed(path.read_text(encoding="utf-8"), block), encoding="utf-8")
 
 
