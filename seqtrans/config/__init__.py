@@ -1,8 +1,9 @@
 """Recipes: strict YAML to frozen dataclasses and back.
 
-A recipe is read into plain values (``yaml_document``), checked against a tree of stdlib dataclasses
-(``validation``), and every mistake in it is reported at once, one line each, with the file, the
-line and the nearest valid key. Besides what is imported here, others use:
+A recipe is read into plain values (``yaml_document``) and checked against a tree of stdlib
+dataclasses (``validation``). All mistakes are reported at once, one line each, with the file, the
+line and the nearest valid key. Only ``pydantic_schema`` imports pydantic. Besides what is imported
+here, others use:
 
 - ``field_docs``: notes_of
 - ``paths``: paths_in, named_paths, missing_paths, dotted, with_absolute_paths

@@ -1,4 +1,4 @@
-"""What the source of a dataclass says about its fields, for editors that complete recipes."""
+"""Descriptions of dataclass fields, read from the source, for editors that complete recipes."""
 
 import ast
 import inspect
@@ -8,7 +8,7 @@ from functools import cache
 
 @cache
 def notes_of(cls: type[object]) -> dict[str, str]:
-    """Descriptions of fields by name, inherited ones too; none where there is no source.
+    """Return descriptions of fields by name, inherited ones too; empty if there is no source.
 
     A field is described in the ``Args`` or ``Attributes`` of the class, by a string below it or
     by a comment beside it.

@@ -1,4 +1,4 @@
-"""Every key that a recipe may have: what it may be, its default, and what it means."""
+"""Reference of all recipe keys: allowed values, default and meaning."""
 
 import dataclasses
 import re
@@ -21,7 +21,7 @@ class Key(NamedTuple):
 
     name: str
     default: str  # as YAML; empty where the key must be given
-    values: str  # what it may be, in words
+    values: str  # allowed values, in words
     meaning: str
 
 
@@ -29,12 +29,12 @@ class Section(NamedTuple):
     """One mapping of a recipe."""
 
     path: str  # dotted; ``[]`` stands for the items of a list; empty: the recipe itself
-    choice: str  # what tells it apart from other mappings in its place: ``kind: adam``
+    choice: str  # the tag that selects it in a union: ``kind: adam``
     keys: tuple[Key, ...]
 
 
 def sections(cls: type[object], path: str = "", choice: str = "") -> Iterator[Section]:
-    """A ``cls`` and, after it, every mapping inside of it."""
+    """Yield the section of ``cls`` itself, then one for every mapping nested in it."""
     hints, notes = fields_of(cls), notes_of(cls)
     fields = [f for f in dataclasses.fields(cast("Any", cls)) if f.init]
     tag = choice.partition(":")[0]
@@ -56,13 +56,13 @@ def sections(cls: type[object], path: str = "", choice: str = "") -> Iterator[Se
 
 
 def described(cls: type[object], key: str = "") -> str:
-    """All keys of the files that describe a ``cls``, for people; or those under one key.
+    """Return a readable list of all keys of a ``cls`` file, or of those under one key.
 
     Raises:
         RecipeError: There is no such key.
     """
-    found, known = list[str](), dict[str, None]()
-    told: dict[tuple[Key, ...], str] = {}  # keys that stand in several places
+    blocks, known = list[str](), dict[str, None]()
+    printed: dict[tuple[Key, ...], str] = {}  # the same keys can occur in several sections
     for section in sections(cls):
         path = section.path.replace("[]", "")
         names = {k: f"{path}.{k.name}".removeprefix(".") for k in section.keys}
@@ -70,12 +70,12 @@ def described(cls: type[object], key: str = "") -> str:
         is_inside = f"{path}.".startswith(f"{key}.") or not key
         keys = tuple(k for k in section.keys if is_inside or names[k] == key)
         if keys:
-            entries = [f"  as {told[keys]}"] if keys in told else map(_entry, keys)
-            found.append("\n".join((_title(section), *entries)))
-            told.setdefault(keys, _title(section))
-    if not found:
+            entries = [f"  as {printed[keys]}"] if keys in printed else map(_entry, keys)
+            blocks.append("\n".join((_title(section), *entries)))
+            printed.setdefault(keys, _title(section))
+    if not blocks:
         raise RecipeError(f"a recipe has no key '{key}'{suggestion(key, known)}")
-    return "\n\n".join(found) + "\n"
+    return "\n\n".join(blocks) + "\n"
 
 
 def _title(section: Section) -> str:
@@ -92,12 +92,12 @@ def _entry(key: Key) -> str:
 
 
 def _as_yaml(meaning: str) -> str:
-    """Words of the source in those of a recipe."""
+    """Rewrite a Python description for YAML: None as null, double backquotes as quotes."""
     return re.sub(r"\bNone\b", "null", meaning).replace("``", "'")
 
 
 def _items(hint: Any) -> tuple[Any, str]:
-    """The type of what a list holds and ``[]``; any other type as it is."""
+    """Return a list's item type and ``[]``; any other type unchanged and an empty string."""
     if typing.get_origin(bare(hint)) is tuple:
         return typing.get_args(bare(hint))[0], "[]"
     return hint, ""
@@ -117,7 +117,7 @@ def _default(field: dataclasses.Field[Any]) -> str:
 
 
 def _brief(value: Any) -> Any:
-    """A value as a recipe would write it, without what is so by default."""
+    """Return a value as a recipe would write it, without keys that have their default."""
     if not dataclasses.is_dataclass(value):
         return plain(value)
     return {

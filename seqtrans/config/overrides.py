@@ -1,4 +1,4 @@
-"""Settings of the command line, laid over a document."""
+"""Command-line settings (``--set``) that override values of a document."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -12,8 +12,8 @@ from seqtrans.errors import RecipeError
 def override(document: Document, settings: Sequence[str]) -> Document:
     """Replace values by ``key.path=value``, where the value is YAML and lists count from 0.
 
-    A setting that has no ``=``, or whose path leads through a value without keys, is one of the
-    ``mistakes`` of what is returned.
+    A setting that has no ``=``, or whose path leads through a value without keys, is added to the
+    ``mistakes`` of the returned document.
     """
     for setting in settings:
         try:

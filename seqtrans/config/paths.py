@@ -1,4 +1,4 @@
-"""Files and folders that a recipe names: any tree of dataclasses that has paths in it."""
+"""Find and resolve the paths in a recipe, or in any other tree of dataclasses."""
 
 import dataclasses
 import os
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 def paths_in(value: Any, key: PathKey = ()) -> Iterator[tuple[PathKey, Path]]:
-    """Return every path in a tree of dataclasses, with the keys that lead to it."""
+    """Yield every path in a tree of dataclasses, with the keys that lead to it."""
     if isinstance(value, Path):
         yield key, value
     elif dataclasses.is_dataclass(value):
@@ -24,12 +24,12 @@ def paths_in(value: Any, key: PathKey = ()) -> Iterator[tuple[PathKey, Path]]:
 
 
 def named_paths(recipe: object) -> dict[PathKey, Path]:
-    """Return the files and folders that a recipe names, by their keys, but for the cache."""
+    """Return the files and folders that a recipe names, by their keys, without the cache."""
     return {key: file for key, file in paths_in(recipe) if key[-1] != "cache"}
 
 
 def missing_paths(recipe: object) -> dict[PathKey, Path]:
-    """Return those of ``named_paths`` that are not there.
+    """Return those of ``named_paths`` that do not exist.
 
     Raises:
         UnicodeEncodeError: The locale can't name one.
@@ -47,7 +47,7 @@ def dotted(key: PathKey) -> str:
 
 
 def with_absolute_paths(value: T, base: Callable[[PathKey], Path], key: PathKey = ()) -> T:
-    """Return a tree of dataclasses, relative paths in it taken from the ``base`` of their keys."""
+    """Return a tree of dataclasses with its relative paths resolved against ``base(key)``."""
     changed: Any = value
     if isinstance(value, Path):
         home = os.path.expanduser(value)  # noqa: PTH111 - no error where there is no such user

@@ -1,9 +1,9 @@
-"""Config dataclasses as pydantic types: the only module that knows pydantic.
+"""Config dataclasses as pydantic types: the only module that imports pydantic.
 
 Every dataclass is mirrored by a ``TypedDict`` that forbids unknown keys and converts nothing;
-the dataclass is then built from the checked values, so its own ``__post_init__`` judges them. A
-union of dataclasses is decided by the field in which each has one ``Literal`` of its own
-(``kind``), so that a mistake is reported for the class that was meant and no other.
+the dataclass is then built from the checked values, so its ``__post_init__`` validates them. The
+discriminator of a union of dataclasses is the field in which each member has a ``Literal``
+(``kind``), so that mistakes are reported only for the selected class.
 """
 
 import dataclasses
@@ -23,20 +23,20 @@ from seqtrans.config.yaml_document import plain
 
 T = TypeVar("T")
 MAPPING, SCALAR = "<mapping>", "<scalar>"
-"""In a location: which part of a union of dataclasses and other types a value was held to."""
+"""In a location: which half of a union of dataclasses and other types checked the value."""
 _STRICT = pydantic.ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Mistake(NamedTuple):
-    """Something about a value that its type forbids."""
+    """One reason why a value is invalid."""
 
     reason: str  # pydantic's name of the kind of mistake
     location: tuple[str | int, ...]  # keys and indexes, with the chosen ``kind`` of each union
-    message: str  # what a ``__post_init__`` had to say; empty for other reasons
+    message: str  # from a ``__post_init__``; empty for other reasons
 
 
 def check(cls: type[T], value: Any) -> T | list[Mistake]:
-    """An instance of ``cls`` made from plain values, or all that forbids it."""
+    """Build a ``cls`` from plain values, or return all mistakes in them."""
     try:
         return cast("T", _adapter(cls).validate_json(json.dumps(value)))
     except pydantic.ValidationError as invalid:
@@ -44,7 +44,7 @@ def check(cls: type[T], value: Any) -> T | list[Mistake]:
             Mistake(e["type"], e["loc"], str(e.get("ctx", {}).get("error", "")))
             for e in invalid.errors(include_url=False, include_input=False)
         ]
-    # pydantic counts only the good items of a list, and so calls one too short for a bad item.
+    # pydantic counts only the valid items of a list, so an invalid item makes it "too short".
     return [m for m in mistakes if m.reason != "too_short" or not _is_around(m, mistakes)]
 
 
@@ -54,33 +54,33 @@ def _is_around(mistake: Mistake, others: list[Mistake]) -> bool:
 
 
 def json_schema(cls: type[object]) -> dict[str, Any]:
-    """JSON Schema of the files that describe a ``cls``: editors complete and check with it."""
+    """Return the JSON Schema of a ``cls`` file, for completion and checks in editors."""
     schema = _adapter(cls).json_schema()
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
 def fields_of(cls: type[object]) -> dict[str, Any]:
-    """Names and types, with ranges, of the fields a dataclass is built from."""
+    """Return names and annotated types of the fields in a dataclass's constructor."""
     hints = typing.get_type_hints(cls, include_extras=True)
     return {f.name: hints[f.name] for f in dataclasses.fields(cast("Any", cls)) if f.init}
 
 
 def bare(hint: Any) -> Any:
-    """A type without its ``Annotated`` ranges."""
+    """Return a type without its ``Annotated`` ranges."""
     return typing.get_args(hint)[0] if typing.get_origin(hint) is Annotated else hint
 
 
 def options_of(hint: Any) -> tuple[Any, ...]:
-    """Members of a union; any other type is its own only member."""
+    """Return the members of a union; for any other type, the type alone."""
     hint = bare(hint)
     is_union = typing.get_origin(hint) in (Union, types.UnionType)
     return typing.get_args(hint) if is_union else (hint,)
 
 
 def tags_of(hint: Any) -> tuple[str, dict[str, type[object]]]:
-    """The field that tells the dataclasses of a union apart, and the class of each of its values.
+    """Return the discriminator field of a union of dataclasses, and the class of each value.
 
-    ``("", {})`` where there are fewer than two dataclasses.
+    The result is ``("", {})`` if there are fewer than two dataclasses.
     """
     classes = [cast("type[object]", c) for c in options_of(hint) if dataclasses.is_dataclass(c)]
     if len(classes) < 2:
@@ -141,7 +141,7 @@ class _AnyOf:
 
 
 def _mirror_union(hint: Any) -> Any:
-    """A union whose mistakes are those of one member: a mapping is held to the dataclasses."""
+    """Build a union that reports mistakes of one member: mappings are checked as dataclasses."""
     tag, classes = tags_of(hint)
     options = options_of(hint)
     rest = [option for option in options if not dataclasses.is_dataclass(option)]
@@ -158,7 +158,7 @@ def _mirror_union(hint: Any) -> Any:
         Annotated[chosen, pydantic.Tag(MAPPING)],
         Annotated[plain_types, pydantic.Tag(SCALAR)],
     )
-    either = Union[members]  # noqa: UP007 - and a tuple is no type
+    either = Union[members]  # noqa: UP007 - a tuple can't be joined by |
     return Annotated[either, pydantic.Discriminator(_part_of_union)]  # type: ignore[return-value]
 
 
@@ -198,7 +198,7 @@ def _builder(cls: type[T]) -> Callable[[Mapping[str, Any]], T]:
 
 
 def default_of(field: dataclasses.Field[Any]) -> Any:
-    """What a field is where nothing is said; ``dataclasses.MISSING`` where that can't be."""
+    """Return the default of a field; ``dataclasses.MISSING`` if it is required."""
     if field.default_factory is not dataclasses.MISSING:
         return field.default_factory()
     return field.default

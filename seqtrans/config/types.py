@@ -1,4 +1,4 @@
-"""Types of the numbers a recipe may hold, with the range each must lie in.
+"""Types of the numbers in a recipe, with the range each must lie in.
 
 They annotate the fields of config dataclasses; ``config`` checks them when it reads a recipe,
 so that every value out of range is reported with its line.
@@ -23,24 +23,24 @@ NonNegativeFloat = Annotated[float, Ge(0.0)]
 Probability = Annotated[float, Ge(0.0), Lt(1.0)]
 Fraction = Annotated[float, Ge(0.0), Le(1.0)]
 Size = Positive | Literal["auto"]
-"""Of batches; ``auto``: what training measures before it begins, and stores as a number."""
+"""A batch size; ``auto`` is measured before training begins and stored as a number."""
 
 
 @dataclass(frozen=True)
 class Untagged:
-    """Annotates a union of dataclasses that are told apart by ``kind``, which may be left out.
+    """Annotates a union of dataclasses whose discriminator, ``kind``, may be left out.
 
-    ``complete`` is given a mapping that does not say it, and returns one that does.
+    ``complete`` takes a mapping without it and returns one with it.
     """
 
     complete: Callable[[dict[str, Any]], dict[str, Any]]
 
 
 def number(size: int | Literal["auto"]) -> int:
-    """A size that has been measured where it was to be.
+    """Return a batch size that is no longer ``auto``.
 
     Raises:
-        ValueError: It has not.
+        ValueError: It has not been measured yet.
     """
     if size == "auto":
         raise ValueError("a batch size is still auto: it is measured before training")

@@ -1,4 +1,4 @@
-"""A recipe file as a dataclass, or every mistake in it as one line of plain words each."""
+"""Turn a recipe file into a dataclass, or report every mistake in it, one line each."""
 
 import dataclasses
 import json
@@ -31,8 +31,8 @@ def load(cls: type[T], path: Path, overrides: Sequence[str] = ()) -> T:
     """Build a ``cls`` from a YAML file, after ``overrides`` such as ``training.seed=2``.
 
     Raises:
-        RecipeError: The file cannot be read, or does not describe a ``cls``; one line for each
-            mistake, all of them at once.
+        RecipeError: The file can't be read, or is no valid ``cls``; the message has one line for
+            each mistake.
     """
     return validate(cls, override(read(path), overrides))
 
@@ -49,8 +49,8 @@ def validate(cls: type[T], document: Document) -> T:
         if not document.mistakes:
             return result
         result = []
-    told = (_explain(cls, mistake, document) for mistake in result)
-    lines = dict.fromkeys((*document.mistakes, *told))
+    messages = (_explain(cls, mistake, document) for mistake in result)
+    lines = dict.fromkeys((*document.mistakes, *messages))
     raise RecipeError("\n".join(sorted(lines, key=_line_number)))
 
 
@@ -65,8 +65,8 @@ class _Place(typing.NamedTuple):
 
     path: PathKey
     hint: Any  # the type of the value at ``path``
-    owner: Any  # the type of what holds it
-    value: Any  # what the recipe has there
+    owner: Any  # the type of the mapping or list around it
+    value: Any  # the value in the recipe
 
 
 def _explain(cls: type[object], mistake: Mistake, document: Document) -> str:
@@ -94,7 +94,7 @@ def _explain(cls: type[object], mistake: Mistake, document: Document) -> str:
 
 
 def _rewritten(place: _Place) -> str:
-    """How a value would be written that YAML takes for one of another type, if it seems so."""
+    """Suggest how to write a value that YAML has read as another type; empty if unlikely."""
     types, value = {bare(option) for option in options_of(place.hint)}, place.value
     if isinstance(value, int | float) and types & {str, Path}:
         return "; quote it to make it text"
@@ -106,9 +106,9 @@ def _rewritten(place: _Place) -> str:
 
 
 def _contradiction(path: PathKey, words: Sequence[str], document: Document) -> str:
-    """What a class says of its values, where the key is that it begins with."""
+    """Return the message of a ``__post_init__``, with the line of the key it begins with."""
     where = document.place((*path, *"".join(words[:1]).split(".")))
-    name = f"{_dotted(path)}: " if path else ""  # of the whole recipe it says the whole key
+    name = f"{_dotted(path)}: " if path else ""  # at the top level the message has the full key
     return f"{where}: {name}{' '.join(words)}"
 
 
@@ -132,7 +132,7 @@ def _locate(cls: type[object], location: PathKey, tree: Any) -> _Place:
 
 
 def _inside(hint: Any, part: str | int) -> Any:
-    """Type of the value under ``part``: a field, an item; ``object`` for a key that is unknown."""
+    """Return the type of a field or list item; ``object`` for an unknown key."""
     for option in options_of(hint):
         if dataclasses.is_dataclass(option) and isinstance(part, str):
             return fields_of(cast("type[object]", option)).get(part, object)
@@ -177,7 +177,7 @@ def _choices(hint: Any) -> list[str]:
 
 
 def expected(hint: Any) -> str:
-    """A type in words: ``a whole number of 1 or more``."""
+    """Return a type in words: ``a whole number of 1 or more``."""
     if options := options_of(hint)[1:]:
         members = (options_of(hint)[0], *options)
         return _join(dict.fromkeys(expected(o) for o in members))
@@ -225,7 +225,7 @@ def _limits(limits: Sequence[Any]) -> str:
 
 
 def _shown(value: Any) -> str:
-    """A value as a recipe would write it, cut where it is long."""
+    """Return a value as a recipe would write it, shortened if it is long."""
     if isinstance(value, dict):
         return "a mapping"
     if isinstance(value, list):
@@ -236,13 +236,13 @@ def _shown(value: Any) -> str:
 
 
 def _dotted(path: PathKey) -> str:
-    """``model.encoder``, ``data.train[0]``, or ``the recipe`` for the whole of it."""
+    """Return ``model.encoder``, ``data.train[0]``, or ``the recipe`` for an empty path."""
     text = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path)
     return text.removeprefix(".") or "the recipe"
 
 
 def _join(words: Iterable[str]) -> str:
-    """``a``, ``a or b``, ``a, b or c``; ``more than 0, or null``."""
+    """Return ``a``, ``a or b``, ``a, b or c``, or ``more than 0, or null``."""
     *most, last = words
     if not most:
         return last

@@ -1,7 +1,7 @@
-"""YAML text as plain values that remember the line each came from, and back to text.
+"""Read YAML text as plain values with their line numbers, and write values as YAML.
 
-The scalars are those of YAML 1.2's core schema, so ``1e-4`` is a number and ``no`` is a word.
-Besides, ``<<`` merges mappings as in YAML 1.1.
+Scalars follow YAML 1.2's core schema, so ``1e-4`` is a number and ``no`` is text. In addition,
+``<<`` merges mappings as in YAML 1.1.
 """
 
 import codecs
@@ -24,7 +24,7 @@ _MARKS = {  # byte order marks, the longer first
     codecs.BOM_UTF16_BE: "utf-16",
     codecs.BOM_UTF8: "utf-8-sig",
 }
-OPTION = "--set "  # how places name what was set on the command line
+OPTION = "--set "  # begins the place of a value that was set on the command line
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,24 +33,24 @@ class Document:
 
     value: Any
     places: dict[PathKey, str]  # "recipe.yaml:3", or the command-line option that set it
-    mistakes: tuple[str, ...] = ()  # repeated keys, settings of nothing; ``validate`` tells them
+    mistakes: tuple[str, ...] = ()  # repeated keys, bad settings; ``validate`` reports them
 
     def place(self, path: PathKey) -> str:
-        """Where the value at ``path`` was written, or the nearest value that holds it."""
+        """Return where the value at ``path``, or the nearest value around it, was written."""
         while path not in self.places and path:
             path = path[:-1]
         return self.places[path]
 
     def is_override(self, path: PathKey) -> bool:
-        """Whether the value at ``path`` was set by ``override``, or what holds it was."""
+        """Return whether ``override`` set the value at ``path``, or a value around it."""
         return self.place(path).startswith(OPTION)
 
 
-_OLDER = yaml.resolver.Resolver()  # of YAML 1.1, where ``no``, ``12:30`` and dates are no text
+_OLDER = yaml.resolver.Resolver()  # YAML 1.1, in which ``no``, ``12:30`` and dates are not text
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes what ``Loader``, or a reader of YAML 1.1, would not read as text."""
+    """Quotes text that ``Loader``, or a reader of YAML 1.1, would read as another type."""
 
     yaml_implicit_resolvers = CORE  # pyright: ignore[reportAssignmentType, reportIncompatibleVariableOverride]
 
@@ -58,7 +58,7 @@ class _Dumper(yaml.SafeDumper):
         return True
 
     def represent_text(self, data: str) -> yaml.ScalarNode:
-        """Escape what would be folded or lost in any other style, such as U+0085 and U+2028."""
+        """Escape characters that other styles would fold or lose, such as U+0085 and U+2028."""
         older = _OLDER.resolve(yaml.ScalarNode, data, (True, False))
         is_text = older.endswith(":str") and data not in ("y", "Y", "n", "N")
         style = '"' if not data.isprintable() else None if is_text else "'"
@@ -99,7 +99,7 @@ def parse(text: str, name: str) -> Document:
     """Read YAML text; ``name`` stands for the file in error messages.
 
     Raises:
-        RecipeError: The text is empty, not YAML, or holds what no recipe does.
+        RecipeError: The text is empty, not YAML, or uses YAML that recipes do not allow.
     """
     try:
         loader = Loader(text)
@@ -131,15 +131,15 @@ def dump(value: object) -> str:
 
 
 def flow(value: Hashable | dict[str, Any] | list[Any]) -> str:
-    """Plain values as YAML in one line."""
+    """Return plain values as YAML in one line."""
     text = yaml.dump(value, Dumper=_Dumper, default_flow_style=True, width=10_000, sort_keys=False)
     return text.removesuffix("\n").removesuffix("\n...")
 
 
 def plain(value: object) -> Hashable | dict[str, Any] | list[Any]:
-    """Dataclasses as mappings, tuples as lists and paths as text, all the way down."""
+    """Convert recursively: dataclasses to mappings, tuples to lists, paths to text."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        # First what says how to read the others, also where a class inherits these.
+        # ``kind`` comes first, before inherited fields, because it says how to read the others.
         fields = sorted(dataclasses.fields(value), key=lambda field: field.name != "kind")
         return {field.name: plain(getattr(value, field.name)) for field in fields}
     if isinstance(value, tuple | list):

@@ -1,4 +1,4 @@
-"""Nodes of YAML text: composed within bounds, read as plain values, and its errors in words."""
+"""YAML nodes: compose them within bounds, convert them to plain values, explain errors."""
 
 import re
 from typing import Any, cast
@@ -8,9 +8,9 @@ import yaml
 from seqtrans.errors import RecipeError
 
 MAX_DEPTH = 40  # a recipe nests about 5 deep
-MAX_VALUES = 100_000  # an alias counts as all that it stands for
+MAX_VALUES = 100_000  # an alias counts as all values of its anchor
 MAX_MERGES = 10_000
-MAX_INTEGER = 2**63 - 1  # more than this fits no tensor
+MAX_INTEGER = 2**63 - 1  # the largest int64
 
 PathKey = tuple[str | int, ...]
 
@@ -44,7 +44,7 @@ class Loader(yaml.SafeLoader):
     depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """Compose as PyYAML does, but not without end, and no tag that it would pass over."""
+        """Compose as PyYAML does, with a limit on depth; refuse the tag ``!``."""
         self.depth += 1
         event = self.peek_event()
         problem = "nested too deeply" if self.depth > MAX_DEPTH else None
@@ -65,14 +65,14 @@ class Reading:
         self.loader = loader
         self.places: dict[PathKey, str] = {}
         self.problems: list[str] = []
-        self.repeated: list[str] = []  # keys, of which the first value counts
+        self.repeated: list[str] = []  # messages about repeated keys; the first value counts
         self.merges = 0
 
     def value_of(self, node: yaml.Node, path: PathKey, place: str | None = None) -> Any:
-        """Return the plain value of a node, and note where it is and what is wrong with it."""
+        """Return the plain value of a node; record its place and any problems."""
         self.places[path] = place or self._place(node)
         if len(self.places) > MAX_VALUES or len(path) > MAX_DEPTH:
-            raise RecipeError(f"{self.places[path]}: aliases make this document endless")
+            raise RecipeError(f"{self.places[path]}: aliases expand to too many values")
         kind = node.tag.removeprefix(_YAML)
         if kind not in {tag for tags in _KINDS.values() for tag in tags}:
             self.problems.append(f"{self._place(node)}: the tag {node.tag} is not known")
@@ -89,29 +89,29 @@ class Reading:
 
     def _mapping(self, node: yaml.MappingNode, path: PathKey) -> dict[str, Any]:
         mapping: dict[str, Any] = {}
-        own = self._keys(node)
-        for key, (place, value_node) in {**self._merged(node, 0), **own}.items():
+        entries = {**self._merged(node, 0), **self._keys(node)}
+        for key, (place, value_node) in entries.items():
             mapping[key] = self.value_of(value_node, (*path, key), place)
         return mapping
 
     def _keys(self, node: yaml.MappingNode) -> dict[str, tuple[str, yaml.Node]]:
-        """Where the keys of a mapping itself are, and their values."""
-        found: dict[str, tuple[str, yaml.Node]] = {}
+        """Return place and value node of each key that the mapping itself has."""
+        entries: dict[str, tuple[str, yaml.Node]] = {}
         for key_node, value_node in node.value:
             place = self._place(key_node)
             if not isinstance(key_node, yaml.ScalarNode):
                 self.problems.append(f"{place}: a key must be a word")
             elif _is_merge(key_node):
                 continue
-            elif key_node.value in found:
+            elif key_node.value in entries:
                 self.repeated.append(f"{place}: the key '{key_node.value}' is given twice")
             else:
-                found[key_node.value] = place, value_node
-        return found
+                entries[key_node.value] = place, value_node
+        return entries
 
     def _merged(self, node: yaml.MappingNode, depth: int) -> dict[str, tuple[str, yaml.Node]]:
-        """The same of the mappings that its ``<<`` name: of several the first one counts."""
-        found: dict[str, tuple[str, yaml.Node]] = {}
+        """Return the entries of the mappings merged by ``<<``; the first mapping wins."""
+        entries: dict[str, tuple[str, yaml.Node]] = {}
         for key_node, value_node in node.value:
             if not (isinstance(key_node, yaml.ScalarNode) and _is_merge(key_node)):
                 continue
@@ -119,14 +119,14 @@ class Reading:
             for one in many:
                 self.merges += 1
                 if depth > MAX_DEPTH or self.merges > MAX_MERGES:
-                    raise RecipeError(f"{self._place(key_node)}: << make this document endless")
+                    raise RecipeError(f"{self._place(key_node)}: << expands to too many merges")
                 if not isinstance(one, yaml.MappingNode):
                     self.problems.append(
                         f"{self._place(key_node)}: << takes a mapping, or a list of them: <<: *NAME"
                     )
                     continue
-                found = {**self._merged(one, depth + 1), **self._keys(one), **found}
-        return found
+                entries = {**self._merged(one, depth + 1), **self._keys(one), **entries}
+        return entries
 
     def _scalar(self, node: yaml.ScalarNode, kind: str) -> Any:
         text = cast("str", node.value)
@@ -139,11 +139,11 @@ class Reading:
                 case "bool":
                     return text.lower() == "true"
                 case "int":
-                    return _whole(text)
+                    return _parse_int(text)
                 case "float":
                     return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
                 case _:
-                    text.encode()  # an escape such as "\ud800" makes text that no file can hold
+                    text.encode()  # an escape such as "\ud800" can't be encoded
                     return text
         except OverflowError:
             self.problems.append(f"{self._place(node)}: {text[:40]} is too large")
@@ -156,14 +156,14 @@ class Reading:
 
 
 def explain(error: yaml.MarkedYAMLError) -> tuple[int, str]:
-    """Return the line, from 1, where text stops being YAML, and why, with the likely fix."""
+    """Return the line of a syntax error, from 1, and its cause with the likely fix."""
     problem = error.problem or error.context or "cannot be read"
     mark = error.problem_mark
     if problem.startswith("but ") and error.context:
         problem = f"{error.context}, {problem}"
-    begun = error.context_mark
+    start = error.context_mark
     if "expected ':'" in problem or "<stream end>" in problem:
-        mark = begun or mark  # where it was begun, not where that was noticed
+        mark = start or mark  # where the construct starts, not where the error was noticed
     hint = next((hint for part, hint in _HINTS.items() if part in problem), "")
     return mark.line + 1 if mark else 1, problem + hint
 
@@ -174,13 +174,13 @@ _HINTS = {
     "unknown escape character": ": write text with \\ in single quotes",
     "expected alphabetic or numeric character": ": text that begins with * or & needs quotes",
     "could not find expected ':'": ": write KEY: VALUE, with a space after the colon",
-    "mapping values are not allowed": ": see to the indentation; text that holds ': ' needs quotes",
+    "mapping values are not allowed": ": check the indentation; quote text that contains ': '",
     "<stream end>": ": a { or [ is not closed",
     "another document": ": a recipe is one document, without a second ---",
 }
 
 
-def _whole(text: str) -> int:
+def _parse_int(text: str) -> int:
     number = int(text, 0) if text.startswith(("0o", "0x")) else int(text)
     if abs(number) > MAX_INTEGER:
         raise OverflowError
@@ -188,5 +188,5 @@ def _whole(text: str) -> int:
 
 
 def _is_merge(key: yaml.ScalarNode) -> bool:
-    """Whether a key is ``<<`` of YAML 1.1, by which a mapping takes over the keys of others."""
+    """Return whether a key is ``<<``, the merge key of YAML 1.1."""
     return key.value == "<<" and key.style is None

@@ -1,4 +1,4 @@
-"""The machine: devices, memory, processors, signals and files. Knows no learning.
+"""Devices, memory, processors, signals and files; no machine learning.
 
 - ``allocator``: prepare_memory
 - ``cpu_count``: usable_cores

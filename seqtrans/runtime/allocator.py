@@ -1,4 +1,4 @@
-"""What computing on a CPU keeps of memory for later: settings of glibc, oneDNN and cuBLAS."""
+"""Memory that libraries keep for later use on a CPU: settings of glibc, oneDNN and cuBLAS."""
 
 import ctypes
 import os
@@ -7,7 +7,7 @@ import sys
 import numpy as np
 
 KERNELS = 128
-"""Kernels kept at a time; in fp32 some count twice, and an update needs up to about 80."""
+"""Compiled kernels kept at a time; in fp32 some count twice, and an update needs up to 80."""
 
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # glibc's malloc.h
 _LARGE = 1 << 30
@@ -17,9 +17,9 @@ _CAPACITIES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
 
 
 def prepare_memory() -> None:
-    """Do all of this; to be called before anything is computed, and after limits are set."""
+    """Configure memory; call it before anything is computed, and after limits are set."""
     _keep_few_kernels()
-    os.environ.setdefault(_CUBLAS, ":4096:8")  # of these buffers it makes the same bits each time
+    os.environ.setdefault(_CUBLAS, ":4096:8")  # makes cuBLAS deterministic
     if _is_capped():
         _reserve_for_numpy()
     else:
@@ -27,15 +27,15 @@ def prepare_memory() -> None:
 
 
 def _reserve_for_numpy() -> None:
-    """Let numpy's BLAS take its buffer, for where it finds no room it ends the whole process.
+    """Make numpy's BLAS allocate its buffer now: if it can't later, it ends the process.
 
-    That happened when the curves of a finished run were drawn. The buffer is kept.
+    That happened when the curves of a finished run were drawn. The buffer stays allocated.
     """
     np.linalg.inv(np.eye(2))
 
 
 def _keep_few_kernels() -> None:
-    """Let oneDNN keep few of the kernels it compiles, unless the environment says how many.
+    """Limit oneDNN's cache of compiled kernels, unless the environment sets its capacity.
 
     It compiles one for every new shape of a product, of 0.4 MB and more, and nearly every batch
     has a shape of its own. By default oneDNN keeps 1,024 of them and PyTorch's layer above it
@@ -51,16 +51,16 @@ def _keep_few_kernels() -> None:
 
 
 def _keep_freed_memory() -> None:
-    """Let C's allocator keep what is freed, unless the environment sets its thresholds.
+    """Make malloc keep freed memory, unless the environment sets its thresholds.
 
     The next update will ask for as much again.
 
-    By default glibc maps every block of more than 32 MB anew, such as what an LSTM keeps for its
-    backward pass, and gives it back when freed. The kernel then fills 300 MB with zeros, page by
+    By default glibc maps every block of more than 32 MB anew, such as an LSTM's activations for the
+    backward pass, and unmaps it when it is freed. The kernel then fills 300 MB with zeros, page by
     page, in every update: 7 % of the time of an LSTM of 512 features (2 threads, Zen 4). Other C
-    libraries are left alone. It is not for a process whose memory is capped: what malloc keeps of
-    it, it can use again, but no library that maps a checkpoint or compiled code, and where halves
-    are computed, its holes count, too.
+    libraries are left alone. It is not used if memory is capped: what malloc keeps is not available
+    to libraries that map a checkpoint or compiled code, and fragmentation counts against the cap
+    when batches are split.
     """
     if any(name in os.environ for name in _THRESHOLDS):
         return
@@ -71,7 +71,7 @@ def _keep_freed_memory() -> None:
 
 
 def _is_capped() -> bool:
-    """Whether a limit, as of ``ulimit -v`` or a container, is set on what this process maps."""
+    """Return whether a resource limit is set, by ``ulimit -v`` or for a container."""
     if sys.platform == "win32":
         return False
     import resource

@@ -4,9 +4,9 @@ import os
 
 
 def usable_cores() -> int:
-    """How many there are; fewer than the machine has where it is bound to some, as by taskset.
+    """Return the number of cores; fewer than the machine has if the process is bound (taskset).
 
-    A container's limit on processor time does not count: it is no number of cores.
+    A container's limit on processor time is ignored.
     """
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

@@ -1,4 +1,4 @@
-"""Only what gives the same bits again, so that a resumed run is the one that was stopped."""
+"""Deterministic algorithms, so that a resumed run is equal to an uninterrupted one."""
 
 import re
 from collections.abc import Generator
@@ -10,33 +10,33 @@ import torch
 from seqtrans.errors import TrainingError
 
 VARYING = frozenset({"cuda"})
-"""Kinds of devices that add numbers up in whatever order they come, where not told otherwise. On a
-CPU all that is used here adds in one order."""
+"""Types of devices whose default algorithms add in a varying order. On a CPU all operations used
+here add in a fixed order."""
 _MISSING = re.compile(r"(\S+) does not have a deterministic implementation")
 
 
 @contextmanager
 def reproducible(device: torch.device, *, wanted: bool) -> Generator[None]:
-    """Within, what ``device`` computes is a function of what it is given.
+    """Use only deterministic algorithms on ``device`` within this context.
 
-    Convolutions and attention are slower for it. What torch is set to otherwise is put back.
+    Convolutions and attention are slower with them. The previous settings are restored on exit.
 
     Args:
-        device: Where it is computed.
-        wanted: False: nothing is changed.
+        device: The device to compute on.
+        wanted: If False, nothing is changed.
 
     Raises:
-        TrainingError: There is no such way to compute something.
+        TrainingError: An operation has no deterministic algorithm.
     """
     if not wanted or device.type not in VARYING:
         yield
         return
     strict = torch.are_deterministic_algorithms_enabled()
     lenient = torch.is_deterministic_algorithms_warn_only_enabled()
-    settings: Any = torch.utils.deterministic  # untyped there
+    settings: Any = torch.utils.deterministic  # untyped in torch
     fills = settings.fill_uninitialized_memory
     torch.use_deterministic_algorithms(mode=True)
-    settings.fill_uninitialized_memory = False  # all of it is written before it is read
+    settings.fill_uninitialized_memory = False  # all memory is written before it is read
     try:
         yield
     except RuntimeError as error:
@@ -50,10 +50,10 @@ def reproducible(device: torch.device, *, wanted: bool) -> Generator[None]:
 
 
 def _refusal(error: RuntimeError) -> TrainingError | None:
-    """What to say where torch refused to compute something; None: it failed otherwise."""
-    said = str(error)
-    missing = _MISSING.search(said)
-    if not missing and "CUBLAS_WORKSPACE_CONFIG" not in said:
+    """Return an error for an operation without a deterministic algorithm, else None."""
+    message = str(error)
+    missing = _MISSING.search(message)
+    if not missing and "CUBLAS_WORKSPACE_CONFIG" not in message:
         return None
     what = (
         f"{missing[1]} gives other bits each time"

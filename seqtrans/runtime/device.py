@@ -1,4 +1,4 @@
-"""Where and in which arithmetic a trained model works."""
+"""Device and precision of a trained model."""
 
 import logging
 from typing import Literal, get_args
@@ -17,15 +17,15 @@ DeviceName = Literal["auto", "cpu", "cuda"]
 
 
 def place(model: nn.Module, device: DeviceName, precision: Precision) -> torch.device:
-    """Make a model ready to be used: on a device, without dropout, in fp32 or bf16.
+    """Prepare a model for inference: on a device, without dropout, in fp32 or bf16.
 
-    Processes that are forked afterwards can use it, too; see ``prepare_for_forks``.
+    Processes that are forked later can use it, too; see ``prepare_for_forks``.
 
     Args:
         model: Changed in place.
-        device: ``auto`` is a GPU where there is one.
+        device: ``auto`` is a GPU if there is one.
         precision: ``bf16`` rounds the weights, too; ``auto`` does where the processor
-            multiplies bf16 matrices itself. See ``substitution`` for where it is fp32.
+            multiplies bf16 matrices natively. See ``substitution`` for when fp32 is used.
 
     Raises:
         SeqtransError: There is no such device or precision.
@@ -41,21 +41,21 @@ def place(model: nn.Module, device: DeviceName, precision: Precision) -> torch.d
         where = torch.device(device)
     except (RuntimeError, TypeError) as error:
         raise SeqtransError(f"there is no device {device!r}: choose cpu, cuda or auto") from error
-    if said := substitution(precision, where):
-        logger.warning("%s", said)
+    if message := substitution(precision, where):
+        logger.warning("%s", message)
     dtype = torch.bfloat16 if uses_bf16(precision, where) else torch.float32
     model.to(where, dtype).eval().requires_grad_(requires_grad=False)
     return where
 
 
 def use_threads(count: int | None) -> None:
-    """Compute with ``count`` processor cores; with all there are if None."""
+    """Set the number of threads that torch computes with; None leaves the default, all cores."""
     if count is not None:
         torch.set_num_threads(count)
 
 
 def copy_to(tensor: Tensor, device: torch.device) -> Tensor:
-    """The tensor on ``device``; a GPU's queued work is not waited for."""
+    """Copy a tensor to ``device`` without waiting for work that is queued on a GPU."""
     if device.type == "cuda" and tensor.device.type == "cpu":
         # From pageable memory the copy would first wait for everything queued on the stream.
         tensor = tensor.pin_memory()

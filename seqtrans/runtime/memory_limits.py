@@ -1,4 +1,4 @@
-"""The largest size that fits into memory, found by trying."""
+"""Memory limits and usage, and a search for the largest size that fits into memory."""
 
 import os
 import re
@@ -13,50 +13,50 @@ import torch
 
 from seqtrans.runtime.out_of_memory import release
 
-_LEFT_FREE = 0.8  # of what is available on a CPU, the share that is used
-_GROWTH = 1.2  # memory may grow so much faster than the size
-_NO_LIMIT = 1 << 60  # what version 1 of control groups says for none is about 2 ** 63
-_earlier_peaks = [0]  # the most before the kernel was told to forget it
+_USED_SHARE = 0.8  # the share of available CPU memory that may be used
+_GROWTH = 1.2  # memory may grow by this factor faster than the size
+_NO_LIMIT = 1 << 60  # version 1 of control groups writes "no limit" as about 2 ** 63
+_earlier_peaks = [0]  # the peak before the kernel's counter was reset
 _PAGE = resource.getpagesize()
 
 
 def largest_that_fits(
     fits: Callable[[int], bool], smallest: int, most: int, device: torch.device, reserved: int = 0
 ) -> int:
-    """Double a size until it does not fit, then try between; an eighth less than what fits.
+    """Double a size until it no longer fits, refine it, and return an eighth less.
 
-    On a GPU what is too much fails and costs nothing. On a CPU it may fail, where memory is
-    capped, or bring the machine to its knees: so what a size needs is foreseen from what half of
-    it took, and not tried where there is less than that.
+    On a GPU a size that is too large fails at no cost. On a CPU it may fail, if memory is capped,
+    or make the machine swap: so the need of a size is estimated from the smaller sizes, and a size
+    is not tried if less memory is available.
 
     Args:
         fits: Tries a size.
-        smallest: The answer where nothing fits.
-        most: The largest answer; it is given as it is where it fits.
-        device: Where it is tried.
-        reserved: Bytes that will be needed besides.
+        smallest: The result if nothing fits.
+        most: The largest result; it is returned unreduced if it fits.
+        device: The device on which sizes are tried.
+        reserved: Bytes that will be needed in addition.
     """
-    foresight = _MemoryEstimator(device, reserved)
-    found = 0
+    estimator = _MemoryEstimator(device, reserved)
+    largest = 0
     for size in _doubled(smallest, most):
-        if not (foresight.allows(size) and fits(size)):
+        if not (estimator.allows(size) and fits(size)):
             break
-        foresight.learn(size)
-        found = size
-    if found >= most:
-        return found
-    for size in (found * 7 // 4, found * 3 // 2, found * 5 // 4):
-        if found < size < most and foresight.allows(size) and fits(size):
-            found = size
+        estimator.learn(size)
+        largest = size
+    if largest >= most:
+        return largest
+    for size in (largest * 7 // 4, largest * 3 // 2, largest * 5 // 4):
+        if largest < size < most and estimator.allows(size) and fits(size):
+            largest = size
             break
-    return max(smallest, found - found // 8)
+    return max(smallest, largest - largest // 8)
 
 
 def peak_memory() -> int:
-    """The most bytes so far: of the CUDA device where one is used, else resident in this process.
+    """Return the peak in bytes: of the CUDA device if one is used, else of resident memory.
 
-    On Linux ``ru_maxrss`` is also that of the process that started this one, so a notebook's
-    gigabytes would pass for the training's.
+    On Linux ``ru_maxrss`` includes the process that started this one, so a notebook's gigabytes
+    would be counted as the training's.
     """
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated()
@@ -64,9 +64,9 @@ def peak_memory() -> int:
 
 
 def restart_peak() -> None:
-    """Let ``recent_peak`` begin anew; ``peak_memory`` stays that of the whole process.
+    """Reset ``recent_peak``; ``peak_memory`` stays that of the process's lifetime.
 
-    Where the system can't do that, nothing happens.
+    If the system does not support it, nothing happens.
     """
     _earlier_peaks.append(max(_earlier_peaks.pop(), recent_peak()))
     with suppress(OSError):
@@ -74,36 +74,36 @@ def restart_peak() -> None:
 
 
 def recent_peak() -> int:
-    """The most bytes resident in this process, since ``restart_peak`` where that could be done."""
+    """Return the peak of resident bytes since ``restart_peak``, if the system supports that."""
     with suppress(OSError):
-        found = re.search(rb"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_bytes())
-        if found:
-            return int(found[1]) * 1024
+        match = re.search(rb"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_bytes())
+        if match:
+            return int(match[1]) * 1024
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def available_memory() -> int:
-    """Bytes that this process can still take: of the machine, its control group and its limits.
+    """Return the bytes that machine, control group and resource limits leave to this process.
 
-    Several processes that one command started here share them alike.
+    Processes that one command started on this machine get equal shares.
     """
     pages = _pages()
     taken = {resource.RLIMIT_AS: pages.all, resource.RLIMIT_DATA: pages.data}
-    limits = {kind: resource.getrlimit(kind)[0] for kind in taken}  # of each process alone
-    found = [n - taken[kind] for kind, n in limits.items() if n != resource.RLIM_INFINITY]
+    limits = {kind: resource.getrlimit(kind)[0] for kind in taken}  # per process
+    bounds = [n - taken[kind] for kind, n in limits.items() if n != resource.RLIM_INFINITY]
     lines = [line.split() for line in _read("/proc/meminfo", "").splitlines()]
-    found += [int(n[1]) * 1024 // _processes() for n in lines if n[0] == "MemAvailable:"]
+    bounds += [int(n[1]) * 1024 // _processes() for n in lines if n[0] == "MemAvailable:"]
     cap = memory_cap()
     if cap is not None:
-        found.append(cap - pages.resident)
-    return max(0, min(found, default=1 << 62))
+        bounds.append(cap - pages.resident)
+    return max(0, min(bounds, default=1 << 62))
 
 
 def memory_cap() -> int | None:
-    """Bytes that this process's control group allows it, as in a container; None: no limit.
+    """Return the bytes that the control group allows this process; None without a limit.
 
-    Beyond them the kernel kills.
+    A container has such a limit. The kernel kills a process that exceeds it.
     """
     group = Path("/sys/fs/cgroup", *Path(_group()).parts[1:])
     for file in (group / "memory.max", Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")):
@@ -114,28 +114,28 @@ def memory_cap() -> int | None:
 
 
 def share_of_cap(workers: int, starters: int = 1) -> int | None:
-    """Bytes that a worker may take, of those which processes like this one start; None: no limit.
+    """Return the bytes that each worker process may take; None without a limit.
 
     Args:
-        workers: How many there are on this machine.
-        starters: How many processes like this one, whose own memory is not to be had.
+        workers: Number of workers on this machine.
+        starters: Number of processes like this one, which start them and keep their own memory.
     """
     cap, pages = memory_cap(), _pages()
     if cap is None:
         return None
-    own = pages.resident - pages.shared  # files that are mapped can be dropped and read again
-    return max(0, cap - own * starters) // workers
+    unshared = pages.resident - pages.shared  # mapped files can be dropped and read again
+    return max(0, cap - unshared * starters) // workers
 
 
 def limit_memory_to_cgroup(share: int | None = None) -> None:
-    """Let an allocation fail, which can be answered, where the kernel would kill.
+    """Make an allocation fail, which can be handled, before the kernel kills the process.
 
-    It is for commands, before ``prepare_memory`` and all else that takes memory: a library sets
-    no limits on the process it is in. Nothing where a GPU is used, whose driver maps far more than
-    it takes. A lower limit stays.
+    Commands call it before ``prepare_memory`` and anything else that takes memory; a library must
+    not limit its process. With a GPU, whose driver maps far more than it takes, nothing is done. A
+    lower limit is kept.
 
     Args:
-        share: Bytes; by default what this process's control group allows it.
+        share: Bytes; by default the limit of the control group.
     """
     if torch.cuda.is_available():
         return
@@ -146,42 +146,42 @@ def limit_memory_to_cgroup(share: int | None = None) -> None:
 
 
 def _processes() -> int:
-    """Of those that train together, how many are on this machine."""
+    """Return how many processes of this training run on this machine."""
     return max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 class _Pages(NamedTuple):
-    """What this process has, in bytes."""
+    """Memory of this process, in bytes."""
 
-    all: int  # addresses, of files too
+    all: int  # address space, with mapped files
     resident: int
-    shared: int  # resident, of files
-    data: int  # addresses that RLIMIT_DATA counts, and stacks
+    shared: int  # resident, from mapped files
+    data: int  # address space that RLIMIT_DATA counts, and stacks
 
 
 def _pages() -> _Pages:
-    found = [int(n) * _PAGE for n in _read("/proc/self/statm", "0 0 0 0 0 0").split()]
-    return _Pages(all=found[0], resident=found[1], shared=found[2], data=found[5])
+    sizes = [int(n) * _PAGE for n in _read("/proc/self/statm", "0 0 0 0 0 0").split()]
+    return _Pages(all=sizes[0], resident=sizes[1], shared=sizes[2], data=sizes[5])
 
 
 class _MemoryEstimator:
-    """What sizes took so far, and so what others will.
+    """Estimates the memory of a size from the sizes that were tried.
 
-    It is measured from what is held now: below an earlier peak, as of the training of a
-    vocabulary, every size would look free, and so would twice as much.
+    Growth is measured from the memory held now, not from an earlier peak, such as that of training
+    a vocabulary: below that peak every size would seem to cost nothing.
     """
 
     def __init__(self, device: torch.device, reserved: int) -> None:
         self._matters = device.type == "cpu"
         if self._matters:
-            release()  # or a size would take what is kept of earlier ones, unnoticed
+            release()  # else a size could reuse freed memory, and its growth would not be seen
             restart_peak()
-        self._room = _LEFT_FREE * (available_memory() - reserved) if self._matters else 0.0
+        self._available = _USED_SHARE * (available_memory() - reserved) if self._matters else 0.0
         self._before = recent_peak()
         self._per_size = 0.0
 
     def allows(self, size: int) -> bool:
-        return not self._matters or self._per_size * size * _GROWTH <= self._room
+        return not self._matters or self._per_size * size * _GROWTH <= self._available
 
     def learn(self, size: int) -> None:
         self._per_size = (recent_peak() - self._before) / size
@@ -195,13 +195,13 @@ def _doubled(smallest: int, most: int) -> list[int]:
 
 
 def _group() -> str:
-    """This process's control group, of version 2 of the interface."""
+    """Return the path of this process's control group (version 2)."""
     lines = _read("/proc/self/cgroup", "").splitlines()
     return next((line[3:] for line in lines if line.startswith("0::")), "/")
 
 
-def _read(path: str | Path, otherwise: str) -> str:
+def _read(path: str | Path, default: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
-        return otherwise
+        return default

@@ -1,4 +1,4 @@
-"""What oneDNN, which computes for PyTorch on processors, can do on this one."""
+"""Capabilities of oneDNN, PyTorch's library for CPUs, on this processor."""
 
 from functools import cache
 
@@ -7,6 +7,6 @@ import torch
 
 @cache
 def multiplies_bf16() -> bool:
-    """Whether PyTorch was built with it and it has products of bf16 here, be it by way of fp32."""
+    """Return whether oneDNN is available and multiplies bf16 here, natively or through fp32."""
     has = torch.backends.mkldnn.is_available()
     return has and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

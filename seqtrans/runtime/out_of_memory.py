@@ -1,4 +1,4 @@
-"""Where memory runs out: recognize it, give back what was held, compute the rest in halves."""
+"""Out-of-memory errors: recognize them, free memory, and split batches that do not fit."""
 
 import ctypes
 import gc
@@ -20,39 +20,39 @@ logger = logging.getLogger(__name__)
 _OUT_OF_MEMORY = (
     "not enough memory",
     "can't allocate memory",
-    "Cannot allocate memory",  # the system, of a file to be mapped
+    "Cannot allocate memory",  # the operating system, when a file is mapped
     "std::bad_alloc",
     "Storage size calculation overflow",
-    "could not create a primitive",  # oneDNN, of the code that it compiles and of its buffers
+    "could not create a primitive",  # oneDNN, for compiled code and buffers
 )
-_NO_SUCH_WAY = "could not create a primitive descriptor"  # oneDNN, of what it can't do here at all
+_UNSUPPORTED = "could not create a primitive descriptor"  # oneDNN, for unsupported operations
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out: on a device, in torch or in numpy."""
+    """Return whether an error says that memory ran out: on a device, in torch or in numpy."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    said = str(error).replace(_NO_SUCH_WAY, "")
-    return any(words in said for words in _OUT_OF_MEMORY)
+    message = str(error).replace(_UNSUPPORTED, "")
+    return any(words in message for words in _OUT_OF_MEMORY)
 
 
 @contextmanager
-def enough_memory(complaint: Callable[[], str]) -> Generator[None]:
-    """Within, running out of memory is an error of one line.
+def enough_memory(message: Callable[[], str]) -> Generator[None]:
+    """Turn running out of memory within this context into an error of one line.
 
     Raises:
-        TrainingError: Memory ran out; ``complaint`` says it.
+        TrainingError: Memory ran out; ``message`` returns the text.
     """
     try:
         yield
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        raise TrainingError(complaint()) from error
+        raise TrainingError(message()) from error
 
 
 def release() -> None:
-    """Give back what an attempt held that ran out of memory, once its error is gone."""
+    """Free the memory of a failed attempt; call it when its exception is no longer referenced."""
     gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:
@@ -62,35 +62,36 @@ def release() -> None:
 
 
 class Halving:
-    """Computes batches, and the halves of those for which memory runs out, and so on.
+    """Computes batches; a batch that runs out of memory is split in halves, recursively.
 
-    Once a batch had to be halved, all after it are at once: batches of a budget are as large.
+    Once a batch had to be split, all later ones are split from the start, since batches of one
+    budget have about the same size.
 
     Args:
-        what: What a batch is made of, in the plural: "sentences".
-        remedy: What helps where one alone does not fit.
-        never_split: Never halve, as all processes must compute as many batches; see
-            ``equal_number_of_calls``.
+        what: Plural noun for the items of a batch: "sentences".
+        hint: Advice if a single item does not fit.
+        never_split: Never split, because all processes must compute the same number of batches;
+            see ``equal_number_of_calls``.
     """
 
-    def __init__(self, what: str, remedy: str, *, never_split: bool = False) -> None:
-        self._what, self._remedy, self._never_split = what, remedy, never_split
+    def __init__(self, what: str, hint: str, *, never_split: bool = False) -> None:
+        self._what, self._hint, self._never_split = what, hint, never_split
         self.times = 0
-        """How often batches are halved from the start."""
+        """How many times every batch is halved before it is first tried."""
 
     def __call__(
         self, batch: T, compute: Callable[[T], R], halves: Callable[[T], Sequence[T]]
     ) -> list[R]:
-        """Results of the batch, or of its parts in order.
+        """Compute a batch and return its result, or the results of its parts in order.
 
         Args:
-            batch: What to compute.
-            compute: How; without effects that a second attempt would repeat.
-            halves: Cuts a batch in two; gives but one where that can't be.
+            batch: The batch to compute.
+            compute: Computes a batch; it must have no side effects, as it may be repeated.
+            halves: Splits a batch in two; returns one part if it can't be split.
 
         Raises:
-            SeqtransError: Not even one of what a batch is made of fits into memory; or a batch does
-                not, and none may be halved.
+            SeqtransError: A single item does not fit into memory; or a batch does not, and may not
+                be split.
         """
         waiting = deque([(batch, 0)])
         results: list[R] = []
@@ -98,9 +99,9 @@ class Halving:
             part, cut = waiting.popleft()
             parts = halves(part) if cut < self.times else ()
             if len(parts) < 2:
-                found = attempt(compute, part)
-                if found:
-                    results += found
+                result = attempt(compute, part)
+                if result:
+                    results += result
                     continue
                 release()
                 parts = self._after_failure(halves(part), cut)
@@ -110,14 +111,14 @@ class Halving:
     def _after_failure(self, parts: Sequence[T], cut: int) -> Sequence[T]:
         if self._never_split:
             raise SeqtransError(
-                f"memory can't hold a batch of {self._what}, and where weights are shared out "
-                f"processes can't try a part of it: {self._remedy}"
+                f"out of memory for a batch of {self._what}, which can't be split where weights "
+                f"are sharded: {self._hint}"
             )
         if len(parts) < 2:
-            raise SeqtransError(f"memory can't hold one of the {self._what}: {self._remedy}")
+            raise SeqtransError(f"out of memory for one of the {self._what}: {self._hint}")
         self.times = max(self.times, cut + 1)
         logger.warning(
-            "memory ran out for a batch of %s; from here on they are computed in %d parts",
+            "out of memory for a batch of %s; from now on each batch is computed in %d parts",
             self._what,
             2**self.times,
         )
@@ -125,13 +126,13 @@ class Halving:
 
 
 def halves_of(rows: Sequence[T]) -> tuple[Sequence[T], ...]:
-    """A sequence in two, or alone."""
+    """Split a sequence in two; return it alone if it has one item."""
     middle = (len(rows) + 1) // 2
     return (rows[:middle], rows[middle:]) if middle < len(rows) else (rows,)
 
 
 def attempt(compute: Callable[[T], R], what: T) -> tuple[R] | None:
-    """Return the result; None where memory ran out, once the error and what it held are gone."""
+    """Return the result, or None if memory ran out and the error was cleared."""
     try:
         return (compute(what),)
     except (MemoryError, RuntimeError) as error:

@@ -1,4 +1,4 @@
-"""In which arithmetic a forward pass runs."""
+"""Precision of forward passes: fp32 or bf16 autocast."""
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
@@ -11,13 +11,13 @@ Precision = Literal["auto", "fp32", "bf16"]
 
 
 def uses_bf16(precision: Precision, device: torch.device) -> bool:
-    """Whether ``precision`` means bf16 autocast on ``device``.
+    """Return whether ``precision`` means bf16 autocast on ``device``.
 
-    ``auto`` does where the processor multiplies bf16 matrices itself, instead of by way of
-    fp32, which would be slower than fp32 alone. Weights and optimizer stay in fp32, and bf16
-    has its range, so there is no loss scaling.
+    ``auto`` does if the processor multiplies bf16 matrices natively; by way of fp32 it would be
+    slower than fp32 alone. Weights and optimizer stay in fp32, and bf16 has the range of fp32, so
+    no loss scaling is needed.
 
-    Where a processor has nothing to do ``bf16`` with it is fp32; see ``substitution``.
+    On a processor without bf16 ``bf16`` means fp32; see ``substitution``.
     """
     if precision == "auto":
         return _has_bf16(device)
@@ -25,7 +25,7 @@ def uses_bf16(precision: Precision, device: torch.device) -> bool:
 
 
 def substitution(precision: Precision, device: torch.device) -> str:
-    """What is to be said where another arithmetic is taken than was asked for; else nothing.
+    """Return a warning if another precision is used than was requested, else an empty string.
 
     In bf16 a product would take 28 times as long as in fp32 (Zen 3, torch 2.13), and oneDNN
     refuses an LSTM.
@@ -36,13 +36,13 @@ def substitution(precision: Precision, device: torch.device) -> str:
 
 
 def autocast(*, bf16: bool, device: torch.device) -> AbstractContextManager[object]:
-    """The context in which to run forward passes; backward runs outside."""
+    """Return the context for forward passes; run backward passes outside of it."""
     return torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext()
 
 
 def _has_bf16(device: torch.device) -> bool:
     match device.type:
-        case "cpu":  # torch has no public question for this (2.13)
+        case "cpu":  # torch has no public function for this (2.13)
             asks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
             return any(bool(getattr(torch.cpu, ask, bool)()) for ask in asks)
         case "cuda":

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as requests to finish, not as crashes."""
+"""Handle Ctrl-C and SIGTERM as requests to stop, not as crashes."""
 
 import signal
 import threading
@@ -11,14 +11,14 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Abandoned(Exception):  # noqa: N818 - nothing went wrong
-    """Leaves a block within ``Interruption.abandonable``."""
+    """Raised by a signal within ``Interruption.abandonable``."""
 
 
 class Interruption:
-    """Notes the first SIGINT or SIGTERM; a second SIGINT is a ``KeyboardInterrupt``.
+    """Records the first SIGINT or SIGTERM; a second SIGINT raises ``KeyboardInterrupt``.
 
-    Use it as a context; outside the main thread, where Python allows no handlers, it notes
-    nothing.
+    Use it as a context manager. Outside the main thread, where Python allows no handlers, it
+    records nothing.
     """
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class Interruption:
 
     @contextmanager
     def abandonable(self, *, if_: bool = True) -> Generator[None]:
-        """A block without lasting effects that a signal ends at once, with ``Abandoned``."""
+        """Let a signal end this block at once, with ``Abandoned``; it must have no side effects."""
         self._can_abandon = if_
         try:
             if if_ and self.signal is not None:
@@ -57,5 +57,5 @@ class Interruption:
                 raise KeyboardInterrupt
             return
         self.signal = signal.Signals(number)
-        if self._can_abandon:  # only the first: cleaning up must not be interrupted
+        if self._can_abandon:  # only the first signal: cleanup must not be interrupted
             raise Abandoned

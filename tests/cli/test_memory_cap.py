@@ -188,7 +188,7 @@ def test_a_translation_that_does_not_fit_is_halved_and_the_same(wide, limit):
         assert main([*command, "at-once"]) == 0
     code, said = capped(folder, 130, *command, "in-parts", limit=limit)
     assert code == 0, said
-    assert "memory ran out for a batch of sentences; from here on they are computed in" in said
+    assert "out of memory for a batch of sentences; from now on each batch is computed in" in said
     expected = (folder / "at-once").read_text()
     assert len(set(expected.splitlines())) > 1
     assert (folder / "in-parts").read_text() == expected

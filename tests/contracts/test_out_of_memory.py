@@ -108,7 +108,7 @@ def test_what_does_not_fit_alone_is_told_in_one_line(use, translation):
     with (
         short_of_memory(model, 0, []),
         torch.inference_mode(),
-        pytest.raises(SeqtransError, match=r"^memory can't hold one of the \w+( \w+)?: ") as caught,
+        pytest.raises(SeqtransError, match=r"^out of memory for one of the \w+( \w+)?: ") as caught,
     ):
         compute()
     assert "\n" not in str(caught.value)
@@ -142,8 +142,8 @@ def test_nothing_is_halved_where_all_must_compute_equally_often():
 
     halving = Halving("rows", "take fewer", never_split=True)
     assert halving(range(3), compute, halves_of) == [[0, 1, 2]]
-    said = "can't hold a batch of rows, and where weights .* a part of it: take fewer"
-    with pytest.raises(SeqtransError, match=said):
+    message = "out of memory for a batch of rows, .* where weights are sharded: take fewer"
+    with pytest.raises(SeqtransError, match=message):
         halving(range(4), compute, halves_of)
 
 

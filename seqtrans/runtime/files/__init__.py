@@ -1,4 +1,4 @@
-"""Files: written whole, locked, recognized by their content, read as text.
+"""Files: atomic writes, locks, detection of file types, reading of text.
 
 - ``atomic_files``: write_atomically, open_aside, sweep, is_aside, sync_folder, sync_file
 - ``encoding_hints``: advice

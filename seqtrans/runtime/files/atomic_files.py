@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Atomic writes: a file appears complete or not at all."""
 
 import fcntl
 import hashlib
@@ -13,12 +13,12 @@ from typing import BinaryIO
 from uuid import uuid4
 
 PARTIAL = ".partial"
-_LONGEST_STEM = 160  # bytes; with what stands around it a name has at most 255, as disks want
-_FORGOTTEN = 86_400.0  # seconds after which what another host has left is nobody's
+_LONGEST_STEM = 160  # bytes; with prefix and suffix the name stays below the usual limit, 255
+_FORGOTTEN = 86_400.0  # seconds after which a partial file of another host is deleted
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Replace ``path`` by ``content``: written aside, flushed to the disk, renamed.
+    """Replace ``path`` by ``content``: write to a temporary file, flush it to the disk, rename it.
 
     A reader, or a run that is killed at any moment, sees the old file or the new one.
     """
@@ -29,15 +29,15 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 @contextmanager
 def open_aside(path: Path, *, sweeps: bool = True) -> Generator[BinaryIO]:
-    """A file to write that takes the place of ``path`` at the end: flushed to the disk, renamed.
+    """Open a temporary file that replaces ``path`` on exit: flushed to the disk, then renamed.
 
-    After an error it is gone and ``path`` is as it was. Several may write ``path`` at once, each
-    its own file aside: the last to end stays. What is replaced keeps its permissions, and a link
-    goes on pointing to it.
+    After an error the temporary file is deleted and ``path`` is unchanged. Several processes may
+    write ``path`` at once, each to its own temporary file: the last one to finish wins. The
+    permissions of the replaced file are kept, and a symbolic link to it stays valid.
 
     Args:
-        path: Where it goes.
-        sweeps: Delete what others left aside who were killed; see ``sweep``.
+        path: The file to replace.
+        sweeps: Delete temporary files left by processes that were killed; see ``sweep``.
     """
     path = Path(os.path.realpath(path)) if path.is_symlink() else path
     if sweeps:
@@ -53,41 +53,41 @@ def open_aside(path: Path, *, sweeps: bool = True) -> Generator[BinaryIO]:
             partial.replace(path)
     except OSError as error:
         if error.filename is None or str(error.filename).endswith(PARTIAL):
-            error.filename = str(path)  # where the disk is full, a write does not say itself
+            error.filename = str(path)  # a write to a full disk does not name the file
             error.filename2 = None
         raise
     sync_folder(path.parent)
 
 
 def sweep(path: Path) -> None:
-    """Delete what processes left that were killed while they wrote ``path`` aside.
+    """Delete temporary files left by processes that were killed while they wrote ``path``.
 
-    Of another host, which may hold a lock that is not seen here, after a day.
+    Those of another host, whose lock may be invisible here, are deleted after a day.
     """
     with suppress(OSError):  # a folder that can't be listed
-        for name in os.listdir(path.parent):  # noqa: PTH208 - as bytes are, also not UTF-8
+        for name in os.listdir(path.parent):  # noqa: PTH208 - names may not be UTF-8
             if is_aside(name, path):
                 _delete_if_left(path.parent / name, path)
 
 
 def is_aside(name: str, path: Path) -> bool:
-    """Whether a file of this name, beside ``path``, is what becomes ``path``, or was to."""
+    """Return whether ``name`` is that of a temporary file of ``path``."""
     return name.startswith(f".{_stem(path)}.") and name.endswith(PARTIAL)
 
 
 def _open_new(path: Path, held: ExitStack) -> tuple[Path, BinaryIO]:
-    """A new file beside ``path``, locked: it is not taken for one that was left."""
+    """Create a locked temporary file beside ``path``; the lock keeps ``sweep`` from it."""
     while True:
         partial = path.with_name(f".{_stem(path)}.{_host()}.{uuid4().hex[:12]}{PARTIAL}")
         file = held.enter_context(partial.open("xb"))
         with suppress(OSError):  # some file systems have no locks
             fcntl.flock(file, fcntl.LOCK_EX)
-        if partial.exists():  # else it was taken for one before it was locked
+        if partial.exists():  # else another process swept it before it was locked
             return partial, file
 
 
 def _delete_if_left(partial: Path, path: Path) -> None:
-    # Earlier versions wrote neither the host nor a number.
+    # Earlier versions put neither the host nor a number into the name.
     is_ours = f".{_host()}." in partial.name or partial.name == f".{_stem(path)}{PARTIAL}"
     with suppress(OSError), partial.open("rb+") as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -96,7 +96,7 @@ def _delete_if_left(partial: Path, path: Path) -> None:
 
 
 def _take_permissions(file: BinaryIO, path: Path) -> None:
-    """Let a file have the permissions, and if it may the owner, of the one that it replaces."""
+    """Copy the permissions and, if allowed, the owner of the file to be replaced."""
     try:
         old = path.stat()
     except FileNotFoundError:
@@ -108,7 +108,7 @@ def _take_permissions(file: BinaryIO, path: Path) -> None:
 
 
 def _stem(path: Path) -> str:
-    """The name of ``path``, cut where the name of a file beside it would be too long."""
+    """Return the name of ``path``, shortened if a temporary name would be too long."""
     stem = path.name
     while len(os.fsencode(stem)) > _LONGEST_STEM:
         stem = stem[:-1]
@@ -120,7 +120,7 @@ def _host() -> str:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in ``folder`` survive a power cut (a rename alone does not)."""
+    """Flush a folder's entries to the disk; a rename alone does not survive a power cut."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except PermissionError:  # a folder that may be written but not read
@@ -132,6 +132,6 @@ def sync_folder(folder: Path) -> None:
 
 
 def sync_file(path: Path) -> None:
-    """Flush a file that somebody else wrote to the disk."""
+    """Flush a file to the disk that other code has written."""
     with path.open("rb+") as file:
         os.fsync(file.fileno())

@@ -1,4 +1,4 @@
-"""Bytes of text from plain and compressed streams, recognized by what they begin with."""
+"""Read text bytes from plain and compressed streams; the format is detected from the content."""
 
 import bz2
 import itertools
@@ -20,14 +20,14 @@ from seqtrans.runtime.files.file_types import (
 )
 
 _BLOCK = 1 << 18  # bytes of text handled at once
-_PACKED_BLOCK = 1 << 11  # compressed bytes; small, because zstd can blow them up 30,000 times
-_UNPACKING = 1 << 29  # bytes of memory that unpacking may take; xz -9 takes 2 ** 26
-_GZIP = 31  # what zlib calls a stream with the header and checksum of gzip
+_PACKED_BLOCK = 1 << 11  # compressed bytes; small, because zstd can expand them 30,000 times
+_UNPACKING = 1 << 29  # bytes of memory that decompression may take; xz -9 takes 2 ** 26
+_GZIP = 31  # zlib's ``wbits`` for a stream with gzip's header and checksum
 _DAMAGE = (EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError)
 
 
 class _Unpacking(Protocol):
-    """What unpacks one frame."""
+    """Decompressor of one frame."""
 
     @property
     def eof(self) -> bool: ...
@@ -48,10 +48,10 @@ _FRAMES: dict[str, Callable[[], _Unpacking]] = {
 
 @runtime_checkable
 class ByteSource(Protocol):
-    """A binary stream that hands out what it has, such as ``sys.stdin.buffer``."""
+    """A binary stream that returns available bytes at once, such as ``sys.stdin.buffer``."""
 
     def read1(self, size: int = ..., /) -> bytes:
-        """Up to ``size`` bytes as soon as there are any; none at the end."""
+        """Read up to ``size`` bytes as soon as there are any; return none at the end."""
         ...
 
 
@@ -61,16 +61,16 @@ def text_blocks(
     ending: str = "",
     refused: Callable[[bytes], Foreign | None] = foreign,
 ) -> Iterator[bytes]:
-    """Bytes of the text in a stream, as soon as they are there, unpacked if need be.
+    """Yield a stream's text as blocks of bytes, as soon as they arrive, decompressed if needed.
 
     Args:
         stream: Plain, or compressed by gzip, bzip2, xz or zstd, in one part or several.
-        name: What messages call it.
-        ending: Of its name. A name says that an empty file is cut short, and nothing else.
-        refused: What text is that begins so, if it is nothing to read.
+        name: Name of the stream in messages.
+        ending: Extension of the file's name; it is used only to detect truncated files.
+        refused: Returns the format of text that begins so if it can't be read, else None.
 
     Raises:
-        DataError: It is truncated, damaged, or of a format that is no plain text.
+        DataError: It is truncated, damaged, or not plain text.
         OSError: It can't be read.
     """
     head, blocks = _peeked(_blocks(stream))
@@ -84,7 +84,7 @@ def text_blocks(
         unpacked = _unpacked(blocks, _FRAMES[packed])
         yield from _text(unpacked, name, f" within {packed}", refused)
     except (*_DAMAGE, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:  # bz2's own have no number
+        if isinstance(error, OSError) and error.errno is not None:  # those of bz2 have none
             raise
         reason = str(error) or type(error).__name__
         raise DataError(
@@ -110,7 +110,7 @@ def _blocks(stream: ByteSource) -> Iterator[bytes]:
 
 
 def _peeked(blocks: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
-    """The first bytes, as few as tell what they are because more may come later, and all."""
+    """Return the first bytes, as few as determine the format, and all blocks including them."""
     head = b""
     while more_would_tell(head) and (block := next(blocks, None)) is not None:
         head += block
@@ -118,11 +118,11 @@ def _peeked(blocks: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
 
 
 def _unpacked(blocks: Iterator[bytes], begin: Callable[[], _Unpacking]) -> Iterator[bytes]:
-    """Text of all frames; the libraries' own readers pass over a cut frame, or over what follows.
+    """Decompress all frames; the libraries' readers ignore a cut frame or data after a frame.
 
     Args:
-        blocks: Compressed frames, one after the other.
-        begin: What unpacks one frame.
+        blocks: Concatenated compressed frames.
+        begin: Creates the decompressor of one frame.
     """
     frame = None
     for part in _parts(blocks):

@@ -1,15 +1,15 @@
-"""What helps where text is not UTF-8: to convert all of it, or to mend what is damaged."""
+"""Advice for text that is not UTF-8: convert the whole file, or repair damaged lines."""
 
 import re
 
 _HIGH = re.compile(rb"[\x80-\xff]+")
-_FEW = 0.02  # share of lines that are damaged where the others are not
-_LINES = 20  # of fewer it is no share
-_MIXED = 0.05  # share of lines in UTF-8 among all that are not ASCII; fewer may be by chance
-_SHORT = 2.5  # bytes above 0x7f in a row, on average; words in Russian or Chinese have more
-_LETTERS_ALONE = 0.5  # share of bytes above 0x7f that have none beside them, in western languages
+_FEW = 0.02  # at most this share of lines is bad: these are damaged and the others are right
+_LINES = 20  # with fewer lines ``_FEW`` says nothing
+_MIXED = 0.05  # share of UTF-8 lines among those that are not ASCII; fewer may be by chance
+_SHORT = 2.5  # mean run of bytes above 0x7f; Russian or Chinese words have longer ones
+_LETTERS_ALONE = 0.5  # share of bytes above 0x7f without such a neighbor, in western languages
 _EUROPEAN = {"windows-1252": "western Europe", "windows-1250": "central Europe"}
-_OTHERS = {  # by their names for iconv and Python
+_OTHERS = {  # names that both iconv and Python know
     "gb18030": "Chinese",
     "shift_jis": "Japanese",
     "euc-kr": "Korean",
@@ -19,12 +19,12 @@ _OTHERS = {  # by their names for iconv and Python
 
 
 def advice(text: bytes, lines_before: int = 0, *, utf8_before: bool = False) -> str:
-    """What to do with text that is not UTF-8, as far as it shows.
+    """Return advice on text that is not UTF-8, as far as the text allows a guess.
 
     Args:
-        text: Whole lines, some of which are not UTF-8; the more, the better the advice.
-        lines_before: How many lines before it are UTF-8, perhaps only ASCII.
-        utf8_before: Whether something before it was UTF-8, and not only ASCII.
+        text: Complete lines, some of which are not UTF-8; more lines make better advice.
+        lines_before: Number of lines before it that are UTF-8 or ASCII.
+        utf8_before: Whether a line before it was UTF-8 and not ASCII.
     """
     lines = text.split(b"\n")
     bad = [line for line in lines if not _is_utf8(line)]
@@ -33,18 +33,18 @@ def advice(text: bytes, lines_before: int = 0, *, utf8_before: bool = False) -> 
     is_utf8 = utf8_before or good > max(1, _MIXED * len(bad))
     if is_utf8 and len(bad) > max(1, _FEW * total):
         return (
-            "some lines are UTF-8 and others are not, and one conversion of all would damage the "
-            "first: convert those others alone, or remove them"
+            "some lines are UTF-8 and others are not, and converting the whole file would damage "
+            "the former: convert only the others, or remove them"
         )
     if is_utf8 or good > len(bad):
         return (
-            "the text around it is UTF-8, so this line is damaged: mend or remove it, or drop the "
-            "bytes that are wrong with iconv -c -f utf-8 -t utf-8"
+            "the text around it is UTF-8, so this line is damaged: repair or remove it, or drop "
+            "the wrong bytes with iconv -c -f utf-8 -t utf-8"
         )
     if total >= _LINES and len(bad) <= _FEW * total:
         return (
-            "mend or remove this line if it is damaged; if it is in another encoding, convert the "
-            "file from that one with iconv -f ENCODING -t utf-8"
+            "repair or remove this line if it is damaged; if it is in another encoding, convert "
+            "the file with iconv -f ENCODING -t utf-8"
         )
     return f"convert it from its encoding, for instance {_examples(b' '.join(bad))}"
 
@@ -58,7 +58,7 @@ def _is_utf8(line: bytes) -> bool:
 
 
 def _examples(bad: bytes) -> str:
-    """Encodings that the bytes may be in."""
+    """Suggest commands for encodings that the bytes may be in."""
     runs = _HIGH.findall(bad)
     alone = sum(len(run) == 1 for run in runs)
     if alone >= _LETTERS_ALONE * sum(map(len, runs)):

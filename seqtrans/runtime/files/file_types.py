@@ -1,4 +1,4 @@
-"""What a file is by its first bytes, whatever its name says."""
+"""Detect the type of a file from its first bytes; its name is ignored."""
 
 import codecs
 import tarfile
@@ -6,23 +6,23 @@ from contextlib import suppress
 from typing import NamedTuple
 
 HEAD = 512
-"""First bytes of a file by which all that is known here is recognized."""
+"""Number of first bytes that are enough to recognize every format here."""
 
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
-"""Endings of the names of what can be unpacked."""
+"""File name extensions of the compression formats that can be read."""
 
 _BZ2_BLOCKS = (b"1AY&SY", b"\x17rE8P\x90")  # one of them follows "BZh" and a digit
-_ZSTD_SKIPPED = b"*M\x18"  # after a byte from 0x50 to 0x5f: a frame of something else than text
-_BINARY_SHARE = 0.3  # of control characters; texts have hardly any, UTF-16 of Latin text a half
-_WIDE_SHARE = 0.1  # of them in UTF-16 of other text, which has line ends and commas
+_ZSTD_SKIPPED = b"*M\x18"  # after a byte from 0x50 to 0x5f: zstd's skippable frame
+_BINARY_SHARE = 0.3  # share of control characters; text has few, UTF-16 of Latin text has half
+_WIDE_SHARE = 0.1  # the same in UTF-16 of other scripts, which has line ends and commas
 
 
 class Foreign(NamedTuple):
-    """A format that is no plain text.
+    """A format that is not plain text.
 
     Attributes:
-        name: With its article.
-        advice: What to do with a file of it.
+        name: Name with its article.
+        advice: How to get plain text from such a file.
     """
 
     name: str
@@ -41,7 +41,7 @@ _WIDE = {
 }
 _OFFICE = Foreign("an Office document", _AS_TEXT)
 _IMAGE = Foreign("an image", _OTHER)
-_BINARY = Foreign("no text, but something binary", _OTHER)
+_BINARY = Foreign("binary data, not text", _OTHER)
 _FOREIGN = {
     b"7z\xbc\xaf'\x1c": Foreign("a 7z archive", f"{_UNPACK} 7z x"),
     b"Rar!\x1a\x07": Foreign("a RAR archive", f"{_UNPACK} unrar x"),
@@ -49,7 +49,7 @@ _FOREIGN = {
     b'\x04"M\x18': Foreign("compressed by lz4", f"{_UNPACK} lz4 -d"),
     b"LZIP\x01": Foreign("compressed by lzip", f"{_UNPACK} lzip -d"),
     b"]\x00\x00": Foreign("compressed by lzma", f"{_UNPACK} xz -d --format=lzma"),
-    b"%PDF-": Foreign("a PDF document", "make text of it first, for instance with pdftotext"),
+    b"%PDF-": Foreign("a PDF document", "convert it to text first, for instance with pdftotext"),
     b"{\\rtf1": Foreign("an RTF document", _AS_TEXT),
     b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": _OFFICE,
     b"SQLite format 3\x00": Foreign("an SQLite database", _AS_TEXT),
@@ -69,19 +69,19 @@ _ZIPPED = (b"PK\x03\x04", b"PK\x05\x06")
 
 
 def compression(head: bytes) -> str | None:
-    """The ending in ``COMPRESSED`` of what begins so; None if it is not compressed so."""
+    """Return the extension in ``COMPRESSED`` of a file that begins with ``head``, else None."""
     if head[1:4] == _ZSTD_SKIPPED and 0x50 <= head[0] <= 0x5F:
         return ".zst"
     return next((ending for magic, ending in _packed(head) if head.startswith(magic)), None)
 
 
 def is_cut(head: bytes, ending: str) -> bool:
-    """Whether all of a file is less than how one begins that is compressed as its ending says."""
+    """Return whether a complete file is shorter than the magic bytes of its extension."""
     return any(ending == of and magic.startswith(head) for magic, of in _packed(head))
 
 
 def more_would_tell(head: bytes) -> bool:
-    """Whether what begins so may be other than it looks. Of text, mostly one byte tells."""
+    """Return whether more bytes could change the detected type; text mostly needs one byte."""
     if len(head) >= HEAD:
         return False
     magics = (*(magic for magic, _ in _packed(head)), *_FOREIGN, *_ZIPPED)
@@ -90,7 +90,7 @@ def more_would_tell(head: bytes) -> bool:
 
 
 def foreign(head: bytes) -> Foreign | None:
-    """What it is that begins so, if it is no plain text; None where it may be.
+    """Return the format of a file that is not plain text; None if it may be plain text.
 
     Args:
         head: The first bytes, up to ``HEAD``, uncompressed.
@@ -113,7 +113,7 @@ def foreign(head: bytes) -> Foreign | None:
 
 
 def _packed(head: bytes) -> list[tuple[bytes, str]]:
-    """How what is compressed begins, and its ending; text may begin with "BZh9", too."""
+    """Return magic bytes and extensions of compressed files; text may begin with "BZh9", too."""
     level = head[3:4] if head[3:4].isdigit() else b"9"
     return [
         (b"\x1f\x8b", ".gz"),
@@ -133,13 +133,13 @@ def _is_tar(head: bytes) -> bool:
 
 
 def _is_binary(head: bytes, share: float = _BINARY_SHARE) -> bool:
-    """Whether too much of it is control characters, which UTF-16 has, too, as bytes."""
+    """Return whether the share of control characters is too high; UTF-16 has them as bytes."""
     controls = sum(byte < 9 or 14 <= byte < 27 for byte in head)
     return controls > 1 and controls >= share * len(head)
 
 
 def _wide(head: bytes) -> Foreign | None:
-    """UTF-16 or UTF-32 without a mark, known by zeros that stand where they must."""
+    """Detect UTF-16 or UTF-32 without a byte order mark by the positions of zero bytes."""
     if b"\0" not in head or not (_is_binary(head, _WIDE_SHARE) or _decoded(head, "utf-8") is None):
         return None
     at = {place % 4 for place, byte in enumerate(head) if byte == 0}
@@ -156,7 +156,7 @@ def _wide(head: bytes) -> Foreign | None:
 
 
 def _decoded(head: bytes, encoding: str) -> str | None:
-    """Bytes, which may be cut within a character, as text; None if they are of no such."""
+    """Decode bytes that may end within a character; return None if they are invalid."""
     try:
         return codecs.getincrementaldecoder(encoding)().decode(head)
     except UnicodeDecodeError:

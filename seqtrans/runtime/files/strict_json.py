@@ -1,19 +1,19 @@
-"""JSON that any reader of the standard takes, whatever values it holds."""
+"""Write standard JSON, whatever the values: no NaN, no infinity, no invalid UTF-8."""
 
 import json
 import math
 from collections.abc import Mapping
 from typing import Any, cast
 
-# Part of strings in JSON, yet ends of lines for readers that split as ``str.splitlines`` does.
+# Allowed in JSON strings, but line ends for readers that split as ``str.splitlines`` does.
 _LINE_ENDS = {ord(end): json.dumps(end)[1:-1] for end in "\x85\u2028\u2029"}
 
 
 def as_json(value: object, indent: int | None = None) -> str:
-    """Plain values as JSON: numbers that are not finite, which JSON lacks, as null.
+    """Return plain values as JSON; NaN and infinity, which JSON lacks, become null.
 
-    Names of files may hold bytes that are not UTF-8, which Python keeps as surrogates; these and
-    what may be taken for the end of a line are escaped. Without ``indent`` it is one line.
+    File names may have bytes that are not UTF-8, which Python keeps as surrogates; these and
+    characters that some readers take for line ends are escaped. Without ``indent`` it is one line.
     """
     text = json.dumps(_finite(value), ensure_ascii=False, allow_nan=False, indent=indent)
     return text.translate(_LINE_ENDS).encode("utf-8", "backslashreplace").decode()

@@ -1,4 +1,4 @@
-r"""Lines of UTF-8 text from plain and compressed files, the same whatever wrote them.
+r"""Read lines of UTF-8 text from plain and compressed files, the same on every platform.
 
 Only LF and CRLF end a line. ``str.splitlines`` and text-mode files also break at U+2028, \x0b,
 \x85 or a lone CR, which occur inside sentences and would shift one side of a parallel corpus.
@@ -15,28 +15,27 @@ from seqtrans.runtime.files.decompression import ByteSource, text_blocks
 from seqtrans.runtime.files.encoding_hints import advice
 from seqtrans.runtime.files.file_types import Foreign, foreign
 
-_LONGEST = 1 << 24  # bytes of a line; more is no text, or unpacks to more than memory holds
-_HOLE = bytes(1 << 9)  # no text has so many zeros, but a file that a crash cut short
+_LONGEST = 1 << 24  # bytes of a line; a longer one is not text, or would exhaust memory
+_HOLE = bytes(1 << 9)  # so many zeros occur only in a file damaged by a crash
 _MARK = "\ufeff"
 _OLD_MAC = "if it is text of an old Mac, convert it with tr '\\r' '\\n'"
 
 
 def open_lines(path: Path) -> Iterator[str]:
-    """Lines of a file without their ends; what gzip, bzip2, xz or zstd compressed is unpacked.
+    """Yield the lines of a file without their ends; gzip, bzip2, xz and zstd are decompressed.
 
-    What a file is, its content says, not its name.
-
-    A byte order mark is dropped. A last line without an end counts; an empty file has no lines.
-    The file is opened at the first line asked for, and at most a block and a line are held.
+    The format is detected from the content, not from the name. A byte order mark is dropped. A
+    last line without an end counts; an empty file has no lines. The file is opened when the first
+    line is requested, and at most one block and one line are held in memory.
 
     Raises:
-        DataError: The file can't be opened or unpacked, is no plain text, or not UTF-8.
+        DataError: The file can't be opened or decompressed, is not plain text, or not UTF-8.
     """
     return split_lines(open_blocks(path), str(path))
 
 
 def stream_lines(stream: ByteSource, name: str) -> Iterator[str]:
-    """Lines of an open stream, each as soon as it is complete; see ``open_lines``.
+    """Yield the lines of an open stream, each as soon as it is complete; see ``open_lines``.
 
     Raises:
         DataError: As ``open_lines``; the message calls it ``name``.
@@ -45,14 +44,14 @@ def stream_lines(stream: ByteSource, name: str) -> Iterator[str]:
 
 
 def split_lines(blocks: Iterable[bytes], name: str) -> Iterator[str]:
-    """Lines of UTF-8 text that comes in blocks cut anywhere; see ``open_lines``.
+    """Split UTF-8 text, which comes in blocks cut anywhere, into lines; see ``open_lines``.
 
     Raises:
-        DataError: The text is not UTF-8, after the lines before; a line is endless; or no line
-            ends, though there are CRs that should end some. The message calls it ``name``.
+        DataError: The text is not UTF-8 (raised after the lines before it); a line is too long; or
+            CR alone ends the lines. The message calls the text ``name``.
     """
     place = _Place(name)
-    for text in _whole_lines(blocks, place):
+    for text in _complete_lines(blocks, place):
         try:
             lines = place.decode(text).split("\n")
         except UnicodeDecodeError as error:
@@ -65,10 +64,10 @@ def split_lines(blocks: Iterable[bytes], name: str) -> Iterator[str]:
         yield from lines
 
 
-def _whole_lines(blocks: Iterable[bytes], place: "_Place") -> Iterator[bytes]:
-    """Blocks that end where lines do; the last has at most one line, without an end."""
-    pending: list[bytes] = []  # the beginning of a line whose end has not come yet
-    held = 0  # bytes of it
+def _complete_lines(blocks: Iterable[bytes], place: "_Place") -> Iterator[bytes]:
+    """Yield blocks that end at line ends; the last may be one line without an end."""
+    pending: list[bytes] = []  # the beginning of an incomplete line
+    held = 0  # bytes in ``pending``
     for block in blocks:
         end = block.rfind(b"\n") + 1
         if end:
@@ -80,19 +79,19 @@ def _whole_lines(blocks: Iterable[bytes], place: "_Place") -> Iterator[bytes]:
         place.check_length(held, block)
     rest = b"".join(pending)
     if b"\r" in rest and place.line == 1:
-        raise place.error(f"no line ends, but CRs stand in it: {_OLD_MAC}")
+        raise place.error(f"it has CRs but no line ends: {_OLD_MAC}")
     yield rest
 
 
 @dataclass
 class _Place:
-    """How far text is read, for messages.
+    """Position in the text, for messages.
 
     Attributes:
-        name: What messages call the text.
+        name: Name of the text in messages.
         line: Number of the next line, from 1.
-        offset: Bytes before it.
-        is_utf8: Whether a byte above 0x7f was among them.
+        offset: Bytes before that line.
+        is_utf8: Whether one of these bytes was above 0x7f.
     """
 
     name: str
@@ -101,7 +100,7 @@ class _Place:
     is_utf8: bool = False
 
     def error(self, what: str, line: int = 0) -> DataError:
-        """What is wrong with a line, counted from the next."""
+        """Return an error about a line, counted from the next one."""
         return DataError(f"{self.name}:{self.line + line}: {what}")
 
     def check_length(self, held: int, block: bytes) -> None:
@@ -111,14 +110,14 @@ class _Place:
             raise self.error(f"the line has more than {_LONGEST:,} bytes: {hint}")
 
     def decode(self, text: bytes) -> str:
-        """What comes next, with LF at line ends.
+        """Decode the next lines, with LF at line ends.
 
         Raises:
             UnicodeDecodeError: It is not UTF-8.
-            DataError: It is a hole.
+            DataError: It has a hole of zero bytes.
         """
         if (hole := text.find(_HOLE)) >= 0:
-            what = f"{len(_HOLE)} zero bytes in a row: the file is damaged, or is no text"
+            what = f"{len(_HOLE)} zero bytes in a row: the file is damaged or not text"
             raise self.error(what, text.count(b"\n", 0, hole))
         decoded = text.decode()
         if self.offset == 0:
@@ -126,19 +125,19 @@ class _Place:
         return decoded.replace("\r\n", "\n") if "\r" in decoded else decoded
 
     def pass_over(self, text: bytes, lines: int) -> None:
-        """Go on behind text that was decoded."""
+        """Move the position behind text that was decoded."""
         self.line, self.offset = self.line + lines, self.offset + len(text)
         self.is_utf8 = self.is_utf8 or not text.removeprefix(BOM_UTF8).isascii()
 
     def not_utf8(self, text: bytes, start: int) -> DataError:
-        """Where ``text``, which comes next, is not UTF-8, and what helps."""
+        """Return an error for the byte of ``text``, which comes next, that is not UTF-8."""
         column = start - text.rfind(b"\n", 0, start)
         if self.offset == 0 and text.startswith(BOM_UTF8) and b"\n" not in text[:start]:
             column -= len(BOM_UTF8)
         where = f"byte {column} of the line, byte {self.offset + start + 1} of the text"
-        said = f"not UTF-8: {where}, is 0x{text[start]:02x}; "
+        problem = f"not UTF-8: {where}, is 0x{text[start]:02x}; "
         return self.error(
-            said + advice(text, self.line - 1, utf8_before=self.is_utf8),
+            problem + advice(text, self.line - 1, utf8_before=self.is_utf8),
             text.count(b"\n", 0, start),
         )
 

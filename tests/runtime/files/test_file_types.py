@@ -75,7 +75,7 @@ FOREIGN = {
     "npy": (array(), "a NumPy array"),
     "pickle": (pickle.dumps([TEXT]), "a pickle"),
     "twice": (gzip.compress(lzma.compress(TEXT.encode())), "is compressed within .gz: unpack it"),
-    "unknown": (np.random.default_rng(1).bytes(4000), "no text, but something binary|not UTF-8"),
+    "unknown": (np.random.default_rng(1).bytes(4000), "binary data, not text|not UTF-8"),
     **{kind: (picture(kind), "an image") for kind in ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF")},
 }
 
@@ -175,14 +175,16 @@ def test_one_bad_byte_is_mended_where_it_is(line, size):
     lines[300] += b" \xff"
     blocks = io.BytesIO(b"\n".join(lines) + b"\n")
     blocks.read1 = lambda _, read=blocks.read1: read(size)
-    with pytest.raises(DataError, match=r"^x:301: not UTF-8: .* 0xff; .*mend or remove") as error:
+    with pytest.raises(DataError, match=r"^x:301: not UTF-8: .* 0xff; .*repair or remove") as error:
         list(stream_lines(blocks, "x"))
     assert "latin1" not in str(error.value)
 
 
 def test_text_of_an_old_mac_is_no_endless_line():
     for text in (b"one\rtwo\rthree\r", b"one\rtwo", b"\xef\xbb\xbfone\r"):
-        with pytest.raises(DataError, match=r"^x:1: no line ends, .* tr '\\r' '\\n'$"):
+        with pytest.raises(
+            DataError, match=r"^x:1: it has CRs but no line ends: .* tr '\\r' '\\n'$"
+        ):
             list(stream_lines(io.BytesIO(text), "x"))
     with pytest.raises(DataError, match=r"more than 16,777,216 bytes: if it is text of an old Mac"):
         list(stream_lines(io.BytesIO(b"one\rtwo\r" * (1 << 22)), "x"))

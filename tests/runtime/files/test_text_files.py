@@ -178,8 +178,8 @@ def test_bad_utf8_is_located_by_line_and_byte(tmp_path, ending):
     offset = content.index(b"\xe9") + 1
     assert str(error.value) == (
         f"{path}:100001: not UTF-8: byte 12 of the line, byte {offset} of the text, is 0xe9; the "
-        "text around it is UTF-8, so this line is damaged: mend or remove it, or drop the bytes "
-        "that are wrong with iconv -c -f utf-8 -t utf-8"
+        "text around it is UTF-8, so this line is damaged: repair or remove it, or drop the wrong "
+        "bytes with iconv -c -f utf-8 -t utf-8"
     )
 
 
