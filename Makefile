@@ -48,6 +48,7 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/basedpyright --project tools
 	$(BIN)/lint-imports
 	$(BIN)/python tools/check_size.py
+	$(BIN)/python tools/check_docstrings.py
 
 unit: $(VENV)/.installed-dev
 	$(PYTEST) -m 'not faults and not slow'
