@@ -114,7 +114,7 @@ def _mirror(hint: Any) -> Any:
 
 
 def _marks(mark: Any, hint: Any) -> tuple[Any, ...]:
-    """What pydantic takes for something that is said of a type."""
+    """Return pydantic's equivalent of an annotation of a type."""
     if isinstance(mark, Untagged):
         return _untagged(mark, hint), _AnyOf()
     return (pydantic.AllowInfNan() if mark == MAY_BE_INFINITE else mark,)
@@ -182,7 +182,7 @@ def _mirror_class(cls: type[object]) -> Any:
 
 
 def _about(cls: type[object], field: dataclasses.Field[Any]) -> Callable[[dict[str, Any]], None]:
-    """What a JSON Schema says of a field, found out where one is made: that takes the source."""
+    """Return a function that adds note and default of a field to its schema; it reads the source."""
 
     def add_to(schema: dict[str, Any]) -> None:
         if note := notes_of(cls).get(field.name):
@@ -205,6 +205,6 @@ def default_of(field: dataclasses.Field[Any]) -> Any:
 
 
 def has_default(field: dataclasses.Field[Any]) -> bool:
-    """Whether a field may be left out."""
+    """Return whether a field may be left out."""
     missing = dataclasses.MISSING
     return field.default is not missing or field.default_factory is not missing

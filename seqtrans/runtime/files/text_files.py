@@ -145,14 +145,14 @@ class _Place:
 def open_blocks(
     path: Path, refused: Callable[[bytes], Foreign | None] = foreign
 ) -> Iterator[bytes]:
-    """Return the bytes of a file of text in blocks cut anywhere, unpacked; see ``open_lines``.
+    """Yield the bytes of a text file in blocks cut anywhere, decompressed; see ``open_lines``.
 
     Args:
         path: The file.
-        refused: What a file is that begins so, if it is nothing to read.
+        refused: Returns the format of a file that begins so if it can't be read, else None.
 
     Raises:
-        DataError: The file can't be opened or unpacked, or is ``refused``.
+        DataError: The file can't be opened or decompressed, or is ``refused``.
     """
     try:
         with path.open("rb") as file:
