@@ -182,7 +182,10 @@ def _mirror_class(cls: type[object]) -> Any:
 
 
 def _about(cls: type[object], field: dataclasses.Field[Any]) -> Callable[[dict[str, Any]], None]:
-    """Return a function that adds note and default of a field to its schema; it reads the source."""
+    """Return a function that adds the note and default of a field to its schema.
+
+    The note is read from the source only when a schema is made, as that takes time.
+    """
 
     def add_to(schema: dict[str, Any]) -> None:
         if note := notes_of(cls).get(field.name):
