@@ -14,7 +14,6 @@ ROOT = Path(__file__).resolve().parent.parent
 NOT_YET = (
     "seqtrans/cli",
     "seqtrans/images",
-    "seqtrans/nn",
     "seqtrans/protocols.py",
     "seqtrans/recipe",
     "seqtrans/training",

@@ -203,7 +203,7 @@ MUTANTS = (
     Mutant(
         "a published network without its shortcuts",
         "seqtrans/nn/conv/residual.py",
-        "found += x if self.downsample is None else self.downsample(x)",
+        "branch += x if self.downsample is None else self.downsample(x)",
         "pass",
         IMAGE_BLOCKS,
     ),

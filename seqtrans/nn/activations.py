@@ -1,4 +1,4 @@
-"""Activations by name, and one table of what each of them is.
+"""Activations by name, and a table of their formulas, derivatives, ranges and sources.
 
 Formula and derivative are Python expressions of ``x`` that may use Python's ``math`` and the
 other names of the table, so that tests evaluate what people read.
@@ -32,21 +32,21 @@ ActivationName = Literal[
 
 
 class BinaryStep(nn.Module):
-    """1 from 0 on, 0 below.
+    """Returns 1 for inputs of at least 0, else 0.
 
-    The true derivative is 0 wherever there is one, and nothing would be learnt. Instead the
-    gradient passes straight through, as if this were the identity (arXiv:1308.3432).
+    Its derivative is 0 almost everywhere, so nothing would be learned. Instead the gradient passes
+    straight through, as if this were the identity (arXiv:1308.3432).
     """
 
     def forward(self, x: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
         """Apply to every value."""
-        if not torch.is_grad_enabled():  # what is exported can't hold a Python function
+        if not torch.is_grad_enabled():  # exported models can't hold a Python function
             return _step(x)
         return cast("Tensor", _Step.apply(x))
 
 
 class Arctan(nn.Module):
-    """The angle, in radians, whose tangent is the input."""
+    """The arctangent, in radians."""
 
     def forward(self, x: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
         """Apply to every value."""
@@ -75,16 +75,16 @@ def _step(x: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """What one activation is.
+    """Description of one activation.
 
     Args:
-        build: Makes the module, which has no parameters.
+        build: Builds the module, which has no parameters.
         formula: Value at ``x``, a Python expression.
-        derivative: Derivative at ``x``, a Python expression; where there is none, what ``build``
-            takes instead.
-        range: Interval or set of the values; bounds that are not closed forms are rounded
-            outwards to three decimals.
-        source: Where it is from, and what to know.
+        derivative: Derivative at ``x``, a Python expression; where it is undefined, the value that
+            the module uses instead.
+        range: Interval or set of the values; bounds without a closed form are rounded outward to
+            three decimals.
+        source: Its origin, and notes.
     """
 
     build: Callable[[], nn.Module]
@@ -191,5 +191,5 @@ DESCRIPTIONS: dict[ActivationName, Description] = {
 
 
 def activation(name: ActivationName) -> nn.Module:
-    """A module, without parameters, that applies the activation to every value."""
+    """Build a module, without parameters, that applies the activation to every value."""
     return DESCRIPTIONS[name].build()

@@ -1,4 +1,4 @@
-"""Dropout, faster on CPU than torch's, anew at every position or the same along a sequence."""
+"""Dropout, faster on CPU than torch's, drawn per position or once per sequence."""
 
 import numpy as np
 import torch
@@ -9,7 +9,7 @@ from seqtrans.tensor_types import Float, Tensor
 
 
 class Dropout(nn.Module):
-    """Drops features while training and scales up the others; else the identity.
+    """Drops features while training and scales up the others; in evaluation, the identity.
 
     Args:
         dropout: Probability of dropping a feature.
@@ -23,18 +23,18 @@ class Dropout(nn.Module):
         self.locked = locked
 
     def forward(self, x: Float[Tensor, "B *P D"]) -> Float[Tensor, "B *P D"]:
-        """Drop features of every position."""
+        """Apply dropout to every position."""
         factors = self.factors(x[:, :1] if self.locked else x)
         return x if factors is None else x * factors
 
     def factors(self, like: Float[Tensor, "*N D"]) -> Float[Tensor, "*N D"] | None:
-        """0 where a feature is to be dropped, else the scale; None where nothing is dropped."""
+        """Return 0 for features to drop and the scale for others; None if dropout is off."""
         if not self.training or not self.dropout:
             return None
         return dropout_factors(like, self.dropout)
 
     def along(self, like: Float[Tensor, "B D"], steps: int) -> list[Tensor | None]:
-        """``factors`` for each step, for those who go through a sequence step by step."""
+        """Return ``factors`` for each step of a sequence."""
         if self.locked:
             return [self.factors(like)] * steps
         return [self.factors(like) for _ in range(steps)]
@@ -43,7 +43,7 @@ class Dropout(nn.Module):
 class ChannelDropout(Dropout):
     """Drops whole channels of images while training and scales up the others.
 
-    Neighbouring pixels say much the same, so single ones dropped are hardly missed
+    Neighboring pixels are strongly correlated, so dropping single ones has little effect
     (arXiv:1411.4280, 3.2).
 
     Args:
@@ -56,18 +56,18 @@ class ChannelDropout(Dropout):
     def forward(
         self, x: Float[Tensor, "B channels height width"]
     ) -> Float[Tensor, "B channels height width"]:
-        """Drop channels of every image."""
+        """Apply dropout to the channels of every image."""
         factors = self.factors(x[:, :, :1, :1])
         return x if factors is None else x * factors
 
 
 def dropout_factors(like: Float[Tensor, "*N D"], dropout: float) -> Float[Tensor, "*N D"]:
-    """0 with probability ``dropout``, else 1 / (1 - dropout), in the shape of ``like``.
+    """Draw a tensor like ``like``: 0 with probability ``dropout``, else 1 / (1 - dropout).
 
-    On CPU, drawing numbers is what dropout costs, and torch draws one per feature. There each
-    integer decides on four features by 16 bits each, which rounds the probability to 1 / 65536,
-    and NumPy's fastest generator draws it; torch's gives the seed. For four million features in
-    bf16 that takes 3 ms, ``F.dropout`` 25 (2 threads, Zen 4).
+    On CPU the cost of dropout is drawing random numbers, and torch draws one per feature. Here each
+    64-bit integer decides on four features by 16 bits each, which rounds the probability to a
+    multiple of 1 / 65536. NumPy's fastest generator draws it, seeded by torch's. For four million
+    features in bf16 that takes 3 ms, ``F.dropout`` 25 (2 threads, Zen 4).
     """
     if like.device.type != "cpu" or torch.compiler.is_compiling():
         return F.dropout(torch.ones_like(like, requires_grad=False), dropout)

@@ -1,4 +1,4 @@
-"""One function per initialization scheme; models apply them, blocks don't."""
+"""Initialization schemes, which models apply to their parts."""
 
 import math
 
@@ -6,10 +6,10 @@ from torch import nn
 
 
 def xavier_linear(module: nn.Module) -> None:
-    """Xavier-uniform weights and zero biases for every linear map inside (Glorot, Bengio 2010).
+    """Set Xavier-uniform weights and zero biases in every linear map (Glorot, Bengio 2010).
 
-    A fused projection (query, key and value in one) counts as one map, which gives each part
-    Xavier's variance halved, as in the reference code of arXiv:1706.03762.
+    A fused projection (query, key and value in one) counts as one map, which halves the variance of
+    each part, as in the reference code of arXiv:1706.03762.
     """
     for part in module.modules():
         if isinstance(part, nn.Linear):
@@ -19,9 +19,9 @@ def xavier_linear(module: nn.Module) -> None:
 
 
 def he_normal(module: nn.Module) -> None:
-    """Normal weights of variance 2 / inputs and zero biases, for what feeds rectifiers.
+    """Set normal weights of variance 2 / inputs and zero biases, for layers before rectifiers.
 
-    Every convolution and every linear map inside (arXiv:1502.01852, 2.2); values keep their size
+    It changes every convolution and linear map (arXiv:1502.01852, 2.2); values keep their variance
     through layers whose activation passes about half of them.
     """
     for part in module.modules():
@@ -32,26 +32,26 @@ def he_normal(module: nn.Module) -> None:
 
 
 def xavier_joint(*parts: nn.Linear) -> None:
-    """Weights of maps whose outputs are added, as if they were one map of all their inputs."""
+    """Initialize maps whose outputs are added as if they were one map of all their inputs."""
     size = sum(part.in_features for part in parts) + parts[0].out_features
     for part in parts:
         nn.init.uniform_(part.weight, -math.sqrt(6 / size), math.sqrt(6 / size))
 
 
 def scaled_normal_embedding(embedding: nn.Embedding) -> None:
-    """Normal weights of variance 1 / size: rows have length 1 on average (arXiv:1706.03762)."""
+    """Set normal weights of variance 1 / size: rows have length about 1 (arXiv:1706.03762)."""
     nn.init.normal_(embedding.weight, std=embedding.embedding_dim**-0.5)
 
 
 def he_convolutions(module: nn.Module) -> None:
-    """He-normal weights, by what leaves, and zero biases for every convolution inside.
+    """Set He-normal weights by fan-out, and zero biases, in every convolution.
 
-    They keep the size of the gradient across a convolution and a ReLU (arXiv:1502.01852, 2.2).
-    What leaves one input channel goes to the channels of its group alone.
+    They keep the variance of the gradient across a convolution and a ReLU (arXiv:1502.01852, 2.2).
+    The fan-out of an input channel counts only the output channels of its group.
     """
     for part in module.modules():
         if isinstance(part, nn.Conv2d):
-            leaving = part.out_channels // part.groups * math.prod(part.kernel_size)
-            nn.init.normal_(part.weight, std=math.sqrt(2 / leaving))
+            fan_out = part.out_channels // part.groups * math.prod(part.kernel_size)
+            nn.init.normal_(part.weight, std=math.sqrt(2 / fan_out))
             if part.bias is not None:
                 nn.init.zeros_(part.bias)

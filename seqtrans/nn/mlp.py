@@ -1,4 +1,4 @@
-"""Linear layers one after the other: what a classifier ends in."""
+"""Multilayer perceptron, the last part of a classifier."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ class Dense(nn.Module):
 
     Args:
         input_dim: Features of an input.
-        widths: Features of every hidden layer; none: one linear map is all there is.
+        widths: Features of every hidden layer; if empty, there is only one linear map.
         output_dim: Features of an output.
         activation_name: Applied to every hidden layer.
         dropout: Probability of dropping a hidden feature while training.
@@ -38,5 +38,5 @@ class Dense(nn.Module):
         self.output = Linear((input_dim, *widths)[-1], output_dim)
 
     def forward(self, x: Float[Tensor, "B before"]) -> Float[Tensor, "B after"]:
-        """Map every row."""
+        """Transform every row."""
         return self.output(self.hidden(x))

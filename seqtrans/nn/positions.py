@@ -1,7 +1,7 @@
-"""Where a token stands: sinusoidal, learned and rotary positions.
+"""Sinusoidal, learned and rotary positions.
 
-Vectors are computed, not stored, except where they are learned: no buffer has to be moved, cast,
-saved or outgrown.
+Vectors are computed when needed, unless they are learned: no buffer has to be moved, cast, saved
+or resized.
 """
 
 import math
@@ -16,29 +16,29 @@ from seqtrans.tensor_types import Float, Int, Tensor
 
 
 def sinusoids(position: Int[Tensor, " P"], dim: int) -> Float[Tensor, "P D"]:
-    """Vectors of interleaved sines and cosines in fp32, of even size (arXiv:1706.03762, 3.5)."""
+    """Return interleaved sines and cosines in fp32, of even size (arXiv:1706.03762, 3.5)."""
     angle = _angles(position, dim)
     return torch.stack((angle.sin(), angle.cos()), dim=-1).flatten(1)
 
 
 class SinusoidalPositions(nn.Module):
-    """Adds sinusoids; any length will do."""
+    """Adds sinusoids; sentences may have any length."""
 
     def forward(
         self, x: Float[Tensor, "B P D"], position: Int[Tensor, " #P"]
     ) -> Float[Tensor, "B P D"]:
-        """Tell every token where it stands."""
+        """Add the vector of its position to every token."""
         return x + sinusoids(position, x.size(-1)).to(x.dtype)
 
 
 class LearnedPositions(nn.Module):
     """Adds a learned vector per position.
 
-    Training on a sentence of more than ``max_positions`` tokens is an error. In translation, all
-    positions beyond share the last vector, so that one long line does not end the run.
+    Training on a sentence of more than ``max_positions`` tokens is an error. In translation, later
+    positions share the last vector, so that one long line does not end the run.
 
     Args:
-        max_positions: How many positions there are vectors for.
+        max_positions: Number of learned vectors.
         dim: Features of a token.
     """
 
@@ -51,10 +51,10 @@ class LearnedPositions(nn.Module):
     def forward(
         self, x: Float[Tensor, "B P D"], position: Int[Tensor, " #P"]
     ) -> Float[Tensor, "B P D"]:
-        """Tell every token where it stands.
+        """Add the vector of its position to every token.
 
         Raises:
-            DataError: While training, a sentence longer than ``max_positions``.
+            DataError: A training sentence is longer than ``max_positions``.
         """
         if self.training and position.size(0) > self.max_positions:
             raise DataError(
@@ -65,24 +65,24 @@ class LearnedPositions(nn.Module):
 
 
 class Rotation(NamedTuple):
-    """Angles by which queries and keys are turned so that their product depends on distance.
+    """Angles that rotate queries and keys so that their product depends on their distance.
 
     Rotary positions (arXiv:2104.09864, 3.2): feature e and feature e + E/2 of a head are the
-    two coordinates of a point (the paper pairs neighbours; a permutation of features).
+    two coordinates of a point (the paper pairs neighbors; a permutation of features).
     """
 
     cos: Float[Tensor, "#P half"]
     sin: Float[Tensor, "#P half"]
 
     def rotate(self, x: Float[Tensor, "B H P E"]) -> Float[Tensor, "B H P E"]:
-        """Turn each pair of features by its angle at its position."""
+        """Rotate each pair of features by the angle of its position."""
         first, second = x.chunk(2, dim=-1)
-        turned = (first * self.cos - second * self.sin, second * self.cos + first * self.sin)
-        return torch.cat(turned, dim=-1).to(x.dtype)
+        rotated = (first * self.cos - second * self.sin, second * self.cos + first * self.sin)
+        return torch.cat(rotated, dim=-1).to(x.dtype)
 
 
 def rotation(position: Int[Tensor, " P"], head_dim: int) -> Rotation:
-    """The rotation of every position, in fp32; ``head_dim`` is even."""
+    """Return the rotation of every position, in fp32; ``head_dim`` is even."""
     angle = _angles(position, head_dim)
     return Rotation(angle.cos(), angle.sin())
 

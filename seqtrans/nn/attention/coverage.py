@@ -1,4 +1,4 @@
-"""Attention that remembers how much of each source position was translated (arXiv:1601.04811)."""
+"""Attention with a coverage vector of each source position (arXiv:1601.04811)."""
 
 import math
 
@@ -11,7 +11,7 @@ from seqtrans.tensor_types import Bool, Float, Tensor
 
 
 class CoverageAttention(Attention):
-    """Additive scores that also see a coverage vector of each source position.
+    """Additive attention whose scores also depend on a coverage vector of each source position.
 
     The score of query q and position m is v . tanh(W q + U m + C c) with the coverage c of the
     position, which is zero at first. After a step in which the position had the weight a, it is
@@ -39,7 +39,7 @@ class CoverageAttention(Attention):
         self.update_query = Linear(query_dim, coverage_dim, bias=False)
 
     def project(self, states: Float[Tensor, "B M I"], mask: Bool[Tensor, "B M"]) -> ProjectedMemory:
-        """See ``Attention.project``; a key is what scores need of memory, then what updates do."""
+        """See ``Attention.project``; a key holds memory's part of the scores, then of updates."""
         key = torch.cat((self.key_projection(states), self.update_memory(states)), dim=-1)
         return ProjectedMemory(key, self.output_projection(states), mask)
 

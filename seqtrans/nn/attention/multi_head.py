@@ -1,4 +1,4 @@
-"""Multi-head attention whose keys and values are plain data, never hidden module state."""
+"""Multi-head attention; keys and values are passed as data, not kept as module state."""
 
 from contextlib import nullcontext
 from typing import NamedTuple
@@ -17,28 +17,28 @@ _UNPLANNED = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBac
 
 
 class KeyValue(NamedTuple):
-    """Projected positions that queries attend to, and which of them take part."""
+    """Projected keys and values of memory positions, and their mask."""
 
     key: Float[Tensor, "B H M E"]
     value: Float[Tensor, "B H M E"]
     mask: Bool[Tensor, "B M"]
 
     def keep(self, sentence: Int[Tensor, " R"]) -> "KeyValue":
-        """Drop every sentence but these."""
+        """Keep only these sentences."""
         return KeyValue(*(part[sentence] for part in self))
 
     def contiguous(self) -> "KeyValue":
-        """The same, laid out for many steps to read."""
+        """Return a copy with contiguous memory, for many decoding steps."""
         return KeyValue(self.key.contiguous(), self.value.contiguous(), self.mask)
 
 
 class KVCache(NamedTuple):
-    """Keys and values of all tokens that hypotheses of a sentence ever took, oldest first.
+    """Keys and values of all tokens that any hypothesis of a sentence has had, oldest first.
 
     All hypotheses of a sentence share one cache. An ancestry mask says which slots belong to which
-    hypothesis, so following a parent copies no keys or values. A cache is a value, although room
-    for later slots is allocated ahead and written in place: caches that share a ``buffer`` also
-    share ``used_slots``, and a cache that is not the longest of them moves before it grows.
+    hypothesis, so reordering hypotheses copies no keys or values. A cache behaves as a value,
+    although later slots are allocated ahead and written in place: caches that share a ``buffer``
+    also share ``used_slots``, and a cache that is not the longest is copied before it grows.
     """
 
     buffer: Float[Tensor, "2 B H capacity E"]
@@ -57,7 +57,7 @@ class KVCache(NamedTuple):
         return KVCache(buffer, end, used_slots)
 
     def keep(self, sentence: Int[Tensor, " R"]) -> "KVCache":
-        """Drop every sentence but these; what is left has no buffer until it grows."""
+        """Keep only these sentences, without spare capacity."""
         return KVCache(self.buffer[:, sentence, :, : self.length], self.length, [self.length])
 
 
@@ -86,14 +86,14 @@ class SelfAttention(nn.Module):
         mask: Bool[Tensor, "B P"] | None = None,
         rotation: Rotation | None = None,
     ) -> Float[Tensor, "B P D"]:
-        """Attend to the positions in the mask; without one, causally: to oneself and before."""
+        """Attend to the positions in the mask; without a mask, causally."""
         query, key, value = self._project(x, rotation)
         where = None if mask is None else mask[:, None, None]
         heads = attend(query, key, value, where, self.dropout if self.training else 0.0)
         return self.output_projection(join_heads(heads))
 
     def begin(self, sentences: int, like: Float[Tensor, "..."]) -> KVCache:
-        """A kv_cache without slots, of the type and on the device of a tensor."""
+        """Return an empty cache with the type and device of a tensor."""
         heads = self.output_projection.in_features // self.head_dim
         return KVCache(like.new_empty((2, sentences, heads, 0, self.head_dim)), 0, [0])
 
@@ -104,9 +104,9 @@ class SelfAttention(nn.Module):
         ancestry: Bool[Tensor, "B K M"],
         rotation: Rotation | None = None,
     ) -> tuple[Float[Tensor, "B K D"], KVCache]:
-        """Attend from one new token per hypothesis to itself and the tokens it descends from.
+        """Attend from one new token per hypothesis to itself and its ancestors.
 
-        ``ancestry`` says which slots of the kv_cache these are, the K new ones included.
+        ``ancestry`` marks their slots in the cache, including the K new ones.
         """
         query, key, value = self._project(token, rotation)
         kv_cache = kv_cache.append(torch.stack((key, value)))
@@ -153,7 +153,7 @@ class CrossAttention(nn.Module):
         self.output_projection = Linear(model_dim, model_dim)
 
     def project(self, memory: Float[Tensor, "B M memory"], mask: Bool[Tensor, "B M"]) -> KeyValue:
-        """Turn memory into what ``forward`` attends to, once for all decoding steps."""
+        """Project memory to keys and values, once for all decoding steps."""
         key, value = self.memory_projection(memory).chunk(2, dim=-1)
         return KeyValue(split_heads(key, self.head_dim), split_heads(value, self.head_dim), mask)
 
@@ -176,17 +176,17 @@ def attend(
     mask: Bool[Tensor, "B #H #Q M"] | None,
     dropout: float = 0.0,
 ) -> Float[Tensor, "B H Q E"]:
-    """Scaled dot-product attention; without a mask, causal.
+    """Compute scaled dot-product attention; without a mask, causal attention.
 
-    In bf16 on a CPU it is spelled out: PyTorch's fused kernel takes 3 to 5 times as long there
-    (torch 2.13, forward and backward, 32 to 128 positions); in fp32 the fused one is faster.
+    In bf16 on a CPU it is computed in single steps, since PyTorch's fused kernel takes 3 to 5 times
+    as long (torch 2.13, forward and backward, 32 to 128 positions); in fp32 the kernel is faster.
     """
     if not (query.is_cpu and query.dtype == torch.bfloat16):
         return fused_attention(query, key, value, mask, dropout)
     if mask is None:
         mask = query.new_ones((query.size(2), key.size(2)), dtype=torch.bool).tril()
-    # Of a tensor with gaps, such as a cache with free slots or one head among others, torch would
-    # make a copy that is transposed as well, number by number.
+    # A strided tensor, such as a cache with free slots or one head among others, torch would copy
+    # and transpose number by number.
     key = key.contiguous()
     scores = (query * query.size(-1) ** -0.5) @ key.transpose(-1, -2)  # (B, H, Q, M)
     weights = scores.masked_fill_(~mask, float("-inf")).softmax(dim=-1)
@@ -202,11 +202,11 @@ def fused_attention(
     mask: Bool[Tensor, "B #H #Q M"] | None,
     dropout: float = 0.0,
 ) -> Float[Tensor, "B H Q E"]:
-    """``attend`` by one of PyTorch's kernels, but cuDNN's, which it prefers in bf16 on some GPUs.
+    """Compute ``attend`` by a fused kernel other than cuDNN's, the default in bf16 on some GPUs.
 
-    That is planned anew for every shape, and batches of text have a new one nearly every time.
+    cuDNN makes a new plan for every shape, and batches of text nearly always have a new shape.
     Training a base Transformer on an H200 (torch 2.11), a batch of 12,000 tokens took 0.4 s, but
-    0.05 s when its shape had come before.
+    0.05 s if its shape had occurred before.
     """
     plans = query.dtype == torch.bfloat16 and not query.is_cpu
     with sdpa_kernel(_UNPLANNED) if plans else nullcontext():
@@ -216,7 +216,7 @@ def fused_attention(
 
 
 def head_dim(model_dim: int, num_heads: int) -> int:
-    """Features of one head.
+    """Return the number of features of one head.
 
     Raises:
         ValueError: ``num_heads`` does not divide ``model_dim``.
@@ -227,10 +227,10 @@ def head_dim(model_dim: int, num_heads: int) -> int:
 
 
 def split_heads(x: Float[Tensor, "B P D"], head_dim: int) -> Float[Tensor, "B H P E"]:
-    """Cut features into heads."""
+    """Split features into heads."""
     return x.unflatten(-1, (-1, head_dim)).transpose(1, 2)
 
 
 def join_heads(heads: Float[Tensor, "B H P E"]) -> Float[Tensor, "B P D"]:
-    """Put the features of all heads side by side."""
+    """Concatenate the features of all heads."""
     return heads.transpose(1, 2).flatten(2)

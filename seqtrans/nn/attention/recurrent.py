@@ -1,8 +1,8 @@
-"""Attention of recurrent decoders: several ways to score a query against every memory position.
+"""Attention of recurrent decoders, with several score functions.
 
-An attention first turns memory into a ``ProjectedMemory`` (``project``, once a sentence), then
-gives the context of queries (``attend``), mapped to the size of a query. The mapped mean of memory
-is the mean of mapped memory: a single head maps memory once, not every context.
+An attention first maps memory to a ``ProjectedMemory`` (``project``, once per sentence), then
+computes the contexts of queries (``attend``), mapped to the size of a query. Since the map is
+linear, attention with a single head maps the memory once instead of every context.
 """
 
 import math
@@ -18,26 +18,26 @@ from seqtrans.nn.kernels.linear import Linear
 from seqtrans.tensor_types import Bool, Float, Int, Shaped, Tensor
 
 AttentionState: TypeAlias = tuple[Shaped[Tensor, "B Q ..."], ...]
-"""What an attention remembers of the queries before, for each hypothesis; empty: nothing."""
+"""State of an attention after the previous queries, per hypothesis; may be empty."""
 
 
 class ProjectedMemory(NamedTuple):
-    """Memory as one attention needs it; heads, if there are any, come before positions."""
+    """Keys, values and mask of memory positions; the axis of heads is optional."""
 
     key: Float[Tensor, "B *H M E"]
     value: Float[Tensor, "B *H M E"]
     mask: Bool[Tensor, "B M"]
 
     def keep(self, sentence: Int[Tensor, " R"]) -> "ProjectedMemory":
-        """Drop every sentence but these."""
+        """Keep only these sentences."""
         return ProjectedMemory(self.key[sentence], self.value[sentence], self.mask[sentence])
 
 
 class Attention(nn.Module, ABC):
-    """What recurrent decoders ask of an attention."""
+    """Interface of attention in recurrent decoders."""
 
     output_projection: Linear
-    """Maps the context."""
+    """Maps a context to the size of a query."""
 
     @abstractmethod
     def project(self, states: Float[Tensor, "B M I"], mask: Bool[Tensor, "B M"]) -> ProjectedMemory:
@@ -52,13 +52,12 @@ class Attention(nn.Module, ABC):
     def attend(
         self, query: Float[Tensor, "B Q D"], memory: ProjectedMemory, state: AttentionState
     ) -> tuple[Float[Tensor, "B Q D"], AttentionState]:
-        """Map each query's context, memory's mean weighted by the softmax of the scores.
+        """Return the context of each query: the mapped mean of memory, weighted by softmax scores.
 
         Args:
-            query: One of each hypothesis. Without a state they may also be the queries of all
-                positions of a target.
-            memory: Of the sentences.
-            state: After the queries before; a value, which is never changed.
+            query: One per hypothesis; for attention without a state, also one per target position.
+            memory: Projected memory of the sentences.
+            state: State after the previous queries; it is not changed.
 
         Returns:
             The contexts, and the state after these queries.
@@ -153,7 +152,7 @@ class AdditiveAttention(Attention):
 class MultiHeadDotAttention(Attention):
     """Scaled dot products in several subspaces (arXiv:1706.03762, 3.2.2).
 
-    There is no bias of keys, which the softmax would cancel.
+    Keys have no bias, which the softmax would cancel.
 
     Args:
         query_dim: Features of a query and of the context.

@@ -1,4 +1,4 @@
-"""Blocks of convolutional networks.
+"""Convolutional blocks and pooling.
 
 - ``convolution``: Pool, Convolution, PlainBlock, ResidualBlock, pool
 - ``inception``: NormalizedConv, Layer, Mixed

@@ -1,4 +1,4 @@
-"""Blocks of convolutional networks."""
+"""Plain and residual blocks of convolutional networks."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -13,22 +13,22 @@ Pool = Literal["max", "average"]
 NEVER_FALL = frozenset[ActivationName](
     {"logistic", "tanh", "arctan", "softsign", "relu", "softplus", "leaky_relu", "elu"}
 )
-"""Activations whose output nowhere becomes less as the input rises. Not the binary step, which
-gives every 1 a gradient though only one of those that are the largest is passed on."""
+"""Non-decreasing activations. The binary step is left out: it passes a gradient to every 1, but
+after max pooling only one of them would get it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Convolution:
-    """What a convolution measures.
+    """Sizes of a convolution.
 
     Args:
         channels: Channels of its input.
         filters: Channels of its output.
-        kernel: Height and width of what one output sees, in pixels.
+        kernel: Height and width of the kernel, in pixels.
         stride: Pixels from one output to the next.
         padding: Rows and columns of zeros around the input.
-        batch_norm: Normalize every channel over the batch (arXiv:1502.03167); there is no bias
-            then, for the normalization would take it away again.
+        batch_norm: Normalize every channel over the batch (arXiv:1502.03167). The convolution then
+            has no bias, which the normalization would cancel.
     """
 
     channels: int
@@ -39,11 +39,11 @@ class Convolution:
     batch_norm: bool = False
 
     def size(self, before: int) -> int:
-        """Height or width of the output; less than 1 where the input is too small."""
+        """Return the height or width of the output; less than 1 if the input is too small."""
         return (before + 2 * self.padding - self.kernel) // self.stride + 1
 
     def build(self) -> nn.Sequential:
-        """The convolution, with its normalization."""
+        """Build the convolution with its normalization."""
         convolution = nn.Conv2d(
             self.channels,
             self.filters,
@@ -57,13 +57,13 @@ class Convolution:
 
 
 class PlainBlock(nn.Module):
-    """A convolution, an activation and perhaps a pool.
+    """A convolution, an activation and optional pooling.
 
-    The largest of some numbers is also the largest after an activation that never falls, so the
-    maximum is taken first: the same outputs and gradients with a quarter of the work.
+    Max pooling and a non-decreasing activation can be exchanged, so the maximum is taken first: the
+    same outputs and gradients with a quarter of the work.
 
     Args:
-        convolution: What the convolution measures.
+        convolution: Sizes of the convolution.
         activation_name: Applied after it.
         pooling: Halves height and width at the end, if not None.
     """
@@ -95,13 +95,13 @@ class PlainBlock(nn.Module):
 class ResidualBlock(nn.Module):
     """Two convolutions beside a shortcut: the basic block of arXiv:1512.03385, 3.2.
 
-    The shortcut is the identity, or a 1 x 1 convolution where the first convolution changes the
-    number of channels or, by its stride, the size. A shortcut around one convolution alone would
-    bring nothing, as the paper says.
+    The shortcut is the identity, or a 1 x 1 convolution if the first convolution changes the number
+    of channels or, by its stride, the size. According to the paper, a shortcut around a single
+    convolution has no advantage.
 
     Args:
-        convolution: What the first convolution measures; the second has the same kernel. The
-            padding must be half the kernel, rounded down, and the kernel odd.
+        convolution: Sizes of the first convolution; the second has the same kernel. The padding
+            must be half the kernel, rounded down, and the kernel odd.
         activation_name: Applied between the convolutions, and to the sum.
     """
 
@@ -138,8 +138,8 @@ class ResidualBlock(nn.Module):
 
 
 def pool(kind: Pool) -> nn.Module:
-    """Halve height and width by the largest or the mean of every 2 x 2 pixels.
+    """Build a layer that halves height and width by the maximum or mean of every 2 x 2 pixels.
 
-    An odd last row or column is left out.
+    An odd last row or column is dropped.
     """
     return nn.MaxPool2d(2) if kind == "max" else nn.AvgPool2d(2)

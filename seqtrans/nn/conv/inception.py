@@ -1,4 +1,4 @@
-"""Parallel branches of convolutions. Names of their weights are those of torchvision."""
+"""Inception blocks: parallel branches of convolutions. Weights have torchvision's names."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
@@ -16,11 +16,11 @@ class NormalizedConv(nn.Module):
     """A convolution, batch normalization, and a ReLU.
 
     Args:
-        in_channels: Channels that enter.
-        channels: Channels that leave.
-        kernel: Height and width of the window.
-        stride: Step of the window, each way.
-        padding: Zeros around the image, at top and bottom, and left and right.
+        in_channels: Channels of the input.
+        channels: Channels of the output.
+        kernel: Height and width of the kernel.
+        stride: Stride in both directions.
+        padding: Rows of zeros at top and bottom, columns of zeros at left and right.
     """
 
     def __init__(
@@ -38,12 +38,12 @@ class NormalizedConv(nn.Module):
     def forward(
         self, x: Float[Tensor, "B in_channels height width"]
     ) -> Float[Tensor, "B out_channels rows columns"]:
-        """What the convolution finds, normalized, where it is positive."""
+        """Transform every image."""
         return F.relu(self.bn(self.conv(x)), inplace=True)
 
 
 class Layer(NamedTuple):
-    """One convolution of a branch; a window of stride 1 keeps height and width."""
+    """One convolution of a branch; with stride 1 it keeps height and width."""
 
     channels: int
     kernel: Kernel
@@ -51,18 +51,18 @@ class Layer(NamedTuple):
 
 
 Branches = Mapping[str, Sequence[Mapping[str, Layer]]]
-"""By name of branch its steps; a step is one layer or more side by side, each by the end of its
-name. The branch called ``branch_pool`` sees the pooled input."""
+"""The steps of each branch, by name. A step has one or more parallel layers, by the suffix of their
+names. The branch called ``branch_pool`` reads the pooled input."""
 
 
 class Mixed(nn.Module):
-    """Branches side by side, their channels concatenated (arXiv:1512.00567, figures 5 to 7, 10).
+    """Parallel branches, their channels concatenated (arXiv:1512.00567, figures 5 to 7, 10).
 
     Args:
-        in_channels: Channels that enter.
-        branches: What each branch does, in the order of their channels.
-        pooling: Over windows of 3x3: ``average`` keeps height and width and is followed by
-            ``branch_pool``; ``max`` halves them and what it leaves goes out as it is.
+        in_channels: Channels of the input.
+        branches: The branches, in the order of their channels in the output.
+        pooling: Pooling over windows of 3x3: ``average`` keeps height and width and is followed by
+            ``branch_pool``; ``max`` halves them, and its result is part of the output.
     """
 
     def __init__(
@@ -84,21 +84,21 @@ class Mixed(nn.Module):
     def forward(
         self, x: Float[Tensor, "B in_channels height width"]
     ) -> Float[Tensor, "B out_channels rows columns"]:
-        """What all branches find."""
+        """Transform every image by all branches."""
         if self.pooling == "max":
-            found = [self._run(steps, x) for steps in self.branches]
-            return torch.cat([*found, F.max_pool2d(x, 3, stride=2)], dim=1)
+            outputs = [self._run(steps, x) for steps in self.branches]
+            return torch.cat([*outputs, F.max_pool2d(x, 3, stride=2)], dim=1)
         *branches, last = self.branches
         pooled = F.avg_pool2d(x, 3, stride=1, padding=1)
-        found = [self._run(steps, x) for steps in branches]
-        return torch.cat([*found, self._run(last, pooled)], dim=1)
+        outputs = [self._run(steps, x) for steps in branches]
+        return torch.cat([*outputs, self._run(last, pooled)], dim=1)
 
     def _run(
         self, steps: Sequence[Sequence[str]], x: Float[Tensor, "B in_channels height width"]
     ) -> Float[Tensor, "B out_channels rows columns"]:
         for step in steps:
-            found = [self.get_submodule(name)(x) for name in step]
-            x = torch.cat(found, dim=1) if len(found) > 1 else found[0]
+            outputs = [self.get_submodule(name)(x) for name in step]
+            x = torch.cat(outputs, dim=1) if len(outputs) > 1 else outputs[0]
         return x
 
 

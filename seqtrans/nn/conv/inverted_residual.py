@@ -1,7 +1,7 @@
-"""Inverted residual blocks (arXiv:1801.04381). Names of their weights are those of timm.
+"""Inverted residual blocks (arXiv:1801.04381). Weights have timm's names.
 
-They pad as TensorFlow does, which trained the published weights: where a stride leaves an odd
-number of zeros, the bottom and the right get one more.
+They pad as TensorFlow does, which trained the published weights: an odd number of zeros puts one
+more at the bottom and the right.
 """
 
 import torch
@@ -10,18 +10,18 @@ from torch.nn import functional as F
 
 from seqtrans.tensor_types import Float, Tensor
 
-_EPSILON, _MOMENTUM = 1e-3, 0.01  # those of the networks' TensorFlow code
+_EPSILON, _MOMENTUM = 1e-3, 0.01  # as in the networks' TensorFlow code
 
 
 class SamePaddedConv(nn.Conv2d):
-    """A convolution without bias that returns height and width over ``stride``, rounded up.
+    """A convolution without bias whose output has height and width over ``stride``, rounded up.
 
     Args:
-        in_channels: Channels that enter.
-        channels: Channels that leave.
-        kernel: Height and width of the window; odd.
-        stride: Step of the window, each way.
-        groups: Groups of channels that don't see each other.
+        in_channels: Channels of the input.
+        channels: Channels of the output.
+        kernel: Height and width of the kernel; odd.
+        stride: Stride in both directions.
+        groups: Number of independent groups of channels.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class SamePaddedConv(nn.Conv2d):
         self, input: Float[Tensor, "B in_channels height width"]
     ) -> Float[Tensor, "B out_channels rows columns"]:
         if self.stride[0] > 1:
-            # Numbers even where the layer is traced, which makes tensors of sizes.
+            # int(), because sizes are tensors while the layer is traced.
             height, width = (self._zeros(int(size)) for size in input.shape[2:])
             before, after = (height // 2, width // 2), (height - height // 2, width - width // 2)
             input = F.pad(input, (before[1], after[1], before[0], after[0]))
@@ -46,13 +46,13 @@ class SamePaddedConv(nn.Conv2d):
 
 
 class DepthwiseSeparable(nn.Module):
-    """A convolution of each channel alone, then one across channels, without a shortcut.
+    """A depthwise convolution, then a pointwise one, without a shortcut.
 
     Args:
-        in_channels: Channels that enter.
-        channels: Channels that leave.
-        kernel: Height and width of the first window.
-        stride: Its step.
+        in_channels: Channels of the input.
+        channels: Channels of the output.
+        kernel: Height and width of the depthwise kernel.
+        stride: Stride of the depthwise convolution.
     """
 
     def __init__(self, in_channels: int, channels: int, kernel: int, stride: int) -> None:
@@ -65,22 +65,22 @@ class DepthwiseSeparable(nn.Module):
     def forward(
         self, x: Float[Tensor, "B in_channels height width"]
     ) -> Float[Tensor, "B out_channels rows columns"]:
-        """Features for the next block, without an activation."""
+        """Return the features, without an activation."""
         x = F.relu6(self.bn1(self.conv_dw(x)), inplace=True)
         return self.bn2(self.conv_pw(x))
 
 
 class InvertedResidual(nn.Module):
-    """More channels, a convolution of each alone, and fewer again; beside a shortcut.
+    """A pointwise expansion, a depthwise convolution and a pointwise projection, with a shortcut.
 
-    The shortcut is there where the block changes neither the channels nor the size.
+    The block has a shortcut if it changes neither the number of channels nor the size.
 
     Args:
-        in_channels: Channels that enter; 6 times as many are inside.
-        channels: Channels that leave.
-        kernel: Height and width of the window between.
-        stride: Its step.
-        drop_path: Probability of leaving only the shortcut of an image, while training
+        in_channels: Channels of the input; 6 times as many are inside.
+        channels: Channels of the output.
+        kernel: Height and width of the depthwise kernel.
+        stride: Stride of the depthwise convolution.
+        drop_path: Probability, per image, of using only the shortcut while training
             (stochastic depth, arXiv:1603.09382).
     """
 
@@ -101,17 +101,17 @@ class InvertedResidual(nn.Module):
     def forward(
         self, x: Float[Tensor, "B in_channels height width"]
     ) -> Float[Tensor, "B out_channels rows columns"]:
-        """Features for the next block, without an activation."""
-        found = F.relu6(self.bn1(self.conv_pw(x)), inplace=True)
-        found = F.relu6(self.bn2(self.conv_dw(found)), inplace=True)
-        found = self.bn3(self.conv_pwl(found))
+        """Return the features, without an activation."""
+        branch = F.relu6(self.bn1(self.conv_pw(x)), inplace=True)
+        branch = F.relu6(self.bn2(self.conv_dw(branch)), inplace=True)
+        branch = self.bn3(self.conv_pwl(branch))
         if not self.shortcut:
-            return found
+            return branch
         if self.training and self.drop_path:
-            found = found * F.dropout(torch.ones_like(x[:, :1, :1, :1]), self.drop_path)
-        return x + found
+            branch = branch * F.dropout(torch.ones_like(x[:, :1, :1, :1]), self.drop_path)
+        return x + branch
 
 
 def batch_norm(channels: int) -> nn.BatchNorm2d:
-    """Batch normalization with the constants of these networks."""
+    """Build batch normalization with the constants of these networks."""
     return nn.BatchNorm2d(channels, eps=_EPSILON, momentum=_MOMENTUM)

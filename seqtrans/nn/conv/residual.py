@@ -1,4 +1,4 @@
-"""Residual blocks of convolutions. Names of their weights are those of torchvision."""
+"""Residual blocks of convolutions. Weights have torchvision's names."""
 
 from collections.abc import Iterator
 
@@ -9,12 +9,12 @@ from seqtrans.tensor_types import Float, Tensor
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions beside a shortcut (arXiv:1512.03385, figure 5, left).
+    """Two 3x3 convolutions with a shortcut (arXiv:1512.03385, figure 5, left).
 
     Args:
-        in_channels: Channels that enter.
-        channels: Channels inside, and those that leave.
-        stride: Step of the first convolution: 2 halves height and width.
+        in_channels: Channels of the input.
+        channels: Channels inside and of the output.
+        stride: Stride of the first convolution: 2 halves height and width.
     """
 
     def __init__(self, in_channels: int, channels: int, stride: int = 1) -> None:
@@ -29,28 +29,28 @@ class BasicBlock(nn.Module):
     def forward(
         self, x: Float[Tensor, "B in_channels height width"]
     ) -> Float[Tensor, "B out_channels rows columns"]:
-        """Add what the convolutions find to the shortcut."""
-        found = F.relu(self.bn1(self.conv1(x)), inplace=True)
-        found = self.bn2(self.conv2(found))
-        found += x if self.downsample is None else self.downsample(x)
-        return F.relu(found, inplace=True)
+        """Add the convolutions' output to the shortcut."""
+        branch = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        branch = self.bn2(self.conv2(branch))
+        branch += x if self.downsample is None else self.downsample(x)
+        return F.relu(branch, inplace=True)
 
     def last_norm(self) -> nn.BatchNorm2d:
-        """What scales the sum's second term: zero makes the block start as its shortcut."""
+        """Return the norm that ends the branch: zero weights reduce the block to its shortcut."""
         return self.bn2
 
 
 class Bottleneck(nn.Module):
-    """A 3x3 convolution between two of 1x1, beside a shortcut (arXiv:1512.03385, figure 5, right).
+    """A 3x3 convolution between two of 1x1, with a shortcut (arXiv:1512.03385, figure 5, right).
 
-    The 3x3 convolution takes the stride, as in torchvision, not the first 1x1 one of the paper.
+    The 3x3 convolution has the stride, as in torchvision; in the paper it is the first 1x1 one.
 
     Args:
-        in_channels: Channels that enter; 4 times ``channels`` leave.
-        channels: Channels inside, where ``cardinality`` is 1 and ``width_per_group`` is 64.
-        stride: Step of the 3x3 convolution: 2 halves height and width.
+        in_channels: Channels of the input; the output has 4 times ``channels``.
+        channels: Channels inside, if ``cardinality`` is 1 and ``width_per_group`` is 64.
+        stride: Stride of the 3x3 convolution: 2 halves height and width.
         cardinality: Groups of the 3x3 convolution (arXiv:1611.05431, figure 3c).
-        width_per_group: Channels of each group where ``channels`` is 64; they grow with it.
+        width_per_group: Channels of each group if ``channels`` is 64; they grow in proportion.
     """
 
     def __init__(
@@ -75,20 +75,20 @@ class Bottleneck(nn.Module):
     def forward(
         self, x: Float[Tensor, "B in_channels height width"]
     ) -> Float[Tensor, "B out_channels rows columns"]:
-        """Add what the convolutions find to the shortcut."""
-        found = F.relu(self.bn1(self.conv1(x)), inplace=True)
-        found = F.relu(self.bn2(self.conv2(found)), inplace=True)
-        found = self.bn3(self.conv3(found))
-        found += x if self.downsample is None else self.downsample(x)
-        return F.relu(found, inplace=True)
+        """Add the convolutions' output to the shortcut."""
+        branch = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        branch = F.relu(self.bn2(self.conv2(branch)), inplace=True)
+        branch = self.bn3(self.conv3(branch))
+        branch += x if self.downsample is None else self.downsample(x)
+        return F.relu(branch, inplace=True)
 
     def last_norm(self) -> nn.BatchNorm2d:
-        """What scales the sum's second term: zero makes the block start as its shortcut."""
+        """Return the norm that ends the branch: zero weights reduce the block to its shortcut."""
         return self.bn3
 
 
 def start_as_shortcuts(module: nn.Module) -> None:
-    """Let every residual block inside start as its shortcut alone (arXiv:1706.02677, 5.1)."""
+    """Initialize every residual block to its shortcut alone (arXiv:1706.02677, 5.1)."""
     for norm in _last_norms(module):
         nn.init.zeros_(norm.weight)
 
@@ -108,7 +108,7 @@ def _conv3x3(in_channels: int, channels: int, stride: int = 1, groups: int = 1) 
 
 
 def _shortcut(in_channels: int, channels: int, stride: int) -> nn.Sequential | None:
-    """The projection that makes input and output alike in size; None where they are (3.3, B)."""
+    """Build the projection for shortcuts that change the size, else return None (3.3, B)."""
     if stride == 1 and in_channels == channels:
         return None
     return nn.Sequential(_conv1x1(in_channels, channels, stride), nn.BatchNorm2d(channels))

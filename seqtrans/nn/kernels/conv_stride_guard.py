@@ -1,9 +1,9 @@
-"""What strided convolutions need so that their gradients are right in bf16 on a CPU.
+"""A guard for strided convolutions, whose gradients can be wrong in bf16 on a CPU.
 
-Of a map of fewer rows or columns than the stride, oneDNN's bf16 gradient (torch 2.13) leaves the
-weights that see nothing but padding unwritten: whatever lay in memory, ``inf`` at times, is learnt
-from instead of zeros. Rows and columns of zeros more change no output, and all is written. The
-last layers of a network for photographs meet this on images of a few pixels.
+If a map has fewer rows or columns than the stride, oneDNN's bf16 gradient (torch 2.13) is not
+written for weights that see only padding: training then uses uninitialized memory, sometimes
+``inf``, instead of zeros. Additional rows and columns of zeros change no output, and the whole
+gradient is written. The last layers of a network for photographs meet this on tiny images.
 """
 
 from collections.abc import Sequence
@@ -20,10 +20,10 @@ _ARGUMENTS = ("input", "weight", "bias", "stride", "padding", "dilation", "group
 
 
 def guard_strides(model: nn.Module) -> nn.Module:
-    """Let every convolution of a model, ours or not, step over maps smaller than its stride.
+    """Pad the input of every convolution of a model if it is smaller than the stride.
 
     Returns:
-        ``model``, whose state and names are as before.
+        ``model``, whose state and names are unchanged.
     """
     for layer in model.modules():
         if isinstance(layer, nn.Conv2d) and max(layer.stride) > 1:
@@ -32,12 +32,12 @@ def guard_strides(model: nn.Module) -> nn.Module:
 
 
 class GuardedStrides(TorchFunctionMode):
-    """Within, the same for convolutions that are no modules of torch, such as Keras's."""
+    """A context with the same guard for convolutions that are not torch modules, as in Keras."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
-        """Compute ``func``."""
+        """Call ``func``, with padded input if it is a convolution."""
         del types
         if func is not F.conv2d:
             return func(*args, **(kwargs or {}))
@@ -66,7 +66,7 @@ def _widened(
     padding: Sequence[int],
     dilation: Sequence[int],
 ) -> Tensor:
-    """The map with zeros below and on the right, where that is needed and changes no output."""
+    """Pad the map with zeros below and on the right, if needed and no output changes."""
     size = x.shape[-2:]
     wide = [max(n, s) for n, s in zip(size, stride, strict=True)]
     if wide == list(size) or not x.is_cpu or not torch.is_autocast_enabled("cpu"):

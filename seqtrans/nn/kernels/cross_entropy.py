@@ -1,4 +1,4 @@
-"""Output projection and label-smoothed cross-entropy in one, without ever holding all logits."""
+"""Fused output projection and label-smoothed cross-entropy that never store all logits."""
 
 from typing import Any, cast
 
@@ -9,11 +9,11 @@ from seqtrans.nn.kernels.linear import multiply, multiply_transposed
 from seqtrans.tensor_types import Float, Int, Tensor
 
 ROWS = 1024
-"""Positions whose logits exist at one time: many, as the weights' gradients are added up so often.
+"""Positions whose logits exist at one time: many, since each chunk adds to the weights' gradients.
 """
 
 _CPU_BLOCK = 64
-"""Positions whose probabilities exist at one time; of 8,000 tokens, 2 MB that stay in the cache."""
+"""Positions whose probabilities exist at one time; for 8,000 tokens, 2 MB that fit the cache."""
 
 
 def linear_cross_entropy(
@@ -23,20 +23,22 @@ def linear_cross_entropy(
     target: Int[Tensor, " N"],
     label_smoothing: float = 0.0,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """Cross-entropy of ``features @ weight.T + bias`` to ``target``, summed over positions.
+    """Return the cross-entropy of ``features @ weight.T + bias``, summed over positions.
 
-    Gradients are found along with the loss, a few rows at a time, while the probabilities are
+    Gradients are computed along with the loss, a few rows at a time, while the probabilities are
     still in the cache (as in arXiv:2410.10989); the backward pass only scales them. On a CPU it
     takes less than half the time of ``F.cross_entropy``, and no memory that grows with N * V.
-    Under autocast the matrix products run in its type; softmax and sums are never below fp32.
+    Under autocast the matrix products run in its type; softmax and sums in at least fp32.
 
     Returns:
-        The loss smoothed as by ``F.cross_entropy``, and the plain negative log-likelihood, which
-        carries no gradient; both in nats.
+        The loss, smoothed as by ``F.cross_entropy``, and the negative log-likelihood, which has no
+        gradient; both in nats.
     """
-    wanted = torch.is_grad_enabled()
-    found = _LinearCrossEntropy.apply(features, weight, bias, target, label_smoothing, wanted)
-    return cast("tuple[Tensor, Tensor]", found)
+    with_gradient = torch.is_grad_enabled()
+    losses = _LinearCrossEntropy.apply(
+        features, weight, bias, target, label_smoothing, with_gradient
+    )
+    return cast("tuple[Tensor, Tensor]", losses)
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -79,10 +81,10 @@ def _sweep(
     smoothing: float,
     with_gradient: bool,  # noqa: FBT001
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""], tuple[Tensor, Tensor, Tensor] | None]:
-    """Loss, negative log-likelihood, and the gradients of the loss to the first three arguments.
+    """Compute loss, negative log-likelihood, and gradients for the first three arguments.
 
-    Smoothing mixes the uniform distribution into every target. What that does is linear in the
-    logits, so sums over all rows give it; no pass over the logits is needed.
+    Smoothing mixes the uniform distribution into every target. Its effect is linear in the logits,
+    so it is computed from sums over all rows, without a pass over the logits.
     """
     wide = torch.promote_types(features.dtype, torch.float32)
     gradient = _Gradient(features, weight, wide) if with_gradient else None
@@ -93,7 +95,7 @@ def _sweep(
         all_logits = multiply(rows, weight, bias)  # (step, V)
         for logits, index in zip(all_logits.split(block), wanted.split(block), strict=True):
             probs = logits.softmax(dim=1, dtype=wide)
-            # the largest probability tells the log-sum-exp and can't underflow
+            # The log-sum-exp follows from the largest probability, which can't underflow.
             log_sum_exp = log_sum_exp + (logits.amax(1) - probs.amax(1).log()).sum()
             target_logit = target_logit + logits.gather(1, index).sum(dtype=wide)
             if gradient is not None:
@@ -110,15 +112,15 @@ def _sweep(
 
 
 def _steps(features: Float[Tensor, "N D"]) -> tuple[int, int]:
-    """Rows of logits and, of these, of probabilities to compute at once."""
-    if torch.compiler.is_compiling():  # it would unroll the loop anew for every number of rows
+    """Return how many rows of logits and of probabilities to compute at once."""
+    if torch.compiler.is_compiling():  # it would unroll the loop for every number of rows
         rows = max(features.size(0), 1)
         return rows, rows
     return ROWS, _CPU_BLOCK if features.is_cpu else ROWS
 
 
 class _Gradient:
-    """Gradients of the loss, gathered from chunk after chunk of its gradient to the logits."""
+    """Accumulates gradients of the loss from chunks of the gradient of the logits."""
 
     def __init__(
         self, features: Float[Tensor, "N D"], weight: Float[Tensor, "V D"], wide: torch.dtype
@@ -129,13 +131,13 @@ class _Gradient:
         self.to_bias = weight.new_zeros(weight.size(0), dtype=wide)
 
     def add(self, start: int, to_logits: Float[Tensor, "rows V"]) -> None:
-        """Take in the gradient to the logits of the rows from ``start`` on, smoothing left out."""
+        """Add the gradient of the logits of rows from ``start`` on, without the smoothing."""
         rows = self.features[start : start + to_logits.size(0)]
         self.to_features[start : start + rows.size(0)] = multiply(to_logits, self.weight.t())
         self.to_weight += multiply_transposed(to_logits, rows)
 
     def finish(self, smoothing: float) -> tuple[Tensor, Tensor, Tensor]:
-        """Take in the smoothing and return the gradients to features, weight and bias."""
+        """Add the smoothing and return the gradients of features, weight and bias."""
         share = smoothing / self.weight.size(0)
         self.to_features -= share * self.weight.sum(0)
         self.to_weight -= share * self.features.sum(0, dtype=self.to_weight.dtype)

@@ -5,20 +5,20 @@ import torch.nn.functional as F
 
 from seqtrans.tensor_types import Float, Tensor
 
-_CPU_BLOCK = 1 << 18  # numbers a thread; 1 MB of fp32 stays in a core's cache
+_CPU_BLOCK = 1 << 18  # numbers per thread; 1 MB of fp32 fits a core's cache
 
 
 def log_probabilities(logits: Float[Tensor, "B K V"]) -> Float[Tensor, "B K V"]:
-    """Log-softmax over the vocabulary, in at least fp32.
+    """Return the log-softmax over the vocabulary, in at least fp32.
 
-    On a CPU some sentences at a time: of 900 rows of 8,000 bf16 logits, the widened copy alone
-    has 28 MB, and memory that is asked for and given back at every step comes from the system,
-    which clears it page by page (13,000 of them, two thirds of the time).
+    On a CPU it is computed for a few sentences at a time: with 900 rows of 8,000 bf16 logits, the
+    fp32 copy alone has 28 MB, and memory that is allocated and freed at every step comes from the
+    system, which clears it page by page (13,000 of them, two thirds of the time).
     """
     wide = torch.promote_types(logits.dtype, torch.float32)
     if not logits.is_cpu or torch.is_grad_enabled():
         return F.log_softmax(logits, dim=-1, dtype=wide)
-    # Of fp32 logits nothing is needed any more.
+    # fp32 logits are not needed any more, so they are overwritten.
     log_probs = logits if logits.dtype == wide else torch.empty_like(logits, dtype=wide)
     rows = max(1, _CPU_BLOCK * torch.get_num_threads() // max(1, logits[:1].numel()))
     for block, into in zip(logits.split(rows), log_probs.split(rows), strict=True):

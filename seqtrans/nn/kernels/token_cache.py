@@ -1,4 +1,4 @@
-"""What a function makes of each token, remembered while a batch is searched."""
+"""Cache of a function's result for each token, while a batch is searched."""
 
 from collections.abc import Callable
 
@@ -10,15 +10,15 @@ from seqtrans.tensor_types import Float, Int, Tensor
 
 
 class TokenRows:
-    """The rows that a function gives for tokens, each computed when its token first comes.
+    """Caches a function of single tokens: a token's row is computed when it first occurs.
 
-    In a batch the same tokens come again and again (random weights, 180 sentences: 2,300 of 8,000
-    tokens in 9,000 places), so a recurrent decoder need not multiply the same embedding by the
-    same weights each time. Rows are only ever added, so hypotheses and states may share them.
-    Space for all tokens is asked for at once; the system provides it as rows are written.
+    Tokens of a batch occur many times (random weights, 180 sentences: 2,300 of 8,000 tokens in
+    9,000 positions), so a recurrent decoder need not multiply the same embedding by the same
+    weights each time. Rows are only added, so hypotheses and states may share them. Space for all
+    tokens is allocated at once; the system provides it as rows are written.
 
-    Where gradients are recorded nothing is remembered, nor on a GPU, which would have to wait to
-    learn how many tokens are new.
+    Nothing is cached while gradients are recorded, nor on a GPU, which would have to synchronize to
+    count the new tokens.
 
     Args:
         compute: Rows of tokens; each must depend on its token alone.
@@ -33,7 +33,7 @@ class TokenRows:
         self._rows: Float[Tensor, "V G"] | None = None
 
     def __call__(self, token: Int[Tensor, "*P"]) -> Float[Tensor, "*P G"]:
-        """Rows of ``token``."""
+        """Return the rows of ``token``."""
         if torch.is_grad_enabled() or not token.is_cpu:
             return self._compute(token)
         new = token[~self._is_known[token]].unique()

@@ -1,8 +1,8 @@
-"""Recurrent cells: what turns one input and the state before it into the state after it.
+"""Recurrent cells: compute the next state from an input and the previous state.
 
 A cell works in two parts, so that everything that does not depend on the past is computed for
 all positions in one matrix product: ``project`` maps inputs to gates, ``step`` adds the past.
-Their leading axes are free: sentences, or sentences and hypotheses.
+Leading axes are arbitrary: sentences, or sentences and hypotheses.
 """
 
 from typing import Protocol, runtime_checkable
@@ -14,7 +14,7 @@ from seqtrans.nn.kernels.linear import Linear, linear
 from seqtrans.tensor_types import Float, Tensor
 
 Carry = tuple[Float[Tensor, "*N D"], ...]
-"""What a cell hands on to its next step: the hidden state and, of an LSTM, the memory cell."""
+"""The state of a cell: the hidden state and, for an LSTM, the memory cell."""
 
 
 @runtime_checkable
@@ -23,7 +23,7 @@ class Cell(Protocol):
 
     @property
     def num_parts(self) -> int:
-        """How many tensors it carries from step to step: 1, or 2 of an LSTM."""
+        """Number of tensors in the state: 1, or 2 for an LSTM."""
         ...
 
     @property
@@ -32,7 +32,7 @@ class Cell(Protocol):
         ...
 
     def project(self, inputs: Float[Tensor, "*N I"]) -> Float[Tensor, "*N G"]:
-        """What the inputs contribute to the gates, before normalization."""
+        """Map inputs to their contribution to the gates, before normalization."""
         ...
 
     def step(
@@ -41,12 +41,12 @@ class Cell(Protocol):
         carry: Carry,
         recurrent_mask: Float[Tensor, "*N D"] | None = None,
     ) -> Carry:
-        """The state after one more position.
+        """Return the state after one more position.
 
         Args:
-            gates: From ``project``.
-            carry: The state before; its first part is the hidden state.
-            recurrent_mask: Factors of the hidden state on its way to the gates: dropout.
+            gates: The result of ``project``.
+            carry: The previous state; its first part is the hidden state.
+            recurrent_mask: Dropout factors of the hidden state in the recurrent product.
         """
         ...
 
@@ -66,10 +66,11 @@ class _GRUKernel(nn.GRU):
 
 
 class LSTM(nn.Module):
-    """Long short-term memory; over whole sequences it runs torch's own kernel.
+    """Long short-term memory; for complete sequences it runs torch's kernel.
 
-    Recurrent weights start orthogonal, input weights Xavier-uniform, both gate by gate; biases
-    start at 0, but the forget gate's at 1 (http://proceedings.mlr.press/v37/jozefowicz15.html).
+    Recurrent weights are initialized orthogonal, input weights Xavier-uniform, both gate by gate;
+    biases are 0, except for the forget gate's, which are 1
+    (http://proceedings.mlr.press/v37/jozefowicz15.html).
 
     Args:
         input_dim: Features of an input.
@@ -87,7 +88,7 @@ class LSTM(nn.Module):
         nn.init.zeros_(self.kernel.bias_hh_l0)
 
     def forward(self, inputs: Float[Tensor, "B T I"], start: Carry) -> Float[Tensor, "B T D"]:
-        """Hidden state at every position."""
+        """Return the hidden state at every position."""
         return self.kernel(inputs, _before(start, inputs))[0]
 
     def project(self, inputs: Float[Tensor, "*N I"]) -> Float[Tensor, "*N G"]:
@@ -109,10 +110,10 @@ class LSTM(nn.Module):
 
 
 class GRU(nn.Module):
-    """Gated recurrent unit (arXiv:1406.1078); over whole sequences it runs torch's own kernel.
+    """Gated recurrent unit (arXiv:1406.1078); for complete sequences it runs torch's kernel.
 
-    The reset gate acts after the recurrent product, as in cuDNN. Weights start as in ``LSTM``,
-    biases at 0.
+    The reset gate acts after the recurrent product, as in cuDNN. Weights are initialized as in
+    ``LSTM``, biases to 0.
 
     Args:
         input_dim: Features of an input.
@@ -130,7 +131,7 @@ class GRU(nn.Module):
         nn.init.zeros_(self.kernel.bias_hh_l0)
 
     def forward(self, inputs: Float[Tensor, "B T I"], start: Carry) -> Float[Tensor, "B T D"]:
-        """Hidden state at every position."""
+        """Return the hidden state at every position."""
         return self.kernel(inputs, *_before(start, inputs))[0]
 
     def project(self, inputs: Float[Tensor, "*N I"]) -> Float[Tensor, "*N G"]:
@@ -153,7 +154,7 @@ class GRU(nn.Module):
 class LayerNormLSTM(nn.Module):
     """LSTM whose gates and memory cell are layer-normalized (arXiv:1607.06450, equations 20-22).
 
-    Weights start as in ``LSTM``.
+    Weights are initialized as in ``LSTM``.
 
     Args:
         input_dim: Features of an input.
@@ -195,7 +196,7 @@ class LayerNormLSTM(nn.Module):
 class LayerNormGRU(nn.Module):
     """GRU whose input and recurrent products are layer-normalized (arXiv:1607.06450, 3.1).
 
-    The three gates' products are normalized together. Weights start as in ``LSTM``.
+    The three gates' products are normalized together. Weights are initialized as in ``LSTM``.
 
     Args:
         input_dim: Features of an input.
@@ -231,16 +232,16 @@ class LayerNormGRU(nn.Module):
 
 
 def _before(start: Carry, inputs: Tensor) -> tuple[Float[Tensor, "1 B D"], ...]:
-    """The state before the first position as torch's kernels take it; cuDNN's wants no gaps."""
+    """Convert the initial state for torch's kernels; cuDNN needs contiguous tensors."""
     return tuple(part.to(inputs.dtype).unsqueeze(0).contiguous() for part in start)
 
 
 def _lstm(
     gates: Float[Tensor, "*N G"], cell: Float[Tensor, "*N D"]
 ) -> tuple[Float[Tensor, "*N D"], Float[Tensor, "*N D"]]:
-    """The memory cell after a step, and how much of it shows.
+    """Return the memory cell after a step, and the output gate.
 
-    The cell is at least fp32: it is a sum over positions, which bf16 would round away.
+    The cell is at least fp32: it is a sum over positions, too many for bf16's precision.
     """
     write, forget, new, show = gates.chunk(4, dim=-1)
     wide = cell.to(torch.promote_types(cell.dtype, torch.float32))
@@ -270,6 +271,6 @@ def _initialize(input_weight: Tensor, recurrent_weight: Tensor) -> None:
 
 
 def _open_forget_gate(bias: Tensor) -> None:
-    """Gates lie in torch's order: write (input), forget, new, show (output)."""
+    """Set the forget gate's bias to 1 and others to 0; the order is input, forget, new, output."""
     nn.init.zeros_(bias)
     nn.init.ones_(bias.detach().chunk(4)[1])

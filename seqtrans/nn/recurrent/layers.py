@@ -1,4 +1,4 @@
-"""Recurrent layers over whole sentences, in one direction or both."""
+"""Recurrent layers over complete sentences, in one direction or both."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -13,13 +13,13 @@ from seqtrans.tensor_types import Bool, Float, Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class Recurrence:
-    """Which kind of layer.
+    """Kind of a recurrent layer.
 
     Args:
-        cell: Which recurrence.
+        cell: The recurrent cell.
         layer_norm: Normalize inside the cell (arXiv:1607.06450).
-        recurrent_dropout: Probability of dropping a feature of the hidden state on its way to
-            the next position, the same ones at every position (arXiv:1512.05287).
+        recurrent_dropout: Probability of dropping a feature of the hidden state in the recurrent
+            product, the same features at every position (arXiv:1512.05287).
     """
 
     cell: Literal["lstm", "gru"]
@@ -28,13 +28,13 @@ class Recurrence:
 
 
 class RecurrentLayer(nn.Module):
-    """One cell run over a sequence from left to right.
+    """A cell that is run over a sequence from left to right.
 
-    Plain cells without recurrent dropout run in torch's kernels (on CPU the LSTM's only), on
-    unpacked sequences: packing takes twice the time. The others run step by step.
+    Plain cells without recurrent dropout run in torch's kernels (on CPU only the LSTM), on
+    unpacked sequences: packing takes twice the time. Other cells run step by step.
 
     Args:
-        recurrence: Which kind.
+        recurrence: Kind of layer.
         input_dim: Features of an input.
         hidden_dim: Features of the state.
     """
@@ -52,11 +52,11 @@ class RecurrentLayer(nn.Module):
     def forward(
         self, inputs: Float[Tensor, "B T I"], start: Carry | None = None
     ) -> Float[Tensor, "B T D"]:
-        """Hidden state at every position; position t depends on inputs 0 to t.
+        """Return the hidden state at every position; position t depends on inputs 0 to t.
 
         Args:
-            inputs: Right-padded; what comes after padding begins has no meaning.
-            start: The state before the first position; zeros if None.
+            inputs: Right-padded; outputs at padding have no meaning.
+            start: The initial state; zeros if None.
         """
         if start is None:
             zeros = inputs.new_zeros(inputs.size(0), self.hidden_dim)
@@ -68,7 +68,7 @@ class RecurrentLayer(nn.Module):
 
     def _has_kernel(self, inputs: Float[Tensor, "B T I"]) -> bool:
         if isinstance(self.cell, GRU):
-            return not inputs.is_cpu  # there torch's GRU is a loop too, of slower products
+            return not inputs.is_cpu  # torch's GRU on CPU is a loop of slower products
         return isinstance(self.cell, LSTM)
 
 
@@ -78,7 +78,7 @@ def run_steps(
     start: Carry,
     recurrent_mask: Float[Tensor, "B D"] | None = None,
 ) -> Float[Tensor, "B T D"]:
-    """Run any cell position by position; returns the hidden state at each."""
+    """Run any cell step by step and return the hidden state at every position."""
     carry, states = start, list[Tensor]()
     for gates in cell.project(inputs).unbind(1):
         carry = cell.step(gates, carry, recurrent_mask)
@@ -87,10 +87,10 @@ def run_steps(
 
 
 class SentenceLayer(nn.Module):
-    """A layer that reads whole sentences: from left to right and, if asked for, also backwards.
+    """A layer over complete sentences: from left to right and optionally also from right to left.
 
     Args:
-        recurrence: Which kind.
+        recurrence: Kind of layer.
         input_dim: Features of an input.
         hidden_dim: Features of the state of one direction.
         bidirectional: Read in both directions.
@@ -108,9 +108,9 @@ class SentenceLayer(nn.Module):
     def forward(
         self, inputs: Float[Tensor, "B S I"], mask: Bool[Tensor, "B S"]
     ) -> Float[Tensor, "B S D"]:
-        """State at every position; two directions' side by side (D is twice ``hidden_dim``).
+        """Return the state at every position; those of two directions are concatenated.
 
-        Padding changes nothing at real positions; padded positions get states of no meaning.
+        Padding changes nothing at real positions; states at padded positions have no meaning.
         """
         states = self.rightwards(inputs)
         if self.leftwards is None:
@@ -121,7 +121,7 @@ class SentenceLayer(nn.Module):
     def summary(
         self, states: Float[Tensor, "B S D"], mask: Bool[Tensor, "B S"]
     ) -> Float[Tensor, "B D"]:
-        """The states that have read everything: at the last real position and, backwards, at 0."""
+        """Return the final states: at the last real position and, right to left, at position 0."""
         last = mask.sum(dim=1) - 1
         read = states[torch.arange(states.size(0), device=states.device), last]
         if self.leftwards is None:
@@ -131,7 +131,7 @@ class SentenceLayer(nn.Module):
 
 
 def reverse_padded(x: Float[Tensor, "B S D"], mask: Bool[Tensor, "B S"]) -> Float[Tensor, "B S D"]:
-    """Turn every sentence round within its own length; padding stays where it is."""
+    """Reverse every sentence within its length; padding stays in place."""
     position = torch.arange(x.size(1), device=x.device)
     mirrored = mask.sum(dim=1, keepdim=True) - 1 - position
     index = torch.where(mask, mirrored, position)
@@ -139,6 +139,6 @@ def reverse_padded(x: Float[Tensor, "B S D"], mask: Bool[Tensor, "B S"]) -> Floa
 
 
 def mean_states(states: Float[Tensor, "B S D"], mask: Bool[Tensor, "B S"]) -> Float[Tensor, "B D"]:
-    """The mean state over the real positions of every sentence."""
+    """Return the mean state over the real positions of every sentence."""
     total = states.masked_fill(~mask[..., None], 0.0).sum(dim=1)
     return total / mask.sum(dim=1, keepdim=True)

@@ -1,4 +1,4 @@
-"""Recurrent layers on top of each other, over whole sequences or step by step."""
+"""Stacked recurrent layers, run over complete sequences or step by step."""
 
 from typing import NamedTuple
 
@@ -11,11 +11,11 @@ from seqtrans.nn.recurrent.layers import Recurrence, RecurrentLayer
 from seqtrans.tensor_types import Float, Tensor
 
 StackCarry = tuple[Carry, ...]
-"""What each layer hands on to its next step, the lowest layer's first."""
+"""The state of each layer, from the lowest to the highest."""
 
 
 class StepDropout(NamedTuple):
-    """Factors for one step of each layer, None where nothing is dropped."""
+    """Dropout factors of each layer for one step; None if dropout is off."""
 
     recurrent: tuple[Float[Tensor, "B D"] | None, ...]
     output: tuple[Float[Tensor, "B D"] | None, ...]
@@ -25,13 +25,13 @@ class RecurrentStack(nn.Module):
     """Left-to-right layers, each reading the states of the one below.
 
     Args:
-        recurrence: Which kind of layer.
+        recurrence: Kind of layer.
         input_dim: Features of an input of the lowest layer.
         hidden_dim: Features of every layer's state.
-        num_layers: How many.
-        residual: Add the input of each layer but the lowest to its output (arXiv:1609.08144).
+        num_layers: Number of layers.
+        residual: Add its input to the output of each layer above the lowest (arXiv:1609.08144).
         dropout: Probability of dropping a feature of a layer's output.
-        locked_dropout: Drop the same ones at every position.
+        locked_dropout: Drop the same features at every position.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class RecurrentStack(nn.Module):
 
     @property
     def num_parts(self) -> int:
-        """Tensors that all layers together carry from step to step."""
+        """Number of tensors in the state of all layers."""
         return self.lowest.cell.num_parts * (1 + len(self.upper))
 
     @property
@@ -65,12 +65,12 @@ class RecurrentStack(nn.Module):
         return self.lowest.cell.gates_dim
 
     def carry(self, parts: tuple[Float[Tensor, "*N D"], ...]) -> StackCarry:
-        """Deal ``num_parts`` tensors out to the layers."""
+        """Group ``num_parts`` tensors into the states of the layers."""
         each = self.lowest.cell.num_parts
         return tuple(parts[start : start + each] for start in range(0, len(parts), each))
 
     def forward(self, inputs: Float[Tensor, "B T I"], start: StackCarry) -> Float[Tensor, "B T D"]:
-        """The top layer's output at every position."""
+        """Return the top layer's output at every position."""
         states = self.dropout(self.lowest(inputs, start[0]))
         for layer, layer_start in zip(self.upper, start[1:], strict=True):
             above = self.dropout(layer(states, layer_start))
@@ -78,13 +78,13 @@ class RecurrentStack(nn.Module):
         return states
 
     def project(self, inputs: Float[Tensor, "*N I"]) -> Float[Tensor, "*N G"]:
-        """What inputs contribute to the lowest layer's gates: all of them in one product."""
+        """Map inputs to their contribution to the lowest layer's gates, in one product."""
         return self.lowest.cell.project(inputs)
 
     def step(
         self, gates: Float[Tensor, "*N G"], carry: StackCarry, dropout: StepDropout | None = None
     ) -> tuple[Float[Tensor, "*N D"], StackCarry]:
-        """The top layer's output after one more position, and what is carried on."""
+        """Return the top layer's output after one more position, and the new state."""
         nothing = (None,) * len(carry)
         recurrent, output = dropout or (nothing, nothing)
         after = [self.lowest.cell.step(gates, carry[0], recurrent[0])]
@@ -97,7 +97,7 @@ class RecurrentStack(nn.Module):
         return states, tuple(after)
 
     def draw_dropout(self, inputs: Float[Tensor, "B T I"]) -> list[StepDropout]:
-        """Factors of each step for going through ``inputs`` step by step."""
+        """Draw the dropout factors of each step over ``inputs``."""
         layers = [self.lowest, *self.upper]
         state = inputs.new_empty(inputs.size(0), self.hidden_dim)
         recurrent = tuple(layer.recurrent_dropout.factors(state) for layer in layers)
