@@ -81,6 +81,13 @@ PROCESS_MUTANTS = (
         SHARDED,
     ),
     Mutant(
+        "processes: all machines wait for what the first process finds on its own",
+        "seqtrans/training/distributed/rendezvous.py",
+        "== 0 if per_host else self.rank == 0",
+        "== 0 and self.rank == 0",
+        ("tests/training/distributed/test_rendezvous.py",),
+    ),
+    Mutant(
         "processes: attempts are taken for one another",
         ATTEMPTS,
         "own = uuid.uuid4().hex",

@@ -2,6 +2,9 @@
 
 Whoever fails says so to the others through the launcher's key-value store, so that of all the
 processes of a run one speaks, and it speaks about the cause.
+
+``monitored_barrier`` can't name who is missing: once a sum has failed, gloo has closed its
+connections, and the barrier fails at once in every process, without a rank.
 """
 
 import os

@@ -1,4 +1,10 @@
-"""Several processes of one command on this machine, as ``torchrun`` starts them on many."""
+"""Several processes of one command on this machine, as ``torchrun`` starts them on many.
+
+``torch.distributed.launcher`` has one time limit for both of what differs here (torch 2.13): after
+a signal processes finish an update and save, however long that takes; after a failure, those that
+hang are killed soon. It also ends the others by SIGTERM as soon as one has failed, before one of
+them can say why.
+"""
 
 import os
 import signal
