@@ -54,8 +54,18 @@ def fingerprints(updates):
 
 
 def tensors(batch):
-    source = {f"source_{k}": v for k, v in vars(getattr(batch, "source", batch)).items()}
-    return {k: v for k, v in {**source, **vars(batch)}.items() if isinstance(v, torch.Tensor)}
+    """Every tensor of a batch, those of its source with a dot in their names."""
+    source = vars(batch.source) if hasattr(batch, "source") else {}
+    found = {f"source.{k}": v for k, v in source.items()} | vars(batch)
+    return {k: v for k, v in found.items() if isinstance(v, torch.Tensor)}
+
+
+def with_tensors(batch, changed):
+    """The batch with other tensors, named as by ``tensors``."""
+    own = {name: tensor for name, tensor in changed.items() if "." not in name}
+    if source := {k.removeprefix("source."): v for k, v in changed.items() if "." in k}:
+        own["source"] = replace(batch.source, **source)
+    return replace(batch, **own)
 
 
 def test_updates_are_a_pure_function_of_the_epoch(task):
@@ -108,10 +118,10 @@ def test_loss_sums_add_up(task):
     batch = next(task.updates(0, SINGLE_PROCESS))[0]
     exact = {n: t.double() if t.is_floating_point() else t for n, t in tensors(batch).items()}
     halves = [
-        replace(batch, **{name: tensor[rows] for name, tensor in exact.items()})
+        with_tensors(batch, {name: tensor[rows] for name, tensor in exact.items()})
         for rows in (slice(0, 3), slice(3, None))
     ]
-    whole = task.loss_sums(model, replace(batch, **exact))
+    whole = task.loss_sums(model, with_tensors(batch, exact))
     parts = [task.loss_sums(model, half) for half in halves]
     torch.testing.assert_close(whole.loss, parts[0].loss + parts[1].loss)
     assert whole.shown
@@ -138,7 +148,7 @@ def test_halves_have_all_that_a_batch_has(task):
             assert sum(getattr(half, name) for half in halves) == getattr(part, name)
         whole = tensors(part)
         for name, tensor in whole.items():
-            assert torch.equal(torch.cat([getattr(half, name) for half in halves]), tensor), name
+            assert torch.equal(torch.cat([tensors(half)[name] for half in halves]), tensor), name
         waiting += halves
     assert depth > 2
     least = 2 if isinstance(task, ClassificationTask) else 1

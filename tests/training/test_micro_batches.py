@@ -3,21 +3,17 @@
 SGD without clipping, because Adam and clipping hide a constant factor in the gradient.
 """
 
-import os
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
 
 from seqtrans.training.distributed.process_group import (
     SINGLE_PROCESS,
     TorchProcessGroup,
-    join,
-    leave,
 )
-from tests.support.processes import processes
+from tests.support.processes import meet
 from tests.support.toy_training import toy_task, toy_trainer, weights
 
 THAWING = {"max_steps": 12, "thaw": {"hidden.*": 2}, "learning_rates": {"norm.*": 0.3}}
@@ -70,16 +66,14 @@ def shown(trainer):
     return {name: metrics[name] for name in ("loss", "nll", "perplexity", "padding_share")}
 
 
-def _update_together(rank, folder):
-    os.environ.update(RANK=str(rank), WORLD_SIZE="2")
-    torch.set_num_threads(1)
-    group = join(f"file://{folder}/rendezvous")
-    assert group == TorchProcessGroup(rank, 2)
+def _update_together(group, folder):
+    assert isinstance(group, TorchProcessGroup)
+    assert group.world_size == 2
     trainer = toy_trainer()
     trainer.raw_model.double()
     trainer = toy_trainer(model=trainer.raw_model, group=group)
     for _ in range(3):
-        trainer.update(Uneven(trainer.task).rows(rank))
+        trainer.update(Uneven(trainer.task).rows(group.rank))
     together = toy_trainer(group=group, max_steps=12, validate_every_steps=5)
     together.raw_model.seen.zero_()
     together.fit()
@@ -94,22 +88,13 @@ def _update_together(rank, folder):
             [together.state.stopping.best, together.state.step], dtype=torch.float64
         ),
     }
-    torch.save(result, folder / f"{rank}.pt")
-    dist.barrier()
-    leave()
+    torch.save(result, folder / f"{group.rank}.pt")
 
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ranks")
-    workers = [processes.Process(target=_update_together, args=(i, folder)) for i in range(2)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(300)
-        worker.kill()
-        worker.join()
-    assert [worker.exitcode for worker in workers] == [0, 0]
+    assert meet(_update_together, folder, 2) == [0, 0]
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
 
 
