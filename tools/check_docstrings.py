@@ -13,7 +13,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 NOT_YET = (
     "seqtrans/cli",
-    "seqtrans/images",
     "seqtrans/protocols.py",
     "seqtrans/recipe",
     "seqtrans/training",

@@ -45,7 +45,7 @@ class ReadyClassifier:
 
     @torch.inference_mode()
     def probabilities(self, path: Path | str) -> Float[Tensor, " classes"]:
-        """The probability of every class for an image file, in fp32.
+        """Compute the probability of every class for an image file, in fp32.
 
         Raises:
             DataError: The file can't be read as an image.
@@ -90,9 +90,9 @@ def open_classifier(name: str | Path, checkpoint: str | None = None) -> ReadyCla
 
 
 def images_of(paths: Sequence[Path]) -> list[Path]:
-    """The files of ``paths``, and in place of each folder the images in it and in those within.
+    """Return the files of ``paths``, with each folder replaced by the images in it, recursively.
 
-    Files of folders that are no images are left out, with a warning that names them.
+    Other files in folders are skipped, with a warning that names them.
 
     Raises:
         DataError: A folder can't be read, or has no images.

@@ -1,4 +1,4 @@
-"""How often which class is taken for which: accuracy, precision and recall."""
+"""Confusion matrix of a classifier: accuracy, precision and recall."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,13 +6,13 @@ from typing import NamedTuple
 
 
 class ClassScore(NamedTuple):
-    """How well one class is recognized.
+    """Precision and recall of one class.
 
     Attributes:
-        name: Of the class.
-        images: Images of it.
-        precision: Share of the images called so that are; None where none is called so.
-        recall: Share of its images that are called so; None where it has none.
+        name: Name of the class.
+        images: Number of its images.
+        precision: Correct share of the predictions of this class; None without predictions.
+        recall: Correctly predicted share of its images; None without images.
     """
 
     name: str
@@ -23,11 +23,11 @@ class ClassScore(NamedTuple):
 
 @dataclass(frozen=True)
 class Confusion:
-    """What became of the images of every class.
+    """Confusion matrix.
 
     Attributes:
         classes: Names of the classes.
-        counts: Row i, column j: images of class i that were called class j.
+        counts: Row i, column j: images of class i that were predicted as class j.
     """
 
     classes: tuple[str, ...]
@@ -35,21 +35,21 @@ class Confusion:
 
     @property
     def total(self) -> int:
-        """Images in all."""
+        """Number of images."""
         return sum(map(sum, self.counts))
 
     @property
     def right(self) -> int:
-        """Images that were called what they are."""
+        """Number of images that were predicted correctly."""
         return sum(row[i] for i, row in enumerate(self.counts))
 
     @property
     def accuracy(self) -> float:
-        """Share of the images that were called what they are."""
+        """Share of the images that were predicted correctly."""
         return self.right / self.total
 
     def by_class(self) -> list[ClassScore]:
-        """Precision and recall of every class."""
+        """Return precision and recall of every class."""
         called = [sum(column) for column in zip(*self.counts, strict=True)]
         return [
             ClassScore(name, sum(row), _share(row[i], called[i]), _share(row[i], sum(row)))
@@ -58,11 +58,11 @@ class Confusion:
 
 
 def confusion(labels: Sequence[int], called: Sequence[int], classes: tuple[str, ...]) -> Confusion:
-    """Count what images are, and what they are called.
+    """Count the pairs of true and predicted classes.
 
     Args:
         labels: Class of each image.
-        called: Class that it was given.
+        called: Predicted class of each image.
         classes: Names of the classes.
     """
     counts = [[0] * len(classes) for _ in classes]

@@ -1,4 +1,4 @@
-"""Judging a classifier: what it takes for what, and where it is wrong and sure of it."""
+"""Error analysis of a classifier: confusion matrix and most confident mistakes."""
 
 from typing import NamedTuple
 
@@ -13,13 +13,13 @@ from seqtrans.images.task import classify, to_model_memory_format
 
 
 class Mistake(NamedTuple):
-    """An image that was given a wrong class.
+    """An image whose class was predicted wrongly.
 
     Attributes:
-        number: Of the image in its set, from 0.
+        number: Number of the image in its set, from 0.
         label: Its class.
-        called: The class it was given.
-        probability: That the model gave this class.
+        called: The predicted class.
+        probability: Probability of the predicted class.
     """
 
     number: int
@@ -29,7 +29,7 @@ class Mistake(NamedTuple):
 
 
 class Judgement(NamedTuple):
-    """What came of classifying images; mistakes come in order, the surest first."""
+    """Result of classifying images; mistakes are sorted, the most confident first."""
 
     confusion: Confusion
     mistakes: list[Mistake]

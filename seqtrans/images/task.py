@@ -1,4 +1,4 @@
-"""Classifying images as a training task: what to minimize, how to judge."""
+"""Image classification as a training task: loss and validation."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -56,7 +56,7 @@ class ClassificationTask:
         return shared_updates(self.train.batches(epoch), self.accumulate, group, start)
 
     def updates_in_epoch(self) -> int:
-        """How many updates an epoch has."""
+        """Return the number of updates in an epoch."""
         return -(-sum(1 for _ in self.train.batches(epoch=0)) // self.accumulate)
 
     def loss_sums(self, model: nn.Module, batch: ImageBatch) -> LossSums:
@@ -112,7 +112,7 @@ class ClassificationTask:
 
 
 def to_model_memory_format(images: ImageSet, model: nn.Module) -> ImageSet:
-    """The same images in the memory order that the layers of ``model`` like."""
+    """Return the images in the memory format that is fastest for ``model``."""
     convolves = any(isinstance(part, nn.Conv2d) for part in model.modules())
     return images.channels_last() if convolves else images
 
@@ -125,7 +125,7 @@ def classify(
     group: ProcessGroup = SINGLE_PROCESS,
     at_once: int = EVALUATED,
 ) -> Float[Tensor, "N classes"]:
-    """Logits of images, in fp32 and on the CPU; the model is to be in evaluation mode.
+    """Compute logits of images, in fp32 on the CPU; the model must be in evaluation mode.
 
     Args:
         model: What classifies.

@@ -18,14 +18,14 @@ from seqtrans.tensor_types import Float, Shaped, Tensor, UInt8
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentConfig:
-    """How training images are changed at random, in this order. Everything is off at first."""
+    """How training images are changed at random, in this order. By default nothing is changed."""
 
     pad_crop: NonNegative = 0
-    """Black pixels added on every side, before the old size is cut out anywhere."""
+    """Black pixels added on every side, before the old size is cut out at a random position."""
     flip: Fraction = 0.0
     """Share of images whose left and right are swapped."""
     rotate: Annotated[float, Ge(0.0), Le(180.0)] = 0.0
-    """Most degrees an image is turned either way; any angle is as likely."""
+    """Largest angle in degrees by which an image is rotated either way, uniformly at random."""
     cutout: NonNegative = 0
     """Side of a square anywhere in the image that becomes the mean (arXiv:1708.04552), in pixels
     as the model sees them: of the new size where images are resized."""
@@ -42,7 +42,7 @@ def augment(
     normalisation: Normalization,
     new_size: ResizeConfig | None = None,
 ) -> Float[Tensor, "B channels new_height new_width"]:
-    """Change, resize and normalize the images of a batch, each by itself: all but ``mixup``.
+    """Change, resize and normalize the images of a batch independently: all steps but ``mixup``.
 
     Args:
         images: Pixels; may be overwritten.
@@ -50,7 +50,7 @@ def augment(
         draws: Random numbers of the epoch.
         config: What to do.
         normalisation: Mean and deviation of the channels.
-        new_size: Of the images, once they are cropped, flipped and turned; None: as they were.
+        new_size: Size after cropping, flipping and rotating; None keeps it.
     """
     if config.pad_crop:
         places = 2 * config.pad_crop + 1
@@ -63,7 +63,7 @@ def augment(
         degrees = (2 * draws.uniform(numbers, Draw.ANGLE) - 1) * config.rotate
         changed = rotate(images, degrees)
     if new_size:
-        changed = resize(changed.to(torch.uint8), new_size)  # turned ones are whole numbers, too
+        changed = resize(changed.to(torch.uint8), new_size)  # rotation has rounded, too
     result = normalize(changed, normalisation)
     if config.cutout:
         height, width = result.shape[2:]

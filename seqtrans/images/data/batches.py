@@ -1,4 +1,4 @@
-"""Batches of images: of an epoch, as a pure function of seed and epoch; and for evaluation."""
+"""Batches of images: for training, as a pure function of seed and epoch, and for evaluation."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,20 +19,19 @@ from seqtrans.runtime.device import copy_to
 from seqtrans.tensor_types import Float, Int, Tensor
 
 _AT_ONCE = 2**16
-"""Pixels augmented by one call, those of several batches where images are small: the calls
-themselves take longer then than what they do. Processes each do so for the batches of all."""
+"""Pixels augmented by one call, possibly those of several batches: for small images the overhead
+of a call exceeds its work. Each process does so for the batches of all processes."""
 
 
 @dataclass(frozen=True)
 class ImageBatch:
-    """Normalized images and their classes; mixed images have two.
+    """Normalized images and their classes; mixed images have two classes.
 
     Attributes:
         images: Normalized pixels.
         labels: Class of each image.
-        partners: Class of the image mixed into each; None where nothing is mixed.
-        weights: Share of each image itself, from 0 to 1; its partner has the rest. None where
-            ``partners`` is.
+        partners: Class of the image mixed into each; None without mixing.
+        weights: Weight of each image, from 0 to 1; its partner has the rest. None without mixing.
     """
 
     images: Float[Tensor, "B channels height width"]
@@ -56,7 +55,7 @@ class ImageBatch:
         return len(self.labels)
 
     def halves(self) -> "tuple[ImageBatch, ...]":
-        """See ``Batch.halves``; none has one image, of which batch normalisation learns nothing."""
+        """See ``Batch.halves``; each has two images or more, as batch normalization needs."""
         middle = len(self.labels) // 2
         if middle < 2:
             return (self,)
@@ -84,18 +83,18 @@ class ImageBatch:
 
 @dataclass(frozen=True, eq=False)
 class ImageEpochs:
-    """Batches of training images in random order, each image once an epoch.
+    """Batches of training images in random order, each image once per epoch.
 
-    The order in memory is that of the set (see ``ImageSet.channels_last``).
+    The memory format is that of the set (see ``ImageSet.channels_last``).
 
     Args:
         image_set: Images to learn from.
-        batch_size: Images a batch; the last has what is left, but one image is never alone: batch
-            normalisation could not learn from it.
-        seed: Decides the order and all that augmentation draws, not negative.
+        batch_size: Images per batch; the last has the rest, but never a single image, on which
+            batch normalization fails.
+        seed: Seed of order and augmentation, not negative.
         normalisation: Mean and deviation of the channels.
         augmentation: How images are changed.
-        resize: The size that the model sees; None: that of the set.
+        resize: Size of the model's input; None: that of the set.
     """
 
     image_set: ImageSet
@@ -106,7 +105,7 @@ class ImageEpochs:
     resize: ResizeConfig | None = None
 
     def batches(self, epoch: int) -> Iterator[Callable[[], ImageBatch]]:
-        """Functions that make the batches of an epoch; one not called costs next to nothing."""
+        """Yield functions that build the batches of an epoch; skipping one costs almost nothing."""
         key = np.random.SeedSequence((self.seed, epoch))
         order = np.random.Generator(np.random.PCG64(key)).permutation(len(self.image_set))
         labels = self.image_set.labels[torch.from_numpy(order)]
@@ -119,11 +118,11 @@ class ImageEpochs:
             ends = bounds[first : first + together + 1]
             images = _Once(partial(self._augmented, order[ends[0] : ends[-1]], draws))
             for start, end in pairwise(ends):
-                rows, found = slice(start - ends[0], end - ends[0]), slice(start, end)
-                yield partial(self._make, order[found], labels[found], draws, images, rows)
+                rows, part = slice(start - ends[0], end - ends[0]), slice(start, end)
+                yield partial(self._make, order[part], labels[part], draws, images, rows)
 
     def largest(self) -> ImageBatch:
-        """The first batch of the first epoch: none has more images."""
+        """Return the first batch of the first epoch, which has the most images."""
         return next(self.batches(epoch=0))()
 
     def _augmented(
@@ -148,7 +147,7 @@ class ImageEpochs:
 
 
 class _Once:
-    """Images that are made when the first batch of them is; ``functools.cache`` takes longer."""
+    """Images that are built with the first batch of them; ``functools.cache`` takes longer."""
 
     def __init__(self, make: Callable[[], Float[Tensor, "N channels height width"]]) -> None:
         self._make = make
@@ -166,7 +165,7 @@ def evaluation_batches(
     normalisation: Normalization,
     new_size: ResizeConfig | None = None,
 ) -> Iterator[ImageBatch]:
-    """All images in their order, unchanged but for normalisation and, where one is given, size."""
+    """Yield all images in order, normalized and, if a size is given, resized."""
     parts = image_set.images.split(batch_size), image_set.labels.split(batch_size)
     for images, labels in zip(*parts, strict=True):
         yield ImageBatch(normalize(resize(images, new_size), normalisation), labels)

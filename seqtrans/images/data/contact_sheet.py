@@ -1,4 +1,4 @@
-"""Many small images on one, with words below each, to be looked at."""
+"""A contact sheet: many small images on one, with captions."""
 
 from collections.abc import Sequence
 from typing import BinaryIO
@@ -10,14 +10,14 @@ from seqtrans.images.data.image_files import save_png
 from seqtrans.tensor_types import Tensor, UInt8
 
 _SIDE = 96
-"""Pixels that images are enlarged to, about; by a whole factor, so that pixels stay sharp."""
+"""Approximate size that images are enlarged to, by an integer factor to keep pixels sharp."""
 _GAP = 4
 _LINE = 13
-"""Pixels from one line of words to the next."""
+"""Pixels from one line of a caption to the next."""
 _LETTER = 6
-"""Pixels of a letter, about."""
+"""Approximate width of a letter in pixels."""
 _LETTERS = 32
-"""Most of a line; longer ones are cut."""
+"""Maximum letters of a line; longer ones are cut."""
 
 
 def save_sheet(
@@ -29,10 +29,10 @@ def save_sheet(
     """Write images side by side on white, row by row, as PNG; small ones enlarged.
 
     Args:
-        images: Grey, or red, green and blue; at least one.
-        captions: What to write below each, of as many lines each.
-        file: Where to write.
-        columns: Images a row.
+        images: Gray, or red, green and blue; at least one.
+        captions: Caption of each image, all with the same number of lines.
+        file: File to write.
+        columns: Images per row.
 
     Raises:
         RecipeError: Pillow is not installed.

@@ -45,7 +45,7 @@ class Draws:
         self._start = key.generate_state(1, np.uint64)  # an array, for those may overflow
 
     def uniform(self, images: Integer[np.ndarray, " B"], number: int) -> Float[Tensor, " B"]:
-        """At least 0 and less than 1, fp64; ``number`` tells apart what is drawn for an image."""
+        """Draw fp64 numbers from [0, 1); ``number`` distinguishes the draws of an image."""
         return self._of(images, number, lambda some: self._uniform(some, number))
 
     def _uniform(self, images: Integer[np.ndarray, " B"], number: int) -> Float[Tensor, " B"]:
@@ -56,14 +56,14 @@ class Draws:
     def below(
         self, images: Integer[np.ndarray, " B"], number: int, limit: int
     ) -> Int[Tensor, " B"]:
-        """Whole numbers from 0 to ``limit - 1``."""
+        """Draw integers from 0 to ``limit - 1``."""
         return (self.uniform(images, number) * limit).long()
 
     def beta(self, images: Integer[np.ndarray, " B"], alpha: float) -> Float[Tensor, " B"]:
-        """Numbers of the distribution Beta(alpha, alpha); uses draws from ``MIXUP`` on.
+        """Draw from the distribution Beta(alpha, alpha); it uses the draws from ``MIXUP`` on.
 
-        Computed in fp64, whose last digits depend on an image's place in the batch, and rounded to
-        fp32, where that is gone.
+        Results are computed in fp64, whose last digits may depend on an image's position in the
+        batch, and rounded to fp32, which removes the difference.
 
         Up to 1/2 by Jöhnk's method, above by Ulrich's (Devroye 1986, "Non-uniform random variate
         generation", IX.3.5 and IX.4.2).
@@ -93,7 +93,7 @@ class Draws:
         draw: Callable[[Integer[np.ndarray, " some"]], Float[Tensor, " some"]],
         alpha: float = 0.0,
     ) -> Float[Tensor, " B"]:
-        """What ``draw`` gives for images; kept where all there are is known."""
+        """Return ``draw`` of images; if the number of all images is known, it is cached."""
         if self._images is None:
             return draw(images)
         if (number, alpha) not in self._drawn:

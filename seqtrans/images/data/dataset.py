@@ -1,4 +1,4 @@
-"""Labeled images in memory, and how they are divided."""
+"""Labeled images in memory, and splitting them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,22 +28,22 @@ class ImageSet:
         return len(self.labels)
 
     def take(self, indices: IntArray[np.ndarray, " M"]) -> "ImageSet":
-        """The images of these numbers, in this order, and their labels; copies both."""
+        """Return copies of the images with these numbers, in this order, and of their labels."""
         chosen = torch.from_numpy(indices)
         return ImageSet(select(self.images, chosen), self.labels[chosen], self.classes)
 
     def channels_last(self) -> "ImageSet":
-        """The same images with the channels side by side in memory, as convolutions like them.
+        """Return the same images in channels-last memory format, which is faster in convolutions.
 
-        Batches made of it have that order too. Once for a set is cheaper than once for a batch.
+        Its batches have that format too. Converting the set once is cheaper than every batch.
         """
         return ImageSet(to_channels_last(self.images), self.labels, self.classes)
 
 
 def has_channels_last(images: Tensor) -> bool:
-    """Whether the channels of a pixel lie side by side in memory; of one channel its strides say.
+    """Return whether images have channels-last memory format, according to their strides.
 
-    ``Tensor.is_contiguous`` calls images of one channel both, whatever their strides.
+    For images of one channel ``Tensor.is_contiguous`` is true for both formats.
     """
     return images.stride(1) == 1
 
@@ -51,35 +51,35 @@ def has_channels_last(images: Tensor) -> bool:
 def to_channels_last(
     images: Shaped[Tensor, "N channels height width"],
 ) -> Shaped[Tensor, "N channels height width"]:
-    """The same pixels with the channels last in memory, and strides that say so."""
+    """Return the same pixels in channels-last memory format, with matching strides."""
     number, channels, height, width = images.shape
     rows = images.permute(0, 2, 3, 1).contiguous()
-    # Images of one channel are as they were; the view gives them the strides.
+    # For one channel the data is unchanged; the view sets the strides.
     return rows.flatten().view(number, height, width, channels).permute(0, 3, 1, 2)
 
 
 def select(
     images: UInt8[Tensor, "N channels height width"], indices: Int[Tensor, " B"]
 ) -> UInt8[Tensor, "B channels height width"]:
-    """Copies of some images; the order in memory is kept."""
+    """Copy some images; the memory format is kept."""
     if has_channels_last(images):
         return images.permute(0, 2, 3, 1).index_select(0, indices).permute(0, 3, 1, 2)
     return images.index_select(0, indices)
 
 
 def split(image_set: ImageSet, fraction: float, seed: int) -> tuple[ImageSet, ImageSet]:
-    """Set a share of every class aside, drawn at random: what is left, and what was set aside.
+    """Set aside a random share of every class; return the rest and what was set aside.
 
-    A pure function. Of N images ``round(fraction * N)`` are set aside; each class gives its share
-    of them rounded up or down. Images stay in their order.
+    It is a pure function. Of N images ``round(fraction * N)`` are set aside; each class contributes
+    its share of them, rounded up or down. The order of images is kept.
 
     Args:
-        image_set: Images to divide; it needs two.
+        image_set: At least two images.
         fraction: Share to set aside, more than 0 and less than 1.
-        seed: Decides which, not negative.
+        seed: Seed of the choice, not negative.
 
     Raises:
-        ValueError: One of the two would be empty.
+        ValueError: One of the two results would be empty.
     """
     wanted = round(fraction * len(image_set))
     if not 0 < wanted < len(image_set):
@@ -98,7 +98,7 @@ def split(image_set: ImageSet, fraction: float, seed: int) -> tuple[ImageSet, Im
 
 
 def _shares(sizes: IntArray[np.ndarray, " C"], wanted: int) -> Sequence[int]:
-    """How many each class gives so that all give ``wanted``; the largest remainders round up."""
+    """Distribute ``wanted`` over the classes; the largest remainders are rounded up."""
     exact = sizes * wanted / sizes.sum()
     shares = np.floor(exact).astype(np.int64)
     up = np.argsort(shares - exact, kind="stable")[: wanted - int(shares.sum())]

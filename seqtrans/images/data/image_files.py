@@ -1,4 +1,4 @@
-"""Image files to pixels: the only module that knows Pillow, which is the extra ``images``."""
+"""Decode image files: the only module that imports Pillow, of the extra ``images``."""
 
 import threading
 import warnings
@@ -21,27 +21,27 @@ Rgb = tuple[int, int, int]
 WHITE: Rgb = (255, 255, 255)
 KINDS = "PNG, JPEG, WebP, BMP, GIF, TIFF, PPM and PGM"
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
-_MOST_PIXELS = 50_000_000  # of one image: 16 bytes each while it is decoded
+_MOST_PIXELS = 50_000_000  # per image; decoding takes 16 bytes for each
 _MANY_PIXELS = 4_000_000
-_ONE_AT_A_TIME = threading.Lock()  # images of many pixels, whatever the number of threads
+_ONE_AT_A_TIME = threading.Lock()  # for large images, whatever the number of threads
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fitting:
-    """How an image file of any size becomes pixels of one size."""
+    """How image files of any size are converted to pixels of one size."""
 
     channels: Literal[1, 3] = 3
-    """1 for grey, 3 for red, green and blue; images that are neither are converted."""
+    """1 for gray, 3 for red, green and blue; other images are converted."""
     height: Positive | None = None
-    """Height in pixels, with ``width``; if null images must have one size and keep it."""
+    """Height in pixels, with ``width``; if null, images must all have one size and keep it."""
     width: Positive | None = None
     """Width in pixels."""
     fit: Literal["crop", "stretch"] = "crop"
-    """Cut what sticks out around the center, or change the proportions."""
+    """Crop around the center to the new proportions, or change the proportions."""
     crop: Annotated[float, Gt(0.0), Le(1.0)] = 1.0
-    """Share of the shorter side that is kept: 0.875 leaves a border out on all sides."""
+    """Share of the shorter side that is kept: 0.875 removes a border on all sides."""
     resample: Resample = "bilinear"
-    """How pixels are made of others."""
+    """Interpolation of pixels."""
 
     def __post_init__(self) -> None:
         if (self.height is None) != (self.width is None):
@@ -54,11 +54,11 @@ class Fitting:
 
 
 class UnreadableImageError(Exception):
-    """A file is no image that can be read; the message is one line and names no file."""
+    """A file can't be read as an image; the message is one line without the file's name."""
 
 
 def require_pillow() -> Any:
-    """The module ``PIL.Image``.
+    """Return the module ``PIL.Image``.
 
     Raises:
         RecipeError: Pillow is not installed.
@@ -73,11 +73,11 @@ def require_pillow() -> Any:
 
 
 def color(name: str) -> Rgb:
-    """Red, green and blue of a color by its name in CSS, or as ``#rrggbb``.
+    """Return red, green and blue of a color given by its name in CSS or as ``#rrggbb``.
 
     Raises:
         ValueError: There is no such color.
-        RecipeError: Pillow, which knows them all but white, is not installed.
+        RecipeError: Pillow, which knows all names but white, is not installed.
     """
     if name == "white":
         return WHITE
@@ -85,34 +85,34 @@ def color(name: str) -> Rgb:
     from PIL import ImageColor
 
     try:
-        found = ImageColor.getrgb(name)
+        rgb = ImageColor.getrgb(name)
     except ValueError:
-        found = ()
-    if len(found) != 3:  # of four the last says how opaque it is
+        rgb = ()
+    if len(rgb) != 3:  # a fourth value would be the opacity
         raise ValueError(
             f"background {name!r} is no color: give a name that CSS has, '#rrggbb', or red, green "
             "and blue as a list of numbers from 0 to 255"
         )
-    return found
+    return rgb
 
 
 def decode(
     path: Path, fitting: Fitting, background: Rgb | None = WHITE
 ) -> UInt8[np.ndarray, "channels height width"]:
-    """The pixels of an image file, turned upright as a camera noted, and made to fit.
+    """Decode an image file, rotate it as its camera noted, and fit it to the size.
 
-    Of an animation or a file of many pages it is the first. 16 bits a channel become 8, and
-    numbers with a point, which are to go from 0 to 1, go from 0 to 255.
+    Of an animation or a file of many pages the first image is used. 16 bits per channel become 8,
+    and floating point values, which must be from 0 to 1, are scaled to 0 to 255.
 
     Args:
-        path: The file; its content says what kind it is, one of ``KINDS``.
-        fitting: What becomes of it.
-        background: Red, green and blue, from 0 to 255, of what shows where an image is
-            transparent. None: the color that the file has there, which nobody meant to be seen.
+        path: A file of one of ``KINDS``, detected from its content.
+        fitting: Size and channels of the result.
+        background: Red, green and blue, from 0 to 255, for transparent pixels. None: the color
+            that the file stores for them, which was not meant to be seen.
 
     Raises:
-        UnreadableImageError: The file is damaged, of another kind, far too large, or has numbers
-            of which it is unknown how many are white.
+        UnreadableImageError: The file is damaged, of another kind, far too large, or has values of
+            unknown range.
         DataError: The file can't be opened.
         RecipeError: Pillow is not installed.
     """
@@ -122,14 +122,14 @@ def decode(
 def decode_middle(
     path: Path, size: int, crop: float, resample: Resample
 ) -> UInt8[np.ndarray, "3 size size"]:
-    """The middle of a picture, turned upright and scaled, on white where it is transparent.
+    """Decode the middle of a picture, rotated upright and scaled, on white if transparent.
 
     Args:
         path: The file.
         size: Height and width to return.
         crop: Fraction of the shorter side to return; the side is first scaled to whole pixels,
-            ``size / crop``, which is how published networks see their images.
-        resample: How to scale.
+            ``size / crop``, as published networks do.
+        resample: Interpolation.
 
     Raises:
         UnreadableImageError, DataError, RecipeError: As ``decode``.
@@ -153,8 +153,8 @@ def save_png(
 
     Args:
         pixels: The image.
-        words: What to write onto it in black: left and upper edge in pixels, and the text.
-        file: Where to write.
+        words: Texts to write in black: left and upper edge in pixels, and the text.
+        file: File to write.
 
     Raises:
         RecipeError: Pillow is not installed.
@@ -163,7 +163,7 @@ def save_png(
     from PIL import ImageDraw
 
     draw = ImageDraw.Draw(image)
-    for left, top, text in words:  # the font that is always there may know no other letters
+    for left, top, text in words:  # Pillow's default font may have only ASCII
         draw.text((left, top), text.encode("ascii", "replace").decode(), fill=(0, 0, 0))
     image.save(file, format="PNG")
 
@@ -174,7 +174,7 @@ def _decode(
     shape: Callable[[Any], Any],
     background: Rgb | None,
 ) -> np.ndarray:
-    """Open, turn upright, convert and ``shape`` an image; see ``decode``."""
+    """Open, rotate upright, convert and ``shape`` an image; see ``decode``."""
     library = require_pillow()
     _silence()
     try:
@@ -187,7 +187,7 @@ def _decode(
             with _ONE_AT_A_TIME if width * height > _MANY_PIXELS else nullcontext():
                 return _pixels(image, channels, shape, background)
     except OSError as error:
-        if error.filename is not None:  # else it is Pillow that complains of the content
+        if error.filename is not None:  # else Pillow reports invalid content
             raise DataError(f"{path}: can't be read: {error.strerror or error}") from error
         raise UnreadableImageError(_line(error)) from error
     except UnreadableImageError:
@@ -198,7 +198,7 @@ def _decode(
 
 @cache
 def _silence() -> None:
-    """Keep to ourselves what Pillow remarks on harmless oddities of files."""
+    """Silence Pillow's warnings about harmless peculiarities of files."""
     warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
@@ -207,15 +207,15 @@ def _pixels(
 ) -> np.ndarray:
     from PIL import ImageOps
 
-    grey = image.mode.startswith(("I", "F"))  # of more than 8 bits; colors Pillow makes 8 itself
-    upright = ImageOps.exif_transpose(_eight_bits(image) if grey else image)
+    is_deep = image.mode.startswith(("I", "F"))  # more than 8 bits; Pillow itself converts colors
+    upright = ImageOps.exif_transpose(_eight_bits(image) if is_deep else image)
     opaque = _opaque(upright, background)
     pixels = np.array(shape(opaque.convert("L" if channels == 1 else "RGB")))
     return np.ascontiguousarray(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1))
 
 
 def _eight_bits(image: Any) -> Any:
-    """A grey image of 16 bits or of numbers with a point, with 8 bits for each pixel."""
+    """Convert a gray image of 16 bits or floating point to 8 bits per pixel."""
     library = require_pillow()
     values = np.asarray(image)
     if image.mode == "F":
@@ -223,7 +223,7 @@ def _eight_bits(image: Any) -> Any:
     elif image.mode == "I" and image.format not in ("PNG", "PPM"):
         raise UnreadableImageError("32 bits a pixel, of which white is unknown; convert it to 16")
     else:
-        scaled = np.clip(values, 0, 65535) >> 8  # as Pillow does it to colors
+        scaled = np.clip(values, 0, 65535) >> 8  # as Pillow converts colors
     is_inverted = getattr(image, "tag_v2", {}).get(262) == 0  # TIFF: WhiteIsZero
     pixels = scaled.astype(np.uint8)
     made = library.fromarray(255 - pixels if is_inverted else pixels)
@@ -236,7 +236,7 @@ def _eight_bits(image: Any) -> Any:
 
 def _from_0_to_1(values: np.ndarray) -> np.ndarray:
     least, most = float(values.min()), float(values.max())
-    if not (least >= 0 and most <= 1):  # also where one is no number
+    if not (least >= 0 and most <= 1):  # also true for NaN
         raise UnreadableImageError(
             f"its numbers go from {least:g} to {most:g}: with a point they must be 0 to 1; convert "
             "it to 8 or 16 bits"
@@ -245,7 +245,7 @@ def _from_0_to_1(values: np.ndarray) -> np.ndarray:
 
 
 def _opaque(image: Any, background: Rgb | None) -> Any:
-    """An image on a background where it is transparent."""
+    """Put a background behind transparent pixels."""
     is_keyed = "transparency" in image.info
     if background is None:
         return image.convert("RGBA") if is_keyed else image
@@ -254,7 +254,7 @@ def _opaque(image: Any, background: Rgb | None) -> Any:
         return image
     library = require_pillow()
     clear = image.info.get("transparency")
-    if isinstance(clear, tuple) and max(clear) > 255:  # of 16 bits, which became 8
+    if isinstance(clear, tuple) and max(clear) > 255:  # 16 bits, which were converted to 8
         image.info["transparency"] = tuple(value >> 8 for value in clear)
     ground = library.new("RGBA", image.size, background)
     return library.alpha_composite(ground, image.convert("RGBA"))
@@ -264,7 +264,7 @@ def _sized(image: Any, fitting: Fitting) -> Any:
     if fitting.height is None or fitting.width is None:
         return image
     width, height = image.size
-    if fitting.fit == "crop":  # the largest part of the wanted proportions
+    if fitting.fit == "crop":  # the largest part with the new proportions
         scale = min(width / fitting.width, height / fitting.height)
         width, height = fitting.width * scale, fitting.height * scale
     width, height = width * fitting.crop, height * fitting.crop
@@ -288,6 +288,6 @@ def _scaled(size: tuple[int, int], shorter: int) -> tuple[int, int]:
 
 
 def _line(error: BaseException) -> str:
-    if type(error).__name__ == "UnidentifiedImageError":  # which tells the name of the file again
+    if type(error).__name__ == "UnidentifiedImageError":  # its message repeats the file's name
         return f"only {KINDS} files are read, and it does not begin as one of them"
     return " ".join(str(error).split()) or type(error).__name__

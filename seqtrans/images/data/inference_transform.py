@@ -1,4 +1,4 @@
-"""Pictures from files, prepared as the images were that a network learnt from."""
+"""Read image files and prepare them as a network's training images were."""
 
 from pathlib import Path
 
@@ -23,13 +23,13 @@ def read_prepared(
     """Read a picture, scale it, cut out the middle, and normalize it.
 
     Args:
-        path: A picture; where it is transparent it is put on white.
+        path: A picture; transparent pixels become white.
         size: Height and width to return.
         crop: Fraction of the shorter side to return; the side is first scaled to
             ``size / crop``.
-        interpolation: How to scale.
-        mean: Subtracted from red, green and blue, in units of the brightest.
-        std: What the difference is divided by.
+        interpolation: Interpolation of pixels.
+        mean: Mean of red, green and blue, from 0 to 1.
+        std: Standard deviation, in the same unit.
 
     Returns:
         Red, green and blue.

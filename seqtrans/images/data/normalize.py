@@ -1,4 +1,4 @@
-"""Pixels to numbers around zero, with the mean and deviation of the training images."""
+"""Normalize pixels by the mean and standard deviation of the training images."""
 
 import math
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from seqtrans.images.data.dataset import has_channels_last
 from seqtrans.tensor_types import Float, Shaped, Tensor, UInt8
 
 _BLOCK = 1024
-"""Images that are measured at once."""
+"""Images measured at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Normalization:
-    """What is taken from the value of a pixel, and what the rest is divided by."""
+    """Mean and standard deviation of pixels."""
 
     mean: tuple[Fraction, ...]
     """Mean of every channel, where black is 0 and full intensity 1."""
@@ -32,15 +32,15 @@ class Normalization:
 
 
 def measure(images: UInt8[Tensor, "N channels height width"]) -> Normalization:
-    """Mean and standard deviation of every channel over all pixels of all images, exactly.
+    """Measure the exact mean and standard deviation of every channel over all images.
 
-    A channel that never changes gets the deviation 1.
+    A constant channel gets the deviation 1.
     """
     channels = images.shape[1]
     total = torch.zeros(channels, dtype=torch.float64)
     squares = torch.zeros(channels, dtype=torch.float64)
     for block in images.split(_BLOCK):
-        pixels = block.double()  # sums of whole numbers below 2**53 are exact
+        pixels = block.double()  # sums of integers below 2**53 are exact
         total += pixels.sum(dim=(0, 2, 3))
         squares += pixels.square_().sum(dim=(0, 2, 3))
     count = images.numel() // channels
@@ -53,15 +53,15 @@ def measure(images: UInt8[Tensor, "N channels height width"]) -> Normalization:
 def normalize(
     images: Shaped[Tensor, "B channels height width"], normalisation: Normalization
 ) -> Float[Tensor, "B channels height width"]:
-    """``(pixel / 255 - mean) / std`` in fp32; the order in memory is kept.
+    """Return ``(pixel / 255 - mean) / std`` in fp32; the memory format is kept.
 
     Args:
         images: Pixels from 0 to 255, uint8 or fp32; fp32 is overwritten.
-        normalisation: Mean and deviation of as many channels, or of one for all.
+        normalisation: Mean and deviation of every channel, or of one for all.
     """
     numbers = images.float()
-    # Multiplying and adding apart rounds twice, and so the same in any batch: the processor's
-    # instruction that does both would not round in between, and is not used at every end.
+    # Separate multiplication and addition round twice, so results do not depend on the batch: a
+    # fused multiply-add rounds once, and is not used for the last elements.
     channels, width = images.shape[1], images.shape[3]
     if channels > 1 and has_channels_last(numbers):
         # A short last axis is slow: take columns and channels as one.
@@ -77,7 +77,7 @@ def normalize(
 def _factors(
     normalisation: Normalization, channels: int, shape: tuple[int, ...]
 ) -> tuple[Float[Tensor, "*S"], Float[Tensor, "*S"]]:
-    """What pixels are multiplied by, and what is added then, over and over in this shape."""
+    """Return scale and shift of pixels, repeated to this shape."""
     mean = torch.tensor(normalisation.mean, dtype=torch.float64)
     std = torch.tensor(normalisation.std, dtype=torch.float64)
     both = (factor.float().expand(channels) for factor in (1 / (255 * std), -mean / std))

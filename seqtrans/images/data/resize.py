@@ -1,4 +1,4 @@
-"""Images of a set at another size, a whole batch at once."""
+"""Resize batches of images."""
 
 from dataclasses import dataclass
 
@@ -12,30 +12,30 @@ from seqtrans.tensor_types import Tensor, UInt8
 
 @dataclass(frozen=True, kw_only=True)
 class ResizeConfig:
-    """The size at which a model sees images, where it is not theirs."""
+    """Size of a model's input, if it is not that of the images."""
 
     height: Positive
     """Height in pixels."""
     width: Positive
-    """Width in pixels; proportions change where those of the images are others."""
+    """Width in pixels; the proportions of images may change."""
     resample: Resample = "bicubic"
-    """How pixels are made of others."""
+    """Interpolation of pixels."""
 
 
 def resize(
     images: UInt8[Tensor, "B channels old_height old_width"], config: ResizeConfig | None
 ) -> UInt8[Tensor, "B channels height width"]:
-    """Images at another size, as Pillow makes them: smoothed where they shrink, and rounded.
+    """Resize images as Pillow does: antialiased if they shrink, and rounded.
 
-    An image becomes the same bits whatever else is in the batch; the order in memory is kept.
+    The result for an image does not depend on the batch; the memory format is kept.
 
     Args:
         images: Pixels.
-        config: The new size; None: images are returned as they are.
+        config: The new size; None returns the images unchanged.
     """
     if config is None:
         return images
     size = [config.height, config.width]
     resized = F.interpolate(images, size, mode=config.resample, antialias=True)
-    # Of one channel torch would forget the strides that tell the order.
+    # For one channel torch would not keep the strides of the memory format.
     return to_channels_last(resized) if has_channels_last(images) else resized.contiguous()

@@ -1,19 +1,19 @@
-"""A look at images in memory: whether they can be told apart at all."""
+"""Sanity check of images in memory: can the classes be distinguished at all?"""
 
 from collections.abc import Iterator
 
 from seqtrans.images.data.dataset import ImageSet
 
 _BLOCK = 1024
-"""Images that are looked at at once."""
+"""Images checked at a time."""
 _FLAT = 2
-"""Most that the values of an image of one color differ, of 255."""
+"""Largest difference of values, of 255, in an image of one color."""
 _MANY = 0.5
-"""Share of images of one color that is worth a word."""
+"""Share of images of one color that is reported."""
 
 
 def doubts(image_set: ImageSet) -> Iterator[str]:
-    """Say what makes images hard to tell apart: most are of one color, or all are the same."""
+    """Yield warnings: most images are of one color, or all are the same."""
     count, flat, same = len(image_set), 0, 0
     if count < 2:
         return

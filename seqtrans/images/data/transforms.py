@@ -1,7 +1,7 @@
-"""What augmentation does to whole batches, each image by numbers of its own.
+"""Transforms of augmentation for batches, with parameters for each image.
 
-No function knows chance. Each gives an image the same bits whatever else is in the batch, and
-keeps the order in memory.
+The functions are deterministic. The result for an image does not depend on the batch, and the
+memory format is kept.
 """
 
 import numpy as np
@@ -18,13 +18,13 @@ def crop_padded(
     top: Int[Tensor, " B"],
     left: Int[Tensor, " B"],
 ) -> UInt8[Tensor, "B channels height width"]:
-    """Add ``padding`` black pixels on every side, and cut the old size out again.
+    """Add ``padding`` black pixels on every side, and crop to the old size.
 
     Args:
         images: Pixels.
         padding: Pixels on each side.
-        top: First row of each cut, from 0 to ``2 * padding``; ``padding`` is the old place.
-        left: First column, alike.
+        top: First row of each crop, from 0 to ``2 * padding``; ``padding`` is the old position.
+        left: First column, in the same range.
     """
     height, width = images.shape[2:]
     padded = F.pad(images, (padding,) * 4)
@@ -44,19 +44,19 @@ def flip(
 def rotate(
     images: UInt8[Tensor, "B channels height width"], degrees: Float[Tensor, " B"]
 ) -> Float[Tensor, "B channels height width"]:
-    """Turn images around their center, counter-clockwise; bilinear, rounded, outside is black.
+    """Rotate images counterclockwise around their center; bilinear, rounded, black outside.
 
     Args:
         images: Pixels.
-        degrees: Angle of each image, fp64: what rounding does to sine and cosine there is gone
-            in fp32, so that it does not matter which instructions computed them.
+        degrees: Angle of each image, fp64: rounding errors of sine and cosine vanish in fp32, so
+            results do not depend on the processor's instructions.
     """
     height, width = images.shape[2:]
     sine, cosine = _sine(degrees), _sine(degrees + 90)
     # Twice the distance from the center. Small arrays cost NumPy less time than torch.
     x, y = (2.0 * np.arange(side) - (side - 1) for side in (width, height))
-    # Where a pixel comes from is linear in its place: one addition of what its column and its row
-    # contribute. A complex number is a pair that one instruction adds; it means nothing else.
+    # The origin of a pixel is linear in its position: the sum of a term of its column and one of
+    # its row. Complex numbers are used only as pairs that are added by one instruction.
     column = _pairs(cosine * x / width, sine * x / height)
     row = _pairs(-sine * y / width, cosine * y / height)
     origin = torch.view_as_real(column[:, None, :] + row[:, :, None])
@@ -70,13 +70,13 @@ def cut_out(
     row: Int[Tensor, " B"],
     column: Int[Tensor, " B"],
 ) -> Float[Tensor, "B channels height width"]:
-    """Set a square of each image to 0, in place; what lies outside of the image is cut off.
+    """Set a square of each image to 0, in place; it is clipped at the border.
 
     Args:
         images: Normalized pixels, so that 0 is the mean.
         size: Side of the square in pixels.
-        row: Row of the square's center; of an even size, of the lower of the two in the middle.
-        column: Column of the center, alike.
+        row: Row of the square's center; for an even size, the lower of the two middle rows.
+        column: Column of the center, by the same rule.
     """
     height, width = images.shape[2:]
     rows = torch.arange(height) - row[:, None] + size // 2
@@ -94,7 +94,7 @@ def cut_out(
 def mix(
     images: Float[Tensor, "B channels height width"], weights: Float[Tensor, " B"]
 ) -> Float[Tensor, "B channels height width"]:
-    """``weight * image + (1 - weight) * partner``; the partner is the image after it in the batch.
+    """Return ``weight * image + (1 - weight) * partner``, with the next image as partner.
 
     The last one's partner is the first.
     """
@@ -108,12 +108,12 @@ def _sine(degrees: Float[Tensor, " B"]) -> Float[np.ndarray, "B 1"]:
 
 
 def _pairs(first: Float[np.ndarray, "B N"], second: Float[np.ndarray, "B N"]) -> Tensor:
-    """Of fp32, as complex numbers."""
+    """Combine two arrays as fp32 complex numbers."""
     pairs = np.empty(first.shape, dtype=np.complex64)
     pairs.real, pairs.imag = first, second
     return torch.from_numpy(pairs)
 
 
 def _like(images: Tensor, model: Tensor) -> Tensor:
-    """Images in the memory order of ``model``; copied only where they have another."""
+    """Return images in the memory format of ``model``; copied only if it differs."""
     return to_channels_last(images) if has_channels_last(model) else images.contiguous()

@@ -1,4 +1,4 @@
-"""Exporting the classifier of a run, checked by what its own code says of images."""
+"""Export the classifier of a run, checked against the original model on images."""
 
 import logging
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ AT_ONCE = 8
 def export_run(
     path: Path, name: FormatName, output: Path | None = None, checkpoint: str = "best"
 ) -> Path:
-    """Export the classifier of a run; the file is there once it was checked.
+    """Export the classifier of a run; the file is written only after a check.
 
     It must answer as the model does, within ``TOLERANCE``, to random images and to up to 64 of
     the run's test images; without those, of its validation or its training images; without any, a
@@ -106,7 +106,7 @@ def _random(found: Classifier) -> Iterator[Sample]:
 
 
 def _real(found: Classifier) -> Iterator[Sample]:
-    """Images from all over the first set that can be read, for sets are often in order."""
+    """Yield evenly spaced images of the first readable set, as sets are often sorted."""
     data = found.recipe.data
     problem: SeqtransError | None = None
     for name, files in (
@@ -134,7 +134,7 @@ def _real(found: Classifier) -> Iterator[Sample]:
 def _sample(
     name: str, pixels: UInt8[Tensor, "B channels height width"], found: Classifier
 ) -> Sample:
-    """``pixels`` at the size that the model sees."""
+    """Compute the expected logits of ``pixels``, which have the size of the model's input."""
     labels = torch.zeros(len(pixels), dtype=torch.int64)
     images = to_model_memory_format(ImageSet(pixels, labels, found.facts.classes), found.model)
     return Sample(name, pixels, classify(found.model, images, found.facts.normalisation))

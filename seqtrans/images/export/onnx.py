@@ -72,7 +72,7 @@ class Onnx:
 
 @contextmanager
 def _quietly() -> Generator[None]:
-    """Without what torch says of itself: of torchvision, which is not needed, and of its parts."""
+    """Silence messages of torch's exporter about torchvision, which is not needed, and itself."""
     logger = logging.getLogger("torch.onnx._internal.exporter._registration")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""What is exported: a classifier that takes pixels as they are, and what its users must know."""
+"""The exported model: a classifier of raw pixels, and a description of its input and output."""
 
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -12,7 +12,7 @@ from seqtrans.tensor_types import Float, Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class Contract:
-    """What goes into an exported classifier, and what comes out.
+    """Input and output of an exported classifier.
 
     Attributes:
         classes: Names of the classes in the order of the logits.
@@ -35,7 +35,7 @@ class Contract:
     checkpoint: str
 
     def described(self) -> dict[str, Any]:
-        """All that is stored in the file, in values that JSON has."""
+        """Return all values to store in the file, as JSON values."""
         values = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
         return {
             **values,
@@ -68,7 +68,7 @@ class PixelClassifier(nn.Module):
     def forward(
         self, images: Float[Tensor, "B channels height width"]
     ) -> Float[Tensor, "B classes"]:
-        """Logits of images.
+        """Compute the logits of images.
 
         Args:
             images: Pixels from 0 to 255.

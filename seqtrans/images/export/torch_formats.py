@@ -1,4 +1,4 @@
-"""What every kind of exported file can do, and those that torch alone reads and writes."""
+"""The interface of export formats, and those that torch alone reads and writes."""
 
 import json
 import warnings
@@ -110,5 +110,5 @@ class ExportedProgram:
 
 
 def _ignore_deprecation() -> None:
-    """TorchScript is deprecated, but C++ programs without Python still load nothing else."""
+    """Ignore that TorchScript is deprecated: C++ programs without Python load nothing else."""
     warnings.filterwarnings("ignore", "`torch.jit.* is deprecated", DeprecationWarning)

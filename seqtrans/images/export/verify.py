@@ -1,4 +1,4 @@
-"""Writing an exported file, and seeing that it answers as the model does before it is in place."""
+"""Write an exported file after checking that it gives the model's outputs."""
 
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,20 +16,19 @@ from seqtrans.tensor_types import Float, Tensor, UInt8
 
 FormatName = Literal["onnx", "torchscript", "pt2"]
 SUFFIXES: Mapping[FormatName, str] = {"onnx": ".onnx", "torchscript": ".ts.pt", "pt2": ".pt2"}
-"""How names of files of each kind end."""
+"""File name suffix of each format."""
 
 TOLERANCE = 1e-4
-"""How far a logit may be off, in units of the largest logit of its batch, or of 1 if that is more.
-"""
+"""Largest error of a logit, relative to the largest logit of its batch or to 1, if that is more."""
 
 
 class Sample(NamedTuple):
-    """Images, and what the model makes of them.
+    """Images and the model's logits.
 
     Attributes:
-        name: What they are, for the error.
+        name: Name of the images, for the error.
         images: Pixels from 0 to 255.
-        logits: What the original says.
+        logits: Logits of the original model.
     """
 
     name: str
@@ -38,10 +37,10 @@ class Sample(NamedTuple):
 
 
 def open_format(name: FormatName) -> Format:
-    """A kind of file.
+    """Return the format of a name.
 
     Raises:
-        ExportError: What it needs is not installed.
+        ExportError: A package that it needs is not installed.
     """
     match name:
         case "onnx":
@@ -59,7 +58,7 @@ def write_checked(
     path: Path,
     samples: Sequence[Sample],
 ) -> float:
-    """Write a file, load it again, compare, and only then put it in place.
+    """Write a temporary file, load it, compare outputs, and only then rename it.
 
     Args:
         network: What to export.
@@ -95,7 +94,7 @@ def write_checked(
 def _check(
     loaded: Loaded, about: Mapping[str, Any], samples: Sequence[Sample], path: Path
 ) -> float:
-    """The largest difference of a logit.
+    """Return the largest difference of a logit.
 
     Raises:
         ExportError: It is too large, another class is found, or what is stored is not ``about``.
@@ -121,7 +120,7 @@ def _check(
 
 @contextmanager
 def _told(what: str) -> Generator[None]:
-    """Whatever the exporters raise, which is of many kinds, as one line."""
+    """Turn any exception of an exporter into an error of one line."""
     try:
         yield
     except (ExportError, OSError, MemoryError):

@@ -1,4 +1,4 @@
-"""Every image model that a recipe can name, and building it."""
+"""Build any image model that a recipe can name."""
 
 from pathlib import Path
 
@@ -29,13 +29,13 @@ ImageModelConfig = (
 def build_image_model(
     config: ImageModelConfig, image: ImageShape, num_classes: int, folder: Path | None = None
 ) -> nn.Module:
-    """A model with fresh weights, drawn from torch's global generator.
+    """Build a model with fresh weights, drawn from torch's global generator.
 
     Args:
-        config: Which model.
-        image: What an image measures.
-        num_classes: Logits to return.
-        folder: Where the file of a Keras model's function lies; None: it is on Python's path.
+        config: Kind and sizes of the model.
+        image: Size of an image.
+        num_classes: Number of logits.
+        folder: Folder of the file with a Keras model's function; None: it is on Python's path.
 
     Raises:
         RecipeError: The images are too small for it, or timm or Keras can't build it.

@@ -47,7 +47,7 @@ class BlockConfig:
             raise ValueError("residual (true) needs padding 'same', not 'none'")
 
     def convolution(self, channels: int) -> Convolution:
-        """The (first) convolution, on so many channels."""
+        """Return the (first) convolution for an input of ``channels``."""
         return Convolution(
             channels=channels,
             filters=self.filters,
@@ -116,7 +116,7 @@ class Cnn(nn.Module):
     def forward(
         self, images: Float[Tensor, "B channels height width"]
     ) -> Float[Tensor, "B classes"]:
-        """Logits of every image."""
+        """Compute the logits of every image."""
         features = self.blocks(images)
         return self.layers(features.mean((2, 3)) if self.averages else features.flatten(1))
 

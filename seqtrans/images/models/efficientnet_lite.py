@@ -105,7 +105,7 @@ class EfficientNetLite(nn.Module):
     def forward(
         self, images: Float[Tensor, "B channels height width"]
     ) -> Float[Tensor, "B classes"]:
-        """Logits."""
+        """Compute the logits of every image."""
         x = self.blocks(F.relu6(self.bn1(self.conv_stem(images)), inplace=True))
         x = F.relu6(self.bn2(self.conv_head(x)), inplace=True)
         return self.classifier(self.dropout(x.mean((2, 3))))
@@ -118,7 +118,7 @@ def _scaled(stage: Stage, scale: Scale) -> Stage:
 
 
 def _multiple_of_8(channels: float) -> int:
-    """The nearest multiple, but not less than nine tenths."""
+    """Round to the nearest multiple of 8, but not to less than nine tenths."""
     nearest = max(8, int(channels + 4) // 8 * 8)
     return nearest if nearest >= 0.9 * channels else nearest + 8
 

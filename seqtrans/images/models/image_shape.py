@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 
 class ImageShape(NamedTuple):
-    """What every image that a model sees measures: channels, and pixels each way."""
+    """Size of a model's input images: channels, height and width in pixels."""
 
     channels: int
     height: int

@@ -76,11 +76,11 @@ class InceptionV3(nn.Module):
     def forward(
         self, images: Float[Tensor, "B channels height width"], *, with_auxiliary: bool = False
     ) -> Float[Tensor, "B classes"] | tuple[Float[Tensor, "B classes"], Float[Tensor, "B classes"]]:
-        """Logits of the last classifier, or those and the ones of the classifier in the middle.
+        """Compute the logits of the last classifier, or of the last and the auxiliary one.
 
         Args:
             images: Normalized images.
-            with_auxiliary: Whether to return both; only where ``auxiliary`` was configured.
+            with_auxiliary: Whether to return both; only if ``auxiliary`` was configured.
         """
         middle = self._middle(images)
         if with_auxiliary and self.AuxLogits is not None:
@@ -88,7 +88,7 @@ class InceptionV3(nn.Module):
         return self._last(middle)
 
     def drop_auxiliary(self) -> None:
-        """Do without the classifier in the middle: to train no more, or by the last one alone."""
+        """Remove the auxiliary classifier, which is needed only for training."""
         self.AuxLogits = None
 
     def _middle(
@@ -107,10 +107,10 @@ class InceptionV3(nn.Module):
 
 
 class AuxiliaryHead(nn.Module):
-    """The classifier in the middle (arXiv:1512.00567, 4).
+    """The auxiliary classifier (arXiv:1512.00567, 4).
 
     Args:
-        in_channels: Channels that enter, on a grid of 17x17 or more.
+        in_channels: Channels of the input, on a grid of 17x17 or more.
         num_classes: Logits to return.
     """
 
@@ -121,7 +121,7 @@ class AuxiliaryHead(nn.Module):
         self.fc = nn.Linear(768, num_classes)
 
     def forward(self, x: Float[Tensor, "B in_channels height width"]) -> Float[Tensor, "B classes"]:
-        """Logits."""
+        """Compute the logits of every image."""
         x = self.conv1(self.conv0(F.avg_pool2d(x, 5, stride=3)))
         return self.fc(x.mean((2, 3)))
 
@@ -148,7 +148,7 @@ def _layer(
 
 
 def _mixed5(in_channels: int, *, pooled: int) -> Mixed:
-    """The block of figure 5, on 35x35 positions."""
+    """Build the block of figure 5, on 35x35 positions."""
     return Mixed(
         in_channels,
         {
@@ -166,7 +166,7 @@ def _mixed5(in_channels: int, *, pooled: int) -> Mixed:
 
 
 def _mixed6a(in_channels: int) -> Mixed:
-    """The block of figure 10, from 35x35 positions to 17x17."""
+    """Build the block of figure 10, from 35x35 positions to 17x17."""
     return Mixed(
         in_channels,
         {
@@ -182,7 +182,7 @@ def _mixed6a(in_channels: int) -> Mixed:
 
 
 def _mixed6(*, inner: int) -> Mixed:
-    """The block of figure 6, on 17x17 positions."""
+    """Build the block of figure 6, on 17x17 positions."""
     return Mixed(
         768,
         {
@@ -206,7 +206,7 @@ def _mixed6(*, inner: int) -> Mixed:
 
 
 def _mixed7a() -> Mixed:
-    """From 17x17 positions to 8x8."""
+    """Build the block from 17x17 positions to 8x8."""
     return Mixed(
         768,
         {
@@ -223,7 +223,7 @@ def _mixed7a() -> Mixed:
 
 
 def _mixed7(in_channels: int) -> Mixed:
-    """The block of figure 7, on 8x8 positions."""
+    """Build the block of figure 7, on 8x8 positions."""
     fork2 = _layer(384, 1, 3, end="_2a") | _layer(384, 3, 1, end="_2b")
     fork3 = _layer(384, 1, 3, end="_3a") | _layer(384, 3, 1, end="_3b")
     return Mixed(

@@ -86,7 +86,7 @@ class KerasModel(nn.Module):
 
     @property
     def weights(self) -> dict[str, Tensor]:
-        """Tensors of floating point by name, detached, in the order of Keras's layers."""
+        """Floating point tensors by name, detached, in the order of Keras's layers."""
         own = self.state_dict()
         return {
             n: own[n] for n in _named(self.keras_model) if n in own and own[n].is_floating_point()
@@ -94,7 +94,7 @@ class KerasModel(nn.Module):
 
     @property
     def last_layer(self) -> tuple[str, ...]:
-        """Names of the parameters of the layer that comes last."""
+        """Names of the last layer's parameters."""
         names = [name for name, _ in self.named_parameters()]
         layer = names[-1].rpartition("/")[0]
         return tuple(name for name in names if name.rpartition("/")[0] == layer)
@@ -102,7 +102,7 @@ class KerasModel(nn.Module):
     def forward(
         self, images: Float[Tensor, "B channels height width"]
     ) -> Float[Tensor, "B classes"]:
-        """Logits of every image."""
+        """Compute the logits of every image."""
         model, keras = self._held
         x = images.permute(0, 2, 3, 1)
         with keras.device(str(images.device)):
@@ -115,9 +115,9 @@ class KerasModel(nn.Module):
                 return model(x, training=True)
 
     def drop_seeds(self) -> None:
-        """Do without what random numbers are drawn from: to train no more.
+        """Remove the states of random generators, which are needed only for training.
 
-        Exporters take these for constants, and the one of ONNX stumbles over them.
+        Exporters take them for constants, and that of ONNX fails on them.
         """
         self._seeds = []
         for name, _ in list(self.named_buffers()):
@@ -129,9 +129,9 @@ class KerasModel(nn.Module):
         return {"model.weights.h5": partial(_save, self.keras_model)}
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "KerasModel":  # noqa: FBT001, FBT002 - torch's
-        """Moves to a device keep the tensors that Keras holds; torch itself does so for parameters.
+        """Keep the tensors that Keras holds when the module moves to a device.
 
-        Torch would put others in place of buffers.
+        Torch keeps parameters, but would replace buffers.
         """
         own = dict(self.named_buffers())
         super()._apply(fn, recurse)
@@ -144,23 +144,23 @@ class KerasModel(nn.Module):
 def build_keras_model(
     config: KerasConfig, image: ImageShape, num_classes: int, folder: Path | None
 ) -> KerasModel:
-    """Run the function that a recipe names, and try what it returns on images.
+    """Call the function that a recipe names, and try the model on images.
 
     Args:
-        config: Which function.
-        image: What an image measures.
-        num_classes: Logits to return.
-        folder: Where the function's file lies; None: it is on Python's path.
+        config: Name and arguments of the function.
+        image: Size of an image.
+        num_classes: Number of logits.
+        folder: Folder of the function's file; None: it is on Python's path.
 
     Raises:
-        RecipeError: Keras is not installed or computes by something else, there is no such
-            function, or what it builds won't do here.
+        RecipeError: Keras is not installed or uses another backend, there is no such function, or
+            its model can't be used here.
     """
     keras = _keras()
     build = find_builder(config.build, folder)
     shape = (image.height, image.width, image.channels)
-    # What a user has set elsewhere must not change what a recipe means, and names are to count
-    # from the first layer.
+    # A user's settings must not change the meaning of a recipe, and names must count from the
+    # first layer.
     keras.utils.clear_session(free_memory=False)
     keras.config.set_image_data_format("channels_last")
     keras.config.set_floatx("float32")
@@ -180,7 +180,7 @@ def build_keras_model(
 
 @contextmanager
 def seeded(keras: Any) -> Generator[None]:
-    """Within, whatever Keras draws is a function of the state of torch's global generator."""
+    """Seed all generators that Keras uses from torch's global generator, within this context."""
     mine, numpys = random.getstate(), np.random.get_state()
     keras.utils.set_random_seed(int(torch.randint(_SEEDS, ())))
     try:
@@ -208,7 +208,7 @@ def _keras() -> Any:
 
 
 def _named(model: Any) -> dict[str, Any]:
-    """The variables of a model by readable names, in their order; no two have the same."""
+    """Return the variables of a model by readable, unique names, in order."""
     named: dict[str, Any] = {}
     for variable in model.variables:
         path = variable.path.replace(".", "_")
@@ -223,7 +223,7 @@ def _named(model: Any) -> dict[str, Any]:
 
 
 def _complaint(model: Any, image: ImageShape, num_classes: int) -> str:
-    """What is wrong with a model, found out by using it; empty if nothing."""
+    """Try a model on images and return what is wrong with it; empty if nothing."""
     pixels = 2 * image.channels * image.height * image.width
     images = torch.linspace(-1, 1, pixels).view(2, image.height, image.width, image.channels)
     try:

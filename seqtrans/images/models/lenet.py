@@ -79,5 +79,5 @@ class LeNet(nn.Module):
     def forward(
         self, images: Float[Tensor, "B channels height width"]
     ) -> Float[Tensor, "B classes"]:
-        """Logits of every image."""
+        """Compute the logits of every image."""
         return self.layers(self.features(images).flatten(1))

@@ -46,5 +46,5 @@ class Mlp(nn.Module):
     def forward(
         self, images: Float[Tensor, "B channels height width"]
     ) -> Float[Tensor, "B classes"]:
-        """Logits of every image."""
+        """Compute the logits of every image."""
         return self.layers(images.flatten(1))

@@ -50,7 +50,7 @@ class Perceptron(nn.Module):
     def forward(
         self, images: Float[Tensor, "B channels height width"]
     ) -> Float[Tensor, "B classes"]:
-        """Logits while training; else 0 or 1 for every class, or logits if so configured."""
+        """Compute logits while training; else 0 or 1 for every class, or logits if configured."""
         logits = self.linear(images.flatten(1))
         if self.training or self.step is None:
             return logits

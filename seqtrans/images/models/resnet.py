@@ -108,7 +108,7 @@ class ResNet(nn.Module):
     def forward(
         self, images: Float[Tensor, "B channels height width"]
     ) -> Float[Tensor, "B classes"]:
-        """Logits."""
+        """Compute the logits of every image."""
         x = F.relu(self.bn1(self.conv1(images)), inplace=True)
         if self.pools:
             x = F.max_pool2d(x, 3, stride=2, padding=1)

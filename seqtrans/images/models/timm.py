@@ -51,7 +51,7 @@ def timm_model(config: TimmConfig, image: ImageShape, num_classes: int) -> nn.Mo
 
 
 def timm_pretrained(name: str) -> tuple[nn.Module, dict[str, Any]]:
-    """A network with timm's weights, which it downloads the first time, and what timm says of it.
+    """Load a network with timm's weights, downloaded once, and its ``pretrained_cfg``.
 
     Raises:
         RecipeError: timm is not installed, has no such network, or no weights for it.

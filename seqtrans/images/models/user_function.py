@@ -1,4 +1,4 @@
-"""A function that a recipe names as ``module:function``: finding it and running it."""
+"""Find the function that a recipe names as ``module:function``."""
 
 import importlib
 import importlib.util
@@ -15,13 +15,13 @@ _SHORT = 200  # characters of what another program says
 
 
 def builder_file(build: str, folder: Path) -> Path | None:
-    """The file in ``folder`` that ``build``, as ``module:function``, names; None: there is none."""
+    """Return the file of ``build``, a ``module:function``, in ``folder``, or None."""
     file = folder / f"{build.partition(':')[0]}.py"
     return file if file.is_file() else None
 
 
 def find_builder(build: str, folder: Path | None) -> Callable[..., Any]:
-    """Run the module that ``build`` names and take the function out of it.
+    """Import the module that ``build`` names and return the function.
 
     Args:
         build: ``module:function``.
@@ -49,9 +49,9 @@ def find_builder(build: str, folder: Path | None) -> Callable[..., Any]:
 
 
 def told(error: BaseException) -> str:
-    """An error of another's code in one line: where, which, and what it says first.
+    """Describe an error in foreign code in one line: place, type and first line.
 
-    Where is the last place that is of no library, as that is what its author can mend.
+    The place is the last one outside of libraries, which its author can fix.
     """
     own = str(Path(__file__).parent)
     places = [
@@ -66,7 +66,7 @@ def told(error: BaseException) -> str:
 
 
 def _from_file(name: str, file: Path) -> ModuleType:
-    """A fresh module; it hides no other one of its name."""
+    """Load a module from a file, under a name that hides no other module."""
     spec = importlib.util.spec_from_file_location(f"seqtrans_builder_{name}", file)
     assert spec is not None  # noqa: S101 - so it is for every name in .py
     assert spec.loader is not None  # noqa: S101

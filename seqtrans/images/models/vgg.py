@@ -81,7 +81,7 @@ class Vgg(nn.Module):
     def forward(
         self, images: Float[Tensor, "B channels height width"]
     ) -> Float[Tensor, "B classes"]:
-        """Logits."""
+        """Compute the logits of every image."""
         grid = regional_means(self.features(images), _GRID)
         return self.classifier(grid.flatten(1))
 

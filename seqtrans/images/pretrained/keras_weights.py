@@ -17,7 +17,7 @@ _LEGACY = (".h5", ".hdf5")
 
 @torch.no_grad()
 def load_keras_file(model: KerasModel, path: Path) -> list[str]:
-    """Fill a fresh model with the weights of a file, but for its last layers where they differ.
+    """Fill a fresh model with the weights of a file, except last layers of another shape.
 
     Files of Keras 3 are matched by the place of a layer in the model, older ones by its name. Only
     weights are read: no code in a file is run.

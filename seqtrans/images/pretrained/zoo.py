@@ -109,7 +109,7 @@ authors do; torchvision's Inception v3 moves them from its usual mean to these i
 
 
 def build_network(config: NetworkConfig, image: ImageShape, num_classes: int) -> Network:
-    """A network with fresh weights, drawn from torch's global generator.
+    """Build a network with fresh weights, drawn from torch's global generator.
 
     Raises:
         ValueError: Images are too small for it.

@@ -36,9 +36,9 @@ class Classifier:
 def build_classification(
     recipe: ClassificationRecipe, sets: ImageSets, model: nn.Module, processes: int = 1
 ) -> ClassificationTask:
-    """The learning problem of a recipe, of which ``processes`` will take their shares.
+    """Build the training task of a recipe, to be shared by ``processes``.
 
-    Images are in the memory order that ``model`` likes.
+    Images get the memory format that is fastest for ``model``.
     """
     train, validation = (
         to_model_memory_format(images, model) for images in (sets.train, sets.validation)
@@ -88,10 +88,10 @@ def load_classifier(path: Path, checkpoint: str = "best") -> Classifier:
 
 
 def known_facts(run: RunDirectory) -> ImageFacts:
-    """What a run has kept of its images.
+    """Return what a run has stored about its images.
 
     Raises:
-        CheckpointError: It has kept nothing yet, or that is damaged.
+        CheckpointError: Nothing is stored yet, or it is damaged.
     """
     facts = stored_facts(run)
     if facts is None:
@@ -102,7 +102,7 @@ def known_facts(run: RunDirectory) -> ImageFacts:
 def build_untrained(
     config: ImageModelConfig, image: ImageShape, num_classes: int, run: RunDirectory
 ) -> nn.Module:
-    """A model of a run to be filled with weights; none are downloaded.
+    """Build a run's model, to be filled with weights; nothing is downloaded.
 
     Raises:
         RecipeError: It can't be built.
@@ -113,7 +113,7 @@ def build_untrained(
 
 
 def builder_files(recipe: ClassificationRecipe, folder: Path) -> dict[str, bytes]:
-    """What a run keeps of a Keras model: the file of its function, if it lies beside the recipe.
+    """Return the file of a Keras model's function, which a run keeps, if beside the recipe.
 
     Training and all later use run the copy, so that no later change of the file matters.
     """

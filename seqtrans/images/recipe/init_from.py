@@ -60,7 +60,7 @@ def _new(names: Iterable[str]) -> str:
 
 
 def _last_layers(model: nn.Module, num_classes: int) -> list[str]:
-    """Names of the tensors with a row for every class."""
+    """Return the names of the tensors with a row for every class."""
     tensors = named_weights(model)
     if isinstance(model, KerasModel):
         return [name for name in model.last_layer if tensors[name].shape[-1] == num_classes]

@@ -40,7 +40,7 @@ class ImageFacts:
     lie in a class folder itself."""
 
     def seen(self, resize: ResizeConfig | None) -> ImageShape:
-        """What an image measures when the model sees it: ``shape``, or another height and width."""
+        """Return the size of the model's input: ``shape``, or another height and width."""
         channels, height, width = self.shape
         return ImageShape(
             channels, resize.height if resize else height, resize.width if resize else width
@@ -94,7 +94,7 @@ def load_image_sets(data: ImageDataConfig, stored: ImageFacts | None) -> ImageSe
 
 
 def _limited(train: ImageSet, limit: int | None) -> ImageSet:
-    """At most so many images, of each class alike."""
+    """Limit the number of images, in proportion to the classes."""
     if limit is None or limit >= len(train):
         return train
     _, kept = split(train, limit / len(train), LIMIT_SEED)
@@ -120,12 +120,12 @@ def read_like(files: ImageFiles, facts: ImageFacts, name: str) -> ImageSet:
 
 
 def facts_file(run: RunDirectory) -> Path:
-    """Where a run keeps its ``ImageFacts``."""
+    """Return the file in which a run stores its ``ImageFacts``."""
     return run.vocabulary / "images.yaml"
 
 
 def stored_facts(run: RunDirectory) -> ImageFacts | None:
-    """What a run has kept; None where nothing was kept yet.
+    """Read what a run has stored about its images; None if nothing yet.
 
     Raises:
         CheckpointError: It is damaged.
@@ -140,7 +140,7 @@ def stored_facts(run: RunDirectory) -> ImageFacts | None:
 
 
 def store_facts(run: RunDirectory, facts: ImageFacts) -> None:
-    """Keep what using a model needs."""
+    """Store what using a model needs."""
     write_atomically(facts_file(run), config.dump(facts))
 
 
@@ -166,7 +166,7 @@ def _facts(data: ImageDataConfig, train: ImageSet) -> ImageFacts:
 
 
 def _say(name: str, report: ReadReport, images: ImageSet) -> None:
-    """Say what was read, what was not, and what looks like a mistake."""
+    """Log what was read, what was skipped, and what looks like a mistake."""
     logger.info("%s: %s", name, report)
     for warning in (*report.warnings, *doubts(images)):
         logger.warning("%s: %s", name, warning)
@@ -181,7 +181,7 @@ def _say_absent(name: str, images: ImageSet) -> None:
 
 
 def _check_augmentation(data: ImageDataConfig, facts: ImageFacts) -> None:
-    """Refuse to crop or cut out whole images."""
+    """Refuse augmentation that could crop or cut out a complete image."""
     _, height, width = facts.shape
     seen = facts.seen(data.resize)
     for name, most in (

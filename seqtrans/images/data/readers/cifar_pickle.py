@@ -1,4 +1,4 @@
-"""Dictionaries of numbers, text and arrays out of pickles, without running what pickles say.
+"""Read dictionaries of numbers, text and arrays from pickles, without executing the pickles.
 
 A pickle is a program. This reads its instructions with ``pickletools``, which runs nothing, and
 carries out those that build plain values. Of functions it knows the names of four that NumPy
@@ -63,7 +63,7 @@ _TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
 def read_dictionary(data: bytes) -> dict[str, Any]:
-    """The dictionary that a pickle of protocol 2 to 5 describes; keys of bytes become text.
+    """Read the dictionary in a pickle of protocol 2 to 5; keys of bytes become text.
 
     Values are whole numbers, text, bytes, lists, tuples, dictionaries and uint8 arrays. Strings of
     Python 2 are text.
@@ -174,7 +174,7 @@ class _Machine:
 
 
 def _apply(function: Any, arguments: Any) -> Any:
-    """What a known function would return."""
+    """Return what a known function would return."""
     match (function, arguments):
         case (_Name("encode"), (str() as text, "latin1")):
             return text.encode("latin1")
@@ -191,7 +191,7 @@ def _apply(function: Any, arguments: Any) -> Any:
 
 
 def _fill(target: Any, state: Any) -> None:
-    """Give what was made its content."""
+    """Set the content of a new array."""
     match (target, state):
         case (_ByteType(), tuple()):
             return

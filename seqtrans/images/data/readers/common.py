@@ -1,4 +1,4 @@
-"""What all readers of images share: opening files, room in memory, names of classes, the report."""
+"""Parts shared by all readers of images: files, memory checks, names of classes, the report."""
 
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -51,7 +51,7 @@ class ReadReport:
     warnings: Sequence[str] = ()
 
     def __str__(self) -> str:
-        """One line for people."""
+        """Describe the images in one readable line."""
         channels, height, width = self.size
         said = f"{self.kept:,} images of {self.classes:,} classes, {height} x {width} pixels, "
         said += f"{channels} channel{'s' if channels > 1 else ''}"
@@ -66,7 +66,7 @@ class ReadReport:
 
 @contextmanager
 def opened(path: Path) -> Generator[BinaryIO]:
-    """A file to read; what the system refuses within is a ``DataError``.
+    """Open a file to read; errors of the system within this context become a ``DataError``.
 
     Raises:
         DataError: The file can't be opened or read.
@@ -83,7 +83,7 @@ def opened(path: Path) -> Generator[BinaryIO]:
 
 
 def check_room(path: Path, count: int, size: tuple[int, int, int]) -> None:
-    """Make sure that the memory at hand holds ``count`` images of ``size``, a byte for each value.
+    """Check that free memory can hold ``count`` images of ``size``, one byte for each value.
 
     Raises:
         DataError: It does not.
@@ -99,7 +99,7 @@ def check_room(path: Path, count: int, size: tuple[int, int, int]) -> None:
 
 
 def check_names(names: Names) -> None:
-    """Judge names of classes that a recipe holds.
+    """Check names of classes in a recipe.
 
     Raises:
         ValueError: There are none, or one is blank or given twice.
@@ -109,7 +109,7 @@ def check_names(names: Names) -> None:
 
 
 def class_names(names: Names) -> tuple[str, ...] | None:
-    """The names of classes, read if they are in a file; None if there are none.
+    """Return the names of classes, read if they are in a file; None if there are none.
 
     Raises:
         DataError: The file can't be read, or its names are no good.
@@ -124,7 +124,7 @@ def class_names(names: Names) -> tuple[str, ...] | None:
 
 
 def check_labels(path: Path, labels: Int[Tensor, " N"], count: int) -> None:
-    """Make sure that there are labels and that all lie below ``count``.
+    """Check that there are labels and that all lie below ``count``.
 
     Args:
         path: File that has them.
@@ -148,7 +148,7 @@ def check_labels(path: Path, labels: Int[Tensor, " N"], count: int) -> None:
 def numbered(
     path: Path, labels: Int[Tensor, " N"], names: tuple[str, ...] | None
 ) -> tuple[str, ...]:
-    """The names of classes that a file gives as numbers; without names, the numbers.
+    """Return the names of classes that a file stores as numbers; without names, the numbers.
 
     Raises:
         DataError: There are no labels, or one has no name.

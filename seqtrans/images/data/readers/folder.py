@@ -1,4 +1,4 @@
-"""A folder of class folders with image files, decoded once."""
+"""Read a folder of class folders with image files, each decoded once."""
 
 import os
 import unicodedata
@@ -77,7 +77,7 @@ class _Listed(NamedTuple):
 
 
 class _Faults:
-    """Mistakes: noted where the recipe says so, else raised."""
+    """Collects tolerated mistakes in files, and raises errors for others."""
 
     def __init__(self, tolerated: Iterable[Fault]) -> None:
         self.noted: dict[Fault, list[Path]] = {fault: [] for fault in tolerated}
@@ -124,7 +124,7 @@ def _collect(
     most: int,
     faults: _Faults,
 ) -> tuple[torch.Tensor, list[int]]:
-    """Room for ``most`` images, of which there are as many as labels, and the labels."""
+    """Return a tensor for ``most`` images, filled with as many as there are labels, and labels."""
     first = next(decoded, None)
     if first is None:
         raise DataError(f"{files.path}: has no image file that can be used ({KINDS} are read)")
@@ -142,7 +142,7 @@ def _collect(
 
 
 class _Found(NamedTuple):
-    """What lies in a folder of class folders."""
+    """The content of a folder of class folders."""
 
     path: Path
     folders: Mapping[str, Path]
@@ -155,7 +155,7 @@ class _Found(NamedTuple):
         return self.beside.hidden + sum(listing.hidden for listing in self.held.values())
 
     def warnings(self) -> list[str]:
-        """What is left out, and what looks like a mistake."""
+        """Return warnings about skipped files and about likely mistakes."""
         said = [(name, str(listing)) for name, listing in self.held.items() if listing.others]
         parts = [f"{name}: {what}" for name, what in said[:_NAMED]]
         if more := [listing for listing in self.held.values() if listing.others][_NAMED:]:
@@ -190,7 +190,7 @@ class _Found(NamedTuple):
 
 
 def _class_of(folder: Path) -> str:
-    """The name of a folder, the same in every locale."""
+    """Return the name of a folder, the same in every locale."""
     try:
         return os.fsencode(folder.name).decode()
     except UnicodeDecodeError as error:
@@ -218,7 +218,7 @@ def _look(files: FolderFiles, *, old: bool) -> _Found:
 def _list(
     found: _Found, names: tuple[str, ...] | None, faults: _Faults
 ) -> tuple[tuple[str, ...], list[_Listed]]:
-    """The classes, and the files of all of them."""
+    """Return the classes and all their files."""
     held = {name: listing.images for name, listing in found.held.items()}
     for name in [name for name, paths in held.items() if not paths]:
         listing = found.held[name]
@@ -247,14 +247,14 @@ def _unknown(name: str, names: Sequence[str]) -> str:
 
 
 def _plainly(name: str) -> str:
-    """A name without what tells small letters from capitals, and ways to write them apart."""
+    """Normalize a name: casefolded, in Unicode's form NFKC."""
     return unicodedata.normalize("NFKC", name).casefold()
 
 
 def _decoded(
     listed: Sequence[_Listed], fitting: Fitting, background: Rgb | None, faults: _Faults
 ) -> Generator[tuple[_Listed, np.ndarray]]:
-    """Files in their order and their pixels, without those that are corrupt; in threads."""
+    """Decode files in threads and yield them in order, without those that are corrupt."""
 
     def attempt(item: _Listed) -> np.ndarray | UnreadableImageError:
         try:

@@ -1,4 +1,4 @@
-"""The idx files of MNIST and those that follow it, plain or gzipped."""
+"""Read idx files, the format of MNIST, plain or gzipped."""
 
 import gzip
 import struct
@@ -105,7 +105,7 @@ def _parse(path: Path, read: Callable[[int], bytes], dimensions: int) -> UInt8[T
 
 
 def _fill(content: np.ndarray, read: Callable[[int], bytes]) -> int:
-    """Read until the array is full or the file ends; how many bytes there were."""
+    """Read until the array is full or the file ends; return the number of bytes read."""
     view, found = content.data, 0
     while found < len(content):
         block = read(min(1 << 20, len(content) - found))

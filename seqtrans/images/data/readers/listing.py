@@ -1,4 +1,4 @@
-"""Which files of a folder are images; the others are counted and named."""
+"""List the image files of a folder; other files are counted and named."""
 
 import os
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ _EXAMPLES = 3
 
 @dataclass
 class Listing:
-    """What a folder holds.
+    """The content of a folder.
 
     Attributes:
         images: Files to be read as images: first those of the folder, then those of each folder
@@ -34,14 +34,14 @@ class Listing:
     hidden: int = 0
 
     def __str__(self) -> str:
-        """Say what is left out: how many of which kind, and some names."""
+        """Describe the skipped files: their number by kind, and some names."""
         return ", ".join(
             f"{len(paths):,} {kind} ({shown([path.name for path in paths], _EXAMPLES)})"
             for kind, paths in sorted(self.others.items())
         )
 
     def leave_out(self, kind: str, path: Path) -> None:
-        """Note a file or a folder that is not read."""
+        """Record a file or folder that is skipped."""
         self.others.setdefault(kind, []).append(path)
 
 
@@ -76,10 +76,10 @@ def list_images(folder: Path, *, old: bool = False) -> Listing:
 
 
 def entries(folder: Path, found: Listing | None = None) -> list[Path]:
-    """What a folder holds, sorted, without what is hidden, which is counted in ``found``.
+    """Return the sorted entries of a folder; hidden ones are only counted, in ``found``.
 
     Raises:
-        DataError: It is no folder that can be read.
+        DataError: The folder can't be read.
     """
     try:
         every = sorted(folder.iterdir())
@@ -96,13 +96,13 @@ def entries(folder: Path, found: Listing | None = None) -> list[Path]:
 
 
 def shown(names: Sequence[str], most: int) -> str:
-    """Some names and how many there are besides, in text that any file can hold."""
+    """Return some names and the number of others, as text that any file can hold."""
     said = ", ".join(printable(name) for name in names[:most])
     return said + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
 
 def printable(name: object) -> str:
-    """A name of a file in one line: what is no UTF-8 in it, or can't be seen, as escapes."""
+    """Return a file's name in one line, with invalid UTF-8 and invisible characters escaped."""
     try:
         text = os.fsencode(str(name)).decode("utf-8", "backslashreplace")
     except UnicodeEncodeError:  # a name of no file, in a locale that can't write it
@@ -111,7 +111,7 @@ def printable(name: object) -> str:
 
 
 def kind_of(path: Path) -> str:
-    """What a file that is left out is, in words: by its ending, or why it can't be read."""
+    """Describe a skipped file: its extension, or why it can't be read."""
     if path.is_file():
         return printable(path.suffix.lower()) or "without an ending"
     if path.is_dir():
@@ -128,7 +128,7 @@ def _sort_in(path: Path, found: Listing, *, old: bool) -> None:
 
 
 def _begins_so(path: Path) -> bool:
-    """Whether a file begins as PNG, JPEG, GIF or WebP; other beginnings also mean other things."""
+    """Return whether a file begins as PNG, JPEG, GIF or WebP; other magic bytes are ambiguous."""
     try:
         with path.open("rb") as file:
             start = file.read(12)

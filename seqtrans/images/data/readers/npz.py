@@ -1,4 +1,4 @@
-"""Images and labels as two arrays in an ``.npz`` file of NumPy."""
+"""Read images and labels from two arrays in a NumPy ``.npz`` file."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -77,10 +77,10 @@ def read_npz(files: NpzFiles, known: Names = None) -> ImageSet:
 
 
 def _check_channels(where: str, shape: Sequence[int], channels: Literal["last", "first"]) -> None:
-    """Refuse an array whose other end alone looks like channels: else rows would be taken for them.
+    """Refuse an array whose shape looks like the other order of channels.
 
     Raises:
-        DataError: It does.
+        DataError: The configured axis is too long for channels, and the other one is not.
     """
     if len(shape) != 4:
         return
@@ -125,7 +125,7 @@ def _arrays(path: Path, *names: str) -> list[np.ndarray]:
 
 
 def _size_in(archive: Any) -> Callable[[str], int]:
-    """Bytes that a member unpacks to, which is also the most that is read of it."""
+    """Return a function from a member's name to its unpacked size in bytes, also a read limit."""
     stored = {info.filename.removesuffix(".npy"): info for info in archive.zip.infolist()}
     return lambda name: stored[name].file_size
 

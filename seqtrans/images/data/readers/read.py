@@ -1,4 +1,4 @@
-"""Labeled images from files of any kind."""
+"""Read labeled images from files of any supported kind."""
 
 from seqtrans.images.data.dataset import ImageSet
 from seqtrans.images.data.image_files import WHITE, Rgb
@@ -14,7 +14,7 @@ ImageFiles = IdxFiles | CifarFiles | FolderFiles | NpzFiles
 def read_images(
     files: ImageFiles, known: Names = None, background: Rgb | None = WHITE
 ) -> tuple[ImageSet, ReadReport]:
-    """Read all images into memory; and say how many, and what was left out.
+    """Read all images into memory; also report their number and what was skipped.
 
     Args:
         files: Where they are.
