@@ -16,7 +16,14 @@ NOT_YET = (
     "seqtrans/protocols.py",
     "seqtrans/recipe",
     "seqtrans/training",
-    "seqtrans/translation",
+    "seqtrans/translation/bulk",
+    "seqtrans/translation/data",
+    "seqtrans/translation/inference",
+    "seqtrans/translation/models",
+    "seqtrans/translation/protocols.py",
+    "seqtrans/translation/recipe",
+    "seqtrans/translation/search",
+    "seqtrans/translation/task.py",
 )
 _WORDS = """
     A All An And Any As At Both But By Each Either Every For From He Here How If In It Its Neither

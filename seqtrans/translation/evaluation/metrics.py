@@ -29,7 +29,7 @@ _MODELS = ("flores101", "flores200", "spm")
 
 @dataclass(frozen=True, kw_only=True)
 class Measure:
-    """What is measured, and how text is prepared for it.
+    """Metrics to compute, and how text is prepared for them.
 
     Attributes:
         metrics: Each is measured once, in this order.
@@ -64,13 +64,13 @@ class Score(NamedTuple):
 def corpus_scores(
     hypotheses: Sequence[str], references: Sequence[str], measure: Measure
 ) -> dict[str, float]:
-    """Values of metrics by name, of translations that have one reference each."""
+    """Compute metrics by name for translations with one reference each."""
     found = score_systems({"hypotheses": hypotheses}, {"references": references}, measure)
     return {score.metric: score.value for score in found}
 
 
 def signatures(measure: Measure) -> list[str]:
-    """Name and signature of every metric, as of translations that have one reference each.
+    """Return the signature of every metric by name, for translations with one reference each.
 
     Raises:
         DataError: What the tokenizer needs is not installed.
@@ -136,7 +136,7 @@ def load_tokenizer(name: Tokenizer) -> Callable[[str], str]:
 
 
 def _model_of(name: str) -> tuple[Path, str]:
-    """Where sacreBLEU keeps the SentencePiece model of a tokenizer, and where it is from."""
+    """Return path and origin of the SentencePiece model of a sacreBLEU tokenizer."""
     from sacrebleu.tokenizers.tokenizer_spm import SPM_MODELS
     from sacrebleu.utils import SACREBLEU_DIR
 
@@ -145,7 +145,7 @@ def _model_of(name: str) -> tuple[Path, str]:
 
 
 def _called(name: Tokenizer) -> str:
-    """What sacreBLEU calls a tokenizer; of its two names of one, that without a warning."""
+    """Return sacreBLEU's name of a tokenizer; of two names, the one without a warning."""
     return "flores101" if name == "spm" else name
 
 
@@ -182,7 +182,7 @@ def _scores(
     resampled: bool,
     paired: PairedTestName | None,
 ) -> Iterator[Score]:
-    """Scores by one metric, from the counts that sacreBLEU keeps to itself."""
+    """Compute the scores of one metric from sacreBLEU's internal counts."""
     from seqtrans.translation.evaluation.significance import certainties
 
     counts: list[Any] = [

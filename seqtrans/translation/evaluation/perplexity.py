@@ -1,8 +1,8 @@
-"""Numbers made from sums."""
+"""Perplexity."""
 
 import math
 
 
 def perplexity(loss: float) -> float:
-    """``exp`` of a mean negative log-likelihood in nats; infinite where it can't be held."""
+    """Return ``exp`` of a mean negative log-likelihood in nats; infinity on overflow."""
     return math.exp(loss) if loss < 700 else math.inf if loss == loss else math.nan  # noqa: PLR0124 - NaN is unequal to itself

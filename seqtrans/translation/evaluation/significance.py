@@ -1,4 +1,4 @@
-"""How sure scores are: intervals and paired tests, from what a metric counts in every line.
+"""Confidence intervals and paired significance tests, from a metric's counts of every line.
 
 The bootstrap draws as many lines with replacement (Koehn 2004), randomization swaps lines of two
 systems (Riezler and Maxwell 2005). Random numbers are drawn as sacreBLEU draws them, so intervals
@@ -31,11 +31,11 @@ _TOGETHER = 32  # swaps drawn at once: by any multiple of 32 the numbers are the
 
 
 class Certainty(NamedTuple):
-    """What is known about one score.
+    """Interval and p-value of a score.
 
     Attributes:
-        mean: Of the scores of bootstrap samples.
-        half_width: Half of what the middle 95 % of them span.
+        mean: Mean of the scores of bootstrap samples.
+        half_width: Half the width of their 95 % interval.
         p_value: Probability of a difference from the first system as large as this by chance.
         settings: How that was found, as signatures tell it.
     """
@@ -147,7 +147,7 @@ def _total(counts: Counts, score: ScoreOf) -> float:
 
 
 def _seed() -> tuple[str, int]:
-    """``SACREBLEU_SEED`` or its default, and the number; ``none`` is another one every time."""
+    """Return ``SACREBLEU_SEED`` or its default, and the seed; ``none`` is a new seed every time."""
     name = os.environ.get("SACREBLEU_SEED", SEED).lower()
     if name == "none":
         return name, int(np.random.SeedSequence().generate_state(1)[0])

@@ -1,4 +1,4 @@
-"""Whether metrics suit a text: what to say before they are computed."""
+"""Warnings about metrics that do not suit a text, before they are computed."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -23,7 +23,7 @@ _WORDY = {"chrf++": "chrF++", "ter": "TER"}  # take what stands between spaces f
 
 
 class Names(NamedTuple):
-    """What the settings are called where they are made."""
+    """Names of the settings for messages."""
 
     tokenize: str
     metric: str
@@ -33,7 +33,7 @@ IN_RECIPE = Names("validation.tokenize", "validation.metrics")
 
 
 def unsuited(measure: Measure, lines: Sequence[str], text: str, names: Names) -> list[str]:
-    """Sentences about metrics that tell little of a text, or that take long; often none.
+    """Return warnings about metrics that are unsuitable for a text or slow; often none.
 
     Args:
         measure: What will be measured.
@@ -71,7 +71,7 @@ def unsuited(measure: Measure, lines: Sequence[str], text: str, names: Names) ->
 
 
 def looks_tokenized(lines: Sequence[str]) -> int:
-    """Lines that end as those of tokenized text do, if they are many; else 0."""
+    """Return the number of lines that end as in tokenized text, if they are many; else 0."""
     count = sum(line.rstrip().endswith(" .") for line in lines)
     return count if count >= TOKENIZED_LINES else 0
 
@@ -79,7 +79,7 @@ def looks_tokenized(lines: Sequence[str]) -> int:
 def better_tokenizers(
     lines: Sequence[str], tokenize: Callable[[str], str]
 ) -> tuple[Tokenizer, ...]:
-    """Tokenizers for a text that ``tokenize`` leaves in pieces longer than words; often none."""
+    """Return tokenizers for a text whose words ``tokenize`` does not separate; often none."""
     pieces = [piece for line in lines for piece in tokenize(line).split()]
     characters = sum(map(len, pieces))
     text = "\n".join(lines)

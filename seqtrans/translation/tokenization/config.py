@@ -1,4 +1,4 @@
-"""What a recipe may say about subwords."""
+"""Configuration of subwords in recipes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -69,17 +69,17 @@ class SubwordConfig:
 
     @property
     def source_rule(self) -> Rule:
-        """How source text is normalized."""
+        """Return how source text is normalized."""
         return self.normalization or "nmt_nfkc"
 
     @property
     def target_rule(self) -> Rule:
-        """How target text is normalized."""
+        """Return how target text is normalized."""
         return self.target_normalization or self.normalization or "identity"
 
     @property
     def has_one_rule(self) -> bool:
-        """Whether text of both languages is normalized alike."""
+        """Return whether text of both languages is normalized by the same rule."""
         return self.source_rule == self.target_rule
 
     def __post_init__(self) -> None:
@@ -107,7 +107,7 @@ class ExistingSubwordConfig:
 
     @property
     def joint(self) -> bool:
-        """Whether both languages have one vocabulary."""
+        """Return whether both languages share a vocabulary."""
         return self.target_model is None
 
 

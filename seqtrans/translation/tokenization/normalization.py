@@ -17,7 +17,7 @@ _NAME, _CHARACTERS, *_ABOUT_SPACES = range(1, 6)  # fields of these
 
 
 def prepared_for(rule: Rule) -> Callable[[str], str]:
-    """Return what makes a line of training text what a model of ``rule`` will see of it."""
+    """Return a function that normalizes a line of training text as a model of ``rule`` does."""
     if rule == "identity":
         escapes = str.maketrans(_RESERVED)
         return lambda line: line.translate(escapes)
@@ -44,7 +44,7 @@ def with_rule(model: bytes, rule: Rule) -> bytes:
 
 
 def _replacing(characters: dict[str, str]) -> bytes:
-    """Return a normalizer that puts some characters in place of others."""
+    """Return a normalizer that replaces some characters."""
     sentencepiece.set_min_log_level(2)  # errors, which are also raised
     normalizer = sentencepiece.SentencePieceNormalizer(norm_map=list(characters.items()))
     return message(_NAME, b"identity") + normalizer.serialized_normalizer_spec()

@@ -1,4 +1,4 @@
-"""How text of both languages becomes token ids: trained once, stored with the run, loaded."""
+"""Segmenters of both languages, from text to token ids: train, store, load."""
 
 import hashlib
 from collections.abc import Callable, Iterator
@@ -34,22 +34,22 @@ _INDEX = "segmentation.yaml"
 
 @runtime_checkable
 class StoredSegmenter(Segmenter, Protocol):
-    """A segmenter that can be written down."""
+    """A segmenter that can be stored."""
 
     def to_bytes(self) -> bytes:
-        """Content of the file that it is made from."""
+        """Return the content of the segmenter's file."""
         ...
 
 
 class Segmenters(NamedTuple):
-    """Segmenters of both languages; where they share a vocabulary, they have the same pieces."""
+    """Segmenters of both languages; with a shared vocabulary they have the same pieces."""
 
     source: StoredSegmenter
     target: StoredSegmenter
 
     @property
     def is_joint(self) -> bool:
-        """Whether an id means the same token in both languages."""
+        """Return whether an id means the same token in both languages."""
         return self.source.pieces is self.target.pieces
 
 
@@ -61,7 +61,7 @@ class _File:
 
 @dataclass(frozen=True, kw_only=True)
 class _Index:
-    """What ``segmentation.yaml`` holds."""
+    """Content of ``segmentation.yaml``."""
 
     format: Literal[1] = 1
     segmentation: SegmentationConfig
@@ -71,17 +71,17 @@ class _Index:
 def train_segmenters(
     config: SegmentationConfig, pairs_factory: PairsFactory, folder: Path
 ) -> Segmenters:
-    """Make segmenters of the training text, and write all that they need into ``folder``.
+    """Train segmenters on the training text, and write all that they need into ``folder``.
 
     Args:
-        config: What kind of segmentation.
+        config: Kind of segmentation.
         pairs_factory: Gives the source and target sentences of the training text, each time
             from the start; it is called once per vocabulary.
-        folder: Made if need be; ``load_segmenters`` reads it.
+        folder: Created if needed; ``load_segmenters`` reads it.
 
     Raises:
         DataError: The text or an existing model can't be read, or there is no text.
-        RecipeError: The text does not support the vocabulary asked for.
+        RecipeError: The text is too small for the requested vocabulary.
     """
     folder.mkdir(parents=True, exist_ok=True)
     ending = "model" if isinstance(config, SubwordConfig | ExistingSubwordConfig) else "json"
@@ -98,8 +98,8 @@ def load_segmenters(folder: Path, config: SegmentationConfig | None = None) -> S
     """Read what ``train_segmenters`` wrote.
 
     Args:
-        folder: Where it was written.
-        config: Sample as this says; if None, as it was said in training.
+        folder: Folder that was written.
+        config: Configuration of sampling; None: that of training.
 
     Raises:
         CheckpointError: A file is missing or truncated, belongs to something else, or can't be
@@ -123,12 +123,12 @@ def load_segmenters(folder: Path, config: SegmentationConfig | None = None) -> S
 
 
 def sampling_of(config: SegmentationConfig) -> Sampling | None:
-    """How segmentations of training text are drawn; None where there is nothing to draw."""
+    """Return how segmentations of training text are sampled; None without sampling."""
     return config.sampling if isinstance(config, SubwordConfig | ExistingSubwordConfig) else None
 
 
 def fingerprint(segmenters: Segmenters) -> str:
-    """Hexadecimal digits that differ where ``encode`` differs."""
+    """Return a hexadecimal digest that changes if ``encode`` changes."""
     parts = [f"{type(s).__name__} {_sha256(s.to_bytes())}" for s in segmenters]
     return _sha256("\n".join(parts).encode())
 
@@ -140,7 +140,7 @@ def _sides(config: SegmentationConfig) -> tuple[str, ...]:
 def _contents(
     config: SegmentationConfig, pairs_factory: PairsFactory
 ) -> Iterator[tuple[str, bytes]]:
-    """Name and content of every vocabulary file, that of the source first."""
+    """Return name and content of every vocabulary file, that of the source first."""
     if isinstance(config, SubwordConfig) and config.joint and not config.has_one_rule:
         yield from _one_of_two_rules(config, pairs_factory)
         return
@@ -151,7 +151,7 @@ def _contents(
 def _one_of_two_rules(
     config: SubwordConfig, pairs_factory: PairsFactory
 ) -> Iterator[tuple[str, bytes]]:
-    """One vocabulary, in files that differ in how they normalize text: ``joint`` as the target."""
+    """Return files of a shared vocabulary with a normalization each; ``joint`` is the target's."""
     source, target = prepared_for(config.source_rule), prepared_for(config.target_rule)
 
     def pairs() -> Iterator[tuple[str, str]]:
@@ -164,7 +164,7 @@ def _one_of_two_rules(
 
 
 def _made(config: SegmentationConfig, pairs_factory: PairsFactory, side: str) -> bytes:
-    """Content of the vocabulary file of ``side``."""
+    """Build the content of the vocabulary file of ``side``."""
     if side == "target":
         config = _of_target(config)
     match config:
@@ -190,7 +190,7 @@ def _made(config: SegmentationConfig, pairs_factory: PairsFactory, side: str) ->
 
 
 def _of_target(config: SegmentationConfig) -> SegmentationConfig:
-    """``config`` as it counts for a target vocabulary of its own."""
+    """Return ``config`` with the settings of a separate target vocabulary."""
     if isinstance(config, SubwordConfig):
         config = replace(config, normalization=config.target_rule)
     if isinstance(config, ExistingSubwordConfig) or config.target_vocab_size is None:

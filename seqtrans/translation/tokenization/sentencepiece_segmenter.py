@@ -1,4 +1,4 @@
-"""Subwords by sentencepiece (arXiv:1808.06226): trained, loaded, and drawn at random."""
+"""Subwords by sentencepiece (arXiv:1808.06226): training, loading and sampling."""
 
 import io
 import re
@@ -98,7 +98,7 @@ class SubwordSegmenter:
         return text.translate(_LINE_ENDS)
 
     def to_bytes(self) -> bytes:
-        """Content of the model file."""
+        """Return the content of the model file."""
         return self._model
 
     def _normalize(self, lines: Sequence[str]) -> list[str]:
@@ -123,15 +123,15 @@ class SubwordSegmenter:
 
 
 def train_subwords(lines: Iterable[str], config: SubwordConfig) -> bytes:
-    """Content of the model file that sentencepiece makes of ``lines``; the same every time.
+    """Train a sentencepiece model and return the content of its file; training is deterministic.
 
     Args:
         lines: The training text.
-        config: What to make of it; text is normalized as that of the source.
+        config: Configuration; text is normalized as source text.
 
     Raises:
         DataError: There is no text.
-        RecipeError: The text does not support a vocabulary of this size.
+        RecipeError: The text is too small for a vocabulary of this size.
     """
     lines = iter(lines)
     first = next((line for line in lines if line.strip()), None)
@@ -176,7 +176,7 @@ def _trained(lines: Iterator[bytes], config: SubwordConfig) -> bytes:
 
 
 def _relayed(lines: Iterable[str], failures: list[BaseException]) -> Iterator[bytes]:
-    """Lines in parts; sentencepiece hides what is raised in here, or goes on with what it has."""
+    """Yield lines in parts; sentencepiece hides exceptions raised here, or continues after them."""
     try:
         for line in lines:
             for start in range(0, len(line), _LONGEST):
@@ -201,7 +201,7 @@ def _explained(message: str, config: SubwordConfig) -> RecipeError:
 
 
 def _seeded(work: Callable[[], T], seed: int) -> T:
-    """Run ``work`` where sentencepiece draws from ``seed``.
+    """Run ``work`` in a thread in which sentencepiece's generator is seeded by ``seed``.
 
     sentencepiece before 0.2.1 seeds the generator of a thread at its first use there, and only
     then; so each call gets a thread of its own. The seed is global: one call waits for the other.
@@ -214,7 +214,7 @@ def _seeded(work: Callable[[], T], seed: int) -> T:
 def _specials_of(
     processor: sentencepiece.SentencePieceProcessor,
 ) -> tuple[Specials, list[str]]:
-    """Ids of a model's special tokens, and the pieces that are appended for those it lacks."""
+    """Return ids of a model's special tokens, and the pieces appended for missing ones."""
     own = (processor.pad_id(), processor.bos_id(), processor.eos_id(), processor.unk_id())
     ids, added = list(own), list[str]()
     for position, piece in enumerate(SPECIAL_PIECES):
@@ -225,7 +225,7 @@ def _specials_of(
 
 
 def _as_bytes(lines: Sequence[str]) -> list[bytes]:
-    """UTF-8; half a surrogate pair, which only a program can pass, becomes a question mark.
+    """Encode as UTF-8; a lone surrogate, which only a program can pass, becomes a question mark.
 
     A blank line is an empty one, whatever kinds of white space a model tells apart.
     """

@@ -1,4 +1,4 @@
-"""What segmentation takes from text: characters that become others, or have no token."""
+"""Find what segmentation changes in text: characters that become others, or have no token."""
 
 import unicodedata
 from collections import Counter
@@ -13,7 +13,7 @@ _SHOWN = 3
 
 @dataclass
 class Changes:
-    """What becomes of lines of text that are encoded and decoded.
+    """Changes of text by encoding and decoding.
 
     Attributes:
         unit: What is looked at: characters, or words where these are the tokens.
@@ -35,20 +35,20 @@ class Changes:
 
     @property
     def examples_of_changed(self) -> str:
-        """The most frequent changes, for people."""
+        """Describe the most frequent changes."""
         common = (unit for unit, _ in self.changed.most_common(_SHOWN))
         return ", ".join(f"{_shown(unit)} -> {_shown(self.becomes[unit])}" for unit in common)
 
     @property
     def examples_of_unknown(self) -> str:
-        """The most frequent unknown units, for people."""
+        """Describe the most frequent unknown units."""
         return ", ".join(_shown(unit) for unit, _ in self.unknown.most_common(_SHOWN))
 
 
 def find_changes(segmenter: Segmenter, lines: Sequence[str]) -> Changes:
-    """Encode and decode every different character of ``lines``, or word where these are tokens.
+    """Encode and decode every distinct character of ``lines``, or word if words are the tokens.
 
-    Spaces at the ends of lines and in a row are not looked at.
+    Leading, trailing and repeated spaces are ignored.
     """
     by_word = isinstance(segmenter, TokenSegmenter) and segmenter.unit == "words"
     found = Changes("words" if by_word else "characters", len(lines))
@@ -76,7 +76,7 @@ def _words(line: str) -> list[str]:
 
 
 def _characters(line: str) -> list[str]:
-    """Characters, each with the marks on it, of which normalization makes one."""
+    """Split into characters with their combining marks, which normalization may join."""
     if unicodedata.is_normalized("NFC", line):
         return list(line.replace(" ", ""))
     characters: list[str] = []
@@ -89,14 +89,14 @@ def _characters(line: str) -> list[str]:
 
 
 def _unchanged(segmenter: Segmenter, counts: Counter[str]) -> str:
-    """A letter that comes back as it was: white space between two is not at the end of a line."""
+    """Return a letter that does not change, to put around white space."""
     letters = [unit for unit, _ in counts.most_common() if unit.isalpha()]
     texts = map(segmenter.decode, segmenter.encode(letters))
     return next((unit for unit, text in zip(letters, texts, strict=True) if unit == text), "")
 
 
 def _shown(text: str) -> str:
-    """Text as it looks; what can't be seen by its numbers."""
+    """Return text with invisible characters as their code points."""
     if not text:
         return "nothing"
     if text == " ":

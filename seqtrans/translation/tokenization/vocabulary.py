@@ -1,4 +1,4 @@
-"""Token to id and back, for segmentations that look whole tokens up."""
+"""Vocabulary: map tokens to ids and back."""
 
 import json
 from collections import Counter
@@ -19,7 +19,7 @@ _MOST_COUNTED = 1_000_000  # distinct tokens held while counting
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Distinct tokens; the id of each is its place, after the special ones."""
+    """Distinct tokens; ids follow their order, after the special tokens."""
 
     tokens: tuple[str, ...]
 
@@ -34,16 +34,16 @@ class Vocabulary:
         return {token: i for i, token in enumerate(self.tokens, start=len(SPECIAL_PIECES))}
 
     def encode(self, tokens: Iterable[str]) -> list[int]:
-        """Ids of tokens; of unknown ones that of unk."""
+        """Return the ids of tokens; unknown tokens get that of unk."""
         ids, unk = self.ids, SPECIALS.unk
         return [ids.get(token, unk) for token in tokens]
 
     def decode(self, ids: Iterable[int]) -> list[str]:
-        """Tokens of ids; special ones are left out."""
+        """Return the tokens of ids, without special ones."""
         return [self.pieces[i] for i in ids if i >= len(SPECIAL_PIECES)]
 
     def to_bytes(self) -> bytes:
-        """A JSON list, one token a line."""
+        """Return a JSON list, one token per line."""
         return (json.dumps(self.tokens, ensure_ascii=False, indent=0) + "\n").encode()
 
     @staticmethod
@@ -51,7 +51,7 @@ class Vocabulary:
         """Undo ``to_bytes``.
 
         Raises:
-            ValueError: It is something else.
+            ValueError: The content is invalid.
         """
         try:
             tokens = json.loads(content)
@@ -67,7 +67,7 @@ class Vocabulary:
 def build_vocabulary(
     lines: Iterable[Sequence[str]], vocab_size: int | None = None, min_count: int = 1
 ) -> Vocabulary:
-    """The most frequent tokens of ``lines``, ties in the order of their code points.
+    """Build a vocabulary of the most frequent tokens of ``lines``, ties sorted by code points.
 
     Where a text has over a million distinct tokens, those seen once are forgotten each time the
     million is full, so that memory is bounded.
@@ -88,10 +88,10 @@ def build_vocabulary(
 
 
 def check_target_size(target_vocab_size: int | None, *, joint: bool) -> None:
-    """Refuse a size of its own for a target vocabulary that is not one of its own.
+    """Refuse a separate size for a target vocabulary that is shared.
 
     Raises:
-        ValueError: Both are asked for.
+        ValueError: Both are given.
     """
     if joint and target_vocab_size is not None:
         raise ValueError(

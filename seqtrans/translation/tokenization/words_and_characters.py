@@ -65,7 +65,7 @@ class CharactersConfig:
 
 
 def split_words(line: str, known: Container[str] = _OTHER_WHITE) -> list[str]:
-    """Return what white space separates, and the white space that is ``known`` itself."""
+    """Split at white space; white space in ``known`` is a token, too."""
     if line.isspace():
         return []
     return [token for token in _WORD.findall(line) if token in known or not token.isspace()]
@@ -131,5 +131,5 @@ class TokenSegmenter:
         return self._join(self._vocabulary.decode(ids))
 
     def to_bytes(self) -> bytes:
-        """Content of the vocabulary file."""
+        """Return the content of the vocabulary file."""
         return self._vocabulary.to_bytes()
