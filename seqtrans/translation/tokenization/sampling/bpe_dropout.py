@@ -38,7 +38,7 @@ class BpeDropoutSampler:
         self._merges = _merges_of(model)
 
     def __call__(self, lines: Sequence[str], seed: int) -> list[list[int]]:
-        """Ids of lines; a pure function of ``lines`` and ``seed``."""
+        """Sample the ids of lines; a pure function of ``lines`` and ``seed``."""
         split = split_units(self._normalize(lines), by_word=self._by_word)
         if not split.units:
             return [[] for _ in lines]
@@ -62,7 +62,7 @@ class BpeDropoutSampler:
     def _merged(
         self, rows: Int[np.ndarray, "N S"], generator: np.random.Generator
     ) -> Iterator[tuple[Int[np.ndarray, " R"], Int[np.ndarray, "R S"]]]:
-        """Words of one size, merged step by step; those that are done at each step."""
+        """Merge words of one size step by step; yield those that are done at each step."""
         numbers = np.arange(len(rows))
         while len(rows) and rows.shape[1] > 1:
             ranks, results = self._merges.find(rows[:, :-1], rows[:, 1:])
@@ -91,7 +91,7 @@ class _Merges:
     def find(
         self, left: Int[np.ndarray, "N S"], right: Int[np.ndarray, "N S"]
     ) -> tuple[Int[np.ndarray, "N S"], Int[np.ndarray, "N S"]]:
-        """Rank and result of merging neighbours; the last rank of all where they do not merge."""
+        """Return rank and result of merging neighbors; the last rank if they do not merge."""
         if not len(self.pairs):
             return np.full(left.shape, _NO_RANK), left
         wanted = left * self.stride + right
@@ -102,7 +102,7 @@ class _Merges:
 
 
 def _merges_of(model: SubwordModel) -> _Merges:
-    """The pairs of a model; what the user defined merges with nothing."""
+    """Return the mergeable pairs of a model; the user's own symbols are never merged."""
     symbols = Symbols(model)
     parts = {text: i for text, i in symbols.known.items() if not model.is_defined(i)}
     found: list[tuple[int, int, float, int]] = []

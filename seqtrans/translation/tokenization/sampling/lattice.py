@@ -55,7 +55,7 @@ class Lattice:
         return owner[order], self.symbol[np.concatenate(edges[::-1])][order]
 
     def _chances(self) -> Float[np.ndarray, " E"]:
-        """Of every edge, the probability that a path through its end comes from it."""
+        """Return, for every edge, the probability that a path through its end uses it."""
         base = np.repeat(self.first, self.last - self.first + 1)
         position = self.end - base[self.end]
         order = np.argsort(position, kind="stable")

@@ -45,7 +45,7 @@ class SubwordModel:
         return {piece.text: i for i, piece in enumerate(self.pieces) if piece.type in wanted}
 
     def is_defined(self, piece: int) -> bool:
-        """Whether a piece is one of the user's own symbols."""
+        """Return whether a piece is one of the user's own symbols."""
         return self.pieces[piece].type == PieceType.USER_DEFINED
 
     @property
@@ -102,7 +102,7 @@ def message(field: int, content: bytes) -> bytes:
 
 
 def _fields(content: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """Numbers and values of the fields of a message; nested messages as bytes."""
+    """Yield number and value of the fields of a message; nested messages as bytes."""
     position = 0
     while position < len(content):
         key, position = _varint(content, position)
@@ -121,7 +121,7 @@ def _fields(content: bytes) -> Iterator[tuple[int, int | bytes]]:
 
 
 def _varint(content: bytes, position: int) -> tuple[int, int]:
-    """A number in groups of 7 bits, the lowest first; and where the next field begins."""
+    """Read a number in groups of 7 bits, the lowest first; return it and the next position."""
     value = shift = 0
     while position < len(content):
         byte = content[position]

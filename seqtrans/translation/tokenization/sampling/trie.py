@@ -31,7 +31,7 @@ class Trie:
     def find(
         self, text: Int[np.ndarray, " P"]
     ) -> tuple[Int[np.ndarray, " M"], Int[np.ndarray, " M"], Int[np.ndarray, " M"]]:
-        """Start, end and number of every sequence in every place of a text."""
+        """Return start, end and number of every sequence at every position of a text."""
         start, node = np.arange(len(text)), np.zeros(len(text), dtype=np.int64)
         found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
         length = 0

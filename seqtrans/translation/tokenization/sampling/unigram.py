@@ -47,7 +47,7 @@ class UnigramSampler:
         self._trie = Trie([self._symbols.codes(text) for text in self._symbols.known])
 
     def __call__(self, lines: Sequence[str], seed: int) -> list[list[int]]:
-        """Ids of lines; a pure function of ``lines`` and ``seed``."""
+        """Sample the ids of lines; a pure function of ``lines`` and ``seed``."""
         split = split_units(self._normalize(lines), by_word=self._by_word)
         if not split.units:
             return [[] for _ in lines]
@@ -57,7 +57,7 @@ class UnigramSampler:
         return self._symbols.ids_of(symbols, np.bincount(line[owner], minlength=len(lines)))
 
     def _lattice(self, units: Sequence[str]) -> Lattice:
-        """Every code is an edge, every unit is closed by one that no piece holds."""
+        """Build a lattice: every code is an edge, every unit ends with one that no piece holds."""
         spelled = [self._symbols.codes(unit) for unit in units]
         text = np.fromiter(chain.from_iterable((*codes, CLOSING) for codes in spelled), np.int64)
         last = np.flatnonzero(text == CLOSING)
@@ -90,7 +90,7 @@ class NBestSampler:
         self._nbest = nbest
 
     def __call__(self, lines: Sequence[str], seed: int) -> list[list[int]]:
-        """Ids of lines; a pure function of ``lines`` and ``seed``."""
+        """Sample the ids of lines; a pure function of ``lines`` and ``seed``."""
         chances = np.random.default_rng(seed).random(len(lines))
         return [
             self._drawn(choices, chance)

@@ -68,7 +68,7 @@ class Symbols:
         self._single = {code: i for i, (code, *more) in codes.items() if not more}
 
     def codes(self, text: str) -> list[int]:
-        """Codes of a text."""
+        """Return the codes of a text."""
         if not self._defined:
             return list(map(ord, text))
         parts = filter(None, self._splitter.split(text))
@@ -79,13 +79,13 @@ class Symbols:
         ]
 
     def of(self, code: int) -> int:
-        """The piece that is a code, or what stands for it until ``ids_of``."""
+        """Return the piece that is a code, or its placeholder until ``ids_of``."""
         return self._single.get(code, self.offset + code)
 
     def ids_of(
         self, symbols: Int[np.ndarray, " P"], lengths: Int[np.ndarray, " lines"]
     ) -> list[list[int]]:
-        """Ids of lines, each of a given number of symbols.
+        """Return the ids of lines, each of a given number of symbols.
 
         An unknown character is spelled in bytes; without these, a run of them is one unknown token.
         """
