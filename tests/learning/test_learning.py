@@ -45,6 +45,7 @@ def write(folder, name, pairs):
     return pairs
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("rule", "encoder", "decoder", "steps"),
     [
