@@ -6,8 +6,6 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-RUN := runs/smart-home-en-de
-DATA := data/smart-home-en-de
 
 SITE := build/site
 

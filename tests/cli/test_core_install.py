@@ -86,4 +86,4 @@ def test_the_demo_installs_no_extra(tmp_path):
 
     assert "--editable .\n" in commands("demo")
     assert "[dev" not in commands("demo")
-    assert "--editable '.[dev,plots]'" in commands("test")
+    assert "--editable '.[dev,docs,plots]'" in commands("test")
