@@ -65,6 +65,7 @@ def train(
     try:
         processes = connect()
         with in_contact(processes, lambda: "preparing the run"), ExitStack() as held:
+            held.callback(processes.close)
             resume = resume or _was_restarted(path, processes)
             opened = _resume_run if resume else _new_run
             chosen, directory, store = opened(recipe, settings or [], path, processes, held)

@@ -83,17 +83,20 @@ def recent_peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def available_memory() -> int:
+def available_memory(*, shared: bool = True) -> int:
     """Return the bytes that machine, control group and resource limits leave to this process.
 
-    Processes that one command started on this machine get equal shares.
+    Args:
+        shared: Leave equal shares of the machine to the other processes that one command started
+            here. Without it, what they have taken already is not counted twice.
     """
     pages = _pages()
     taken = {resource.RLIMIT_AS: pages.all, resource.RLIMIT_DATA: pages.data}
     limits = {kind: resource.getrlimit(kind)[0] for kind in taken}  # per process
     bounds = [n - taken[kind] for kind, n in limits.items() if n != resource.RLIM_INFINITY]
     lines = [line.split() for line in _read("/proc/meminfo", "").splitlines()]
-    bounds += [int(n[1]) * 1024 // _processes() for n in lines if n[0] == "MemAvailable:"]
+    sharing = _processes() if shared else 1
+    bounds += [int(n[1]) * 1024 // sharing for n in lines if n[0] == "MemAvailable:"]
     cap = memory_cap()
     if cap is not None:
         bounds.append(cap - pages.resident)

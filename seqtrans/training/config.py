@@ -46,7 +46,7 @@ class ProcessesConfig:
     arXiv:2304.11277), from the start and before the first of them is on a device: for what is too
     large for one. But while it decodes to validate, and once before training to see that it can,
     each process holds all weights, without gradients or moments; not where no metric needs
-    translations. MicroBatchSizeLimits of batches can't be ``auto``."""
+    translations. Sizes of batches can't be ``auto``."""
     communication: Literal["fp32", "bf16"] = "fp32"
     """Precision in which gradients travel; bf16 halves the traffic and rounds."""
     batch: Literal["shared", "each"] = "shared"

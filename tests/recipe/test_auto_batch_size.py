@@ -84,6 +84,7 @@ def test_available_memory_heeds_limits_and_other_processes(monkeypatch):
     assert 0 < everything < 1 << 50
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     assert largest.available_memory() == pytest.approx(everything / 2, rel=0.3)
+    assert largest.available_memory(shared=False) == pytest.approx(everything, rel=0.3)
     limits = {resource.RLIMIT_AS: (1 << 62, 1 << 62), resource.RLIMIT_DATA: (0, -1)}
     monkeypatch.setattr(largest.resource, "getrlimit", limits.__getitem__)
     assert largest.available_memory() == 0

@@ -61,7 +61,7 @@ class Rendezvous:
         self.rank, self.world_size, self.store = rank, world_size, store
         self.patience = PATIENCE
         self._lives = [f"seqtrans/life/{other}" for other in range(world_size)]
-        self._has_joined = threading.Event()
+        self._is_over = threading.Event()
         self._life = threading.Thread(target=self._live, daemon=True, name="signs of life")
         if store is not None:
             self._life.start()
@@ -119,8 +119,7 @@ class Rendezvous:
         if self.store is None:
             return SINGLE_PROCESS
         self.meet("join")
-        self._has_joined.set()
-        self._life.join(self.patience)  # at once, but where the store does not answer
+        self.close(self.patience)
         has_gpu = torch.cuda.is_available()
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if has_gpu else "gloo",
@@ -131,11 +130,24 @@ class Rendezvous:
         )
         return TorchProcessGroup(self.rank, self.world_size, self.patience, self.store)
 
+    def close(self, seconds: float = 5.0) -> None:
+        """Give no more signs of life, so that no thread runs while the interpreter ends.
+
+        Args:
+            seconds: Wait at most so long for the thread, where the store does not answer.
+        """
+        self._is_over.set()
+        if self._life.is_alive():
+            self._life.join(seconds)
+
     def _live(self) -> None:
-        with suppress(RuntimeError):  # the store is gone: those that wait find out
-            store = self.store.clone()  # other threads may keep the original for long
-            while not self._has_joined.wait(_INTERVAL):
+        # A store that does not answer may do so again; if it is gone, those that wait find out.
+        while not self._is_over.wait(min(_INTERVAL, self.patience / 10)):
+            with suppress(RuntimeError):
+                store = self.store.clone()  # other threads may keep the original for long
                 store.add(self._lives[self.rank], 1)
+                while not self._is_over.wait(min(_INTERVAL, self.patience / 10)):
+                    store.add(self._lives[self.rank], 1)
 
     def _await(self, key: str) -> str:
         """Return what another process sets, once it is there."""
@@ -161,7 +173,7 @@ class Rendezvous:
             if lost := [rank for rank, seconds in enumerate(silent) if seconds > self.patience]:
                 raise AbsentError("a sign of life timed out", dict.fromkeys(lost, ""))
             time.sleep(pause)
-            pause = min(_PAUSE, 1.5 * pause)
+            pause = min(_PAUSE, self.patience / 10, 1.5 * pause)
         raise dist.DistError("the store does not answer")
 
     def _look(self, key: str) -> tuple[str | None, Exception | None, list[int]]:

@@ -89,7 +89,7 @@ def check_room(path: Path, count: int, size: tuple[int, int, int]) -> None:
         DataError: It does not.
     """
     channels, height, width = size
-    needed, free = count * channels * height * width, available_memory()
+    needed, free = count * channels * height * width, available_memory(shared=False)
     if needed > free:
         raise DataError(
             f"{path}: {count:,} images of {channels} x {height} x {width} take "

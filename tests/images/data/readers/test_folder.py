@@ -137,9 +137,9 @@ def test_a_folder_without_images_is_refused(tmp_path):
 
 def test_images_that_do_not_fit_in_memory_are_refused(tmp_path, monkeypatch):
     animals(tmp_path)
-    monkeypatch.setattr(sources, "available_memory", lambda: 5 * 72 - 1)
+    monkeypatch.setattr(sources, "available_memory", lambda **_: 5 * 72 - 1)
     assert "5 images of 3 x 4 x 6 take" in refused(FolderFiles(path=tmp_path))
-    monkeypatch.setattr(sources, "available_memory", lambda: 5 * 72)
+    monkeypatch.setattr(sources, "available_memory", lambda **_: 5 * 72)
     assert len(read_images(FolderFiles(path=tmp_path))[0]) == 5
 
 

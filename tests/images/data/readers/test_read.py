@@ -360,11 +360,11 @@ def test_more_names_than_classes_can_be_are_refused(tmp_path):
 
 
 def test_images_that_do_not_fit_in_memory_are_refused_before_they_are_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "available_memory", lambda: 59)
+    monkeypatch.setattr(sources, "available_memory", lambda **_: 59)
     assert "5 images of 1 x 3 x 4 take 0.0 GB of memory" in refused(idx_files(tmp_path))
-    monkeypatch.setattr(sources, "available_memory", lambda: 60)
+    monkeypatch.setattr(sources, "available_memory", lambda **_: 60)
     assert len(read_images(idx_files(tmp_path))[0]) == 5
-    monkeypatch.setattr(sources, "available_memory", lambda: 190)
+    monkeypatch.setattr(sources, "available_memory", lambda **_: 190)
     assert "take 0.0 GB of memory" in refused(npz_files(tmp_path))
 
 
