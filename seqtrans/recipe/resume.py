@@ -68,7 +68,7 @@ def resume_recipe(run: RunDirectory, given: Path, settings: Sequence[str]) -> Re
     has_begun = bool(run.steps())
     outside = given.absolute().parent
     said = _said(given, settings)
-    changed = config.override(kept, [*_other_kinds(kept.value, settings), *settings])
+    changed = config.override(kept, [*_other_kinds(before, settings), *settings])
     document = config.override(changed, _found(described(changed, run.path, outside), said))
     recipe = with_resolved_sizes_of(described(document, run.path, outside), before)
     if has_begun and recipe.init_from != before.init_from:
@@ -84,7 +84,7 @@ def resume_recipe(run: RunDirectory, given: Path, settings: Sequence[str]) -> Re
     )
 
 
-def _other_kinds(kept: Any, settings: Sequence[str]) -> Iterator[str]:
+def _other_kinds(before: "Recipe", settings: Sequence[str]) -> Iterator[str]:
     """Settings that take all keys of its old kind from what is of another ``kind`` by ``settings``.
 
     A stored recipe has every key, also those that nobody wrote and the new kind may not know.
@@ -92,10 +92,11 @@ def _other_kinds(kept: Any, settings: Sequence[str]) -> Iterator[str]:
     for setting in settings:
         key, _, kind = setting.partition("=")
         holder, _, last = key.rpartition(".")
-        found = kept
+        found: Any = before
         for part in holder.split("."):
-            found = found.get(part) if isinstance(found, dict) else None  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
-        if last == "kind" and isinstance(found, dict) and found.get("kind") != kind.strip():  # pyright: ignore[reportUnknownMemberType]
+            is_item = isinstance(found, tuple) and part.isdigit() and int(part) < len(found)
+            found = found[int(part)] if is_item else getattr(found, part, None)
+        if last == "kind" and getattr(found, "kind", None) not in (None, kind.strip()):
             yield f"{holder}={{kind: {kind}}}"
 
 

@@ -31,7 +31,7 @@ from seqtrans.translation.inference.line_windows import BLOCK_LINES, fixed_windo
 from seqtrans.translation.inference.translator import LineParts, Window, window_characters
 from seqtrans.translation.protocols import Hypothesis, Seq2SeqModel
 from seqtrans.translation.search.build import build_search
-from seqtrans.translation.search.config import SearchConfig
+from seqtrans.translation.search.config import BeamConfig, SearchConfig
 from seqtrans.translation.tokenization.segmenters import Segmenters
 
 Found = tuple[int, list[int], float]
@@ -163,7 +163,9 @@ class TranslationTask:
         """The best hypotheses for this process's share of the sources of all windows."""
         if not isinstance(model, Seq2SeqModel):
             raise TypeError(f"{type(model).__name__} can't be decoded: it is no Seq2SeqModel")
-        decoding, halving = self.validation.decoding, _halving(_SEARCHED)
+        decoding = self.validation.decoding
+        width = "beam_size" if isinstance(decoding, BeamConfig) else "n_best"
+        halving = _halving(_SEARCHED.format(width))
         search = build_search(decoding, self.segmenters.target)
         found: list[Found] = []
         first = taken = 0  # sources and batches of the windows before
@@ -245,7 +247,7 @@ class TranslationTask:
 
 
 _LONG = "leave out those that are so long"
-_SEARCHED = "lower max_source_tokens, max_length or beam_size of validation.decoding"
+_SEARCHED = "lower max_source_tokens, max_length or {} of validation.decoding"
 
 
 def _halving(remedy: str, *, never_split: bool = False) -> Halving:

@@ -110,7 +110,9 @@ def test_a_token_is_drawn_where_its_share_of_the_interval_is():
         assert draw(log_probs, uniform)[row, column] == expected
 
 
-@pytest.mark.parametrize("settings", [{"temperature": 1e-3}, {"top_k": 1}, {"top_p": 1e-9}])
+@pytest.mark.parametrize(
+    "settings", [{"temperature": 1e-3}, {"temperature": 1e-50}, {"top_k": 1}, {"top_p": 1e-9}]
+)
 def test_drawing_only_what_is_likeliest_is_taking_it(settings):
     lengths = set()
     for seed in range(10):

@@ -140,6 +140,15 @@ def as_json(work: Work, lines: Sequence[int]) -> str:
     return json.dumps({**asdict(work), "lines": list(lines)}, indent=1)
 
 
+def _completed(decoding: dict[str, Any]) -> dict[str, Any]:
+    """Return stored decoding with the settings that jobs of earlier versions did not have yet.
+
+    Their second-best translations may differ, so jobs with n-best lists are left as they are.
+    """
+    later = {"no_repeat_ngram": 0, "no_repeat_words": 0, "no_loops": False}
+    return {"kind": "beam", **(later if decoding.get("n_best", 1) == 1 else {}), **decoding}
+
+
 def from_json(text: str) -> tuple[Work, list[int]]:
     """What ``as_json`` wrote.
 
@@ -150,7 +159,7 @@ def from_json(text: str) -> tuple[Work, list[int]]:
         stored = json.loads(text)
         lines = [int(count) for count in stored.pop("lines")]
         sources = tuple(Source(**source) for source in stored.pop("sources"))
-        stored["decoding"].setdefault("kind", "beam")  # in jobs begun before there were others
+        stored["decoding"] = _completed(stored["decoding"])
         work = Work(**stored, sources=sources)
     except (TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(str(error)) from error

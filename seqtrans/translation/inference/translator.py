@@ -18,7 +18,7 @@ from seqtrans.translation.inference.line_windows import fixed_windows, windows
 from seqtrans.translation.inference.sentence_splitter import join_parts, source_parts
 from seqtrans.translation.protocols import Hypothesis, Searcher, SearchInput, Seq2SeqModel
 from seqtrans.translation.search.build import build_search
-from seqtrans.translation.search.config import DecodingConfig, SearchConfig
+from seqtrans.translation.search.config import BeamConfig, DecodingConfig, SearchConfig
 from seqtrans.translation.tokenization.segmenters import Segmenters
 
 _BATCHES_AHEAD = 8  # in a window; more would sort better by length and answer later
@@ -83,7 +83,8 @@ class Translator:
         self.segmenters = segmenters
         self.config = config
         self.search: Searcher = build_search(config, segmenters.target)
-        self._halving = Halving("sentences", "lower max_source_tokens, max_length or beam_size")
+        width = "beam_size" if isinstance(config, BeamConfig) else "n_best"
+        self._halving = Halving("sentences", f"lower max_source_tokens, max_length or {width}")
         self._parts = LineParts(segmenters, config)
 
     def translate(self, lines: Iterable[str]) -> list[str]:

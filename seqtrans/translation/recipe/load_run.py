@@ -14,7 +14,13 @@ from seqtrans.training.checkpoints.weights import fill
 from seqtrans.translation.models.encoder_decoder import EncoderDecoder
 from seqtrans.translation.recipe.build import build_model
 from seqtrans.translation.recipe.schema import TranslationRecipe
-from seqtrans.translation.search.config import BeamConfig, DecodingConfig, SearchConfig
+from seqtrans.translation.search.config import (
+    BeamConfig,
+    DecodingConfig,
+    SearchConfig,
+    ValidationBeamConfig,
+    ValidationSearchConfig,
+)
 from seqtrans.translation.tokenization.segmenters import Segmenters, load_segmenters
 
 Settings = Literal["decoding", "validation"]
@@ -69,13 +75,14 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class _Validation:
-    decoding: SearchConfig = field(default_factory=BeamConfig)
+    decoding: ValidationSearchConfig = field(default_factory=ValidationBeamConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Settings(_Validation):
+class _Settings:
     """Lets errors name ``decoding.beam_size`` and its like as in a recipe."""
 
+    decoding: SearchConfig = field(default_factory=BeamConfig)
     validation: _Validation = field(default_factory=_Validation)
 
 

@@ -51,7 +51,8 @@ def _of_text(corpora: Sequence[CorpusFiles], key: str) -> dict[str, str]:
 
 def _as_stored(settings: dict[str, str]) -> dict[str, str]:
     """Return the settings of a corpus, those of text and tsv as older checkpoints have them."""
+    others = dict.fromkeys(("columns", "source", "target", "tsv"), "null")
     if settings["kind"] not in ("text", "tsv"):
-        return settings
+        return {**others, **settings}  # so that it differs from what has no kind
     columns = (settings.pop("source_column", "1"), settings.pop("target_column", "2"))
-    return {"columns": ", ".join(columns), **settings}
+    return {**others, "columns": ", ".join(columns), **settings}

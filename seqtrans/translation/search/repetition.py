@@ -8,7 +8,7 @@ from seqtrans.nn.gather import gather_hypotheses
 from seqtrans.tensor_types import Float, Int, Tensor
 from seqtrans.translation.search.top_k import NEVER
 
-_SPACE = "\u2581"  # how pieces write it, as in sentencepiece
+SPACE = "\u2581"  # how pieces write it, as in sentencepiece
 
 
 def without_repeats(
@@ -64,17 +64,15 @@ class WordGuard:
     tokens alone is evaded. Text without spaces has no words.
 
     Args:
-        pieces: The token of every id, where a space is written as in sentencepiece. If none has a
-            space, every token is a word.
+        texts: The text of every token, where a space is written as in sentencepiece.
         size: Words of an n-gram that no text has twice; 0 allows it.
         loops: Whether to refuse words that directly follow upon the same words.
     """
 
-    def __init__(self, pieces: Sequence[str], size: int, *, loops: bool) -> None:
+    def __init__(self, texts: Sequence[str], size: int, *, loops: bool) -> None:
         self.size = size
         self.loops = loops
-        spaced = any(_SPACE in piece for piece in pieces)
-        self._texts = pieces if spaced else [_SPACE + piece for piece in pieces]
+        self._texts = texts
         self._ids: dict[str, list[int]] = {}
         for token, text in enumerate(self._texts):
             self._ids.setdefault(text, []).append(token)
@@ -101,10 +99,10 @@ class WordGuard:
 
     def _refused(self, tokens: Sequence[int]) -> Iterator[int]:
         """Ids of what would end a word that may not be said; some may come twice."""
-        *before, last = "".join([self._texts[token] for token in tokens]).split(_SPACE)
+        *before, last = "".join([self._texts[token] for token in tokens]).split(SPACE)
         before = [word for word in before if word]
         for word in self._refused_words([*before, last] if last else before):
-            yield from self._ids.get(_SPACE + word, ())
+            yield from self._ids.get(SPACE + word, ())
         for word in self._refused_words(before):
             if word.startswith(last):
                 yield from self._ids.get(word[len(last) :], ())

@@ -1,5 +1,6 @@
 """What every output must keep to, however it is searched for."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -7,7 +8,7 @@ import torch
 from seqtrans.tensor_types import Float, Int, Tensor
 from seqtrans.translation.protocols import Segmenter
 from seqtrans.translation.search.config import DecodingConfig
-from seqtrans.translation.search.repetition import WordGuard, without_loops, without_repeats
+from seqtrans.translation.search.repetition import SPACE, WordGuard, without_loops, without_repeats
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,4 +96,15 @@ class OutputRules:
 def _word_guard(config: DecodingConfig, target: Segmenter) -> WordGuard | None:
     if not (config.no_repeat_words or config.no_loops):
         return None
-    return WordGuard(target.pieces, config.no_repeat_words, loops=config.no_loops)
+    return WordGuard(_texts(target), config.no_repeat_words, loops=config.no_loops)
+
+
+def _texts(target: Segmenter) -> Sequence[str]:
+    """Return the text of every token, where a space is written as in sentencepiece."""
+    pieces, specials = target.pieces, target.specials
+    inside = (i for i, text in enumerate(pieces) if i not in specials and SPACE not in text)
+    any_token = next(inside, None)
+    if any_token is None or " " not in target.decode([any_token, any_token]):
+        return pieces
+    # Tokens are words, and what looks like a space in one is a character of the text.
+    return [SPACE + text.replace(SPACE, "\0") for text in pieces]

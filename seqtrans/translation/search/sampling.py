@@ -23,6 +23,7 @@ from seqtrans.translation.protocols import (
 from seqtrans.translation.search.rules import OutputRules
 from seqtrans.translation.search.top_k import NEVER
 
+_COLDEST = 1e-30  # temperature; smaller ones are the same in fp32, or 0
 _WORTH_DROPPING = 0.125  # share of sentences that are done from which copying the others pays
 
 
@@ -120,7 +121,9 @@ class Sampling:
         banned = torch.tensor(self.rules.banned, dtype=torch.long, device=log_probs.device)
         allowed = log_probs.index_fill(2, banned, NEVER)
         allowed = self.rules.without_repeats(allowed, samples.tokens)
-        weights = truncate(allowed / self.temperature, self.top_k, self.top_p)
+        # Differences to the best: 0 stays 0, however small the temperature is.
+        behind = allowed - allowed.amax(2, keepdim=True)
+        weights = truncate(behind / max(self.temperature, _COLDEST), self.top_k, self.top_p)
         token = draw(weights, samples.uniform[:, step])
         token = token.masked_fill((samples.limit == step + 1)[:, None] | samples.has_ended, eos)
         gain = allowed.gather(2, token[:, :, None])[:, :, 0].masked_fill(samples.has_ended, 0.0)

@@ -3,6 +3,7 @@
 import hashlib
 
 from seqtrans.config import loads
+from seqtrans.training.checkpoints.provenance import differing
 from seqtrans.translation.recipe.provenance import origins_of
 from seqtrans.translation.recipe.schema import TranslationRecipe
 
@@ -33,9 +34,17 @@ def test_text_and_tsv_are_remembered_as_before_there_were_other_formats(tmp_path
         "data.train.1.columns": "1, 2",
         "data.train.1.tsv": digest["c"],
     }
-    assert kept(tmp_path, given) == before | {
+    now = kept(tmp_path, given)
+    assert now == before | {
         "data.train.0.kind": "text",
+        "data.train.0.tsv": "null",
         "data.train.1.kind": "tsv",
+        "data.train.1.source": "null",
+        "data.train.1.target": "null",
     }
+    (tmp_path / "d").write_text('{"s": "x", "t": "y"}\n')
+    json = f"{{kind: jsonl, file: {tmp_path}/d, source_key: s, target_key: t}}"
+    another = kept(tmp_path, f"[{json}, {json}]")  # differs from what has no kind, too
+    assert {"data.train.0.source", "data.train.1.tsv"} <= set(differing(before, another))
     other = f"[{{tsv: {tmp_path}/c, source_column: 2, target_column: 1}}]"
     assert kept(tmp_path, other)["data.train.0.columns"] == "2, 1"
