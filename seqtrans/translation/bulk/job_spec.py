@@ -145,6 +145,8 @@ def _completed(decoding: dict[str, Any]) -> dict[str, Any]:
 
     Their second-best translations may differ, so jobs with n-best lists are left as they are.
     """
+    if "kind" in decoding:
+        return decoding
     later = {"no_repeat_ngram": 0, "no_repeat_words": 0, "no_loops": False}
     return {"kind": "beam", **(later if decoding.get("n_best", 1) == 1 else {}), **decoding}
 
