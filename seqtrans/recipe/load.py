@@ -3,11 +3,12 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from seqtrans import config
 from seqtrans.config.paths import dotted, missing_paths, paths_in, with_absolute_paths
 from seqtrans.errors import RecipeError, quoted, suggestion
+from seqtrans.training.checkpoints.find import task_of
 from seqtrans.training.checkpoints.run_directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -115,9 +116,8 @@ def files_to_keep(recipe: "Recipe", folder: Path) -> dict[str, bytes]:
 
 def _validate(document: config.Document) -> "Recipe":
     """Return the recipe that a document describes; of translation unless it says otherwise."""
-    value = document.value
-    task = cast("dict[str, Any]", value).get("task") if isinstance(value, dict) else None
-    if isinstance(task, str) and task not in TASKS:
+    task = task_of(document)
+    if task is not None and task not in TASKS:
         names = f"{' or '.join(map(repr, TASKS))}, not {task!r}{suggestion(task, TASKS)}"
         raise RecipeError(f"{document.place(('task',))}: task must be {names}")
     is_of_images = task == "classification"

@@ -18,7 +18,7 @@ def stored_recipe_of(cls: type[RecipeT], task: str, run: RunDirectory) -> Recipe
         RecipeError: It was altered into something invalid.
     """
     document = config.read(run.recipe)
-    stored = _task_of(document)
+    stored = task_of(document)
     if stored not in (None, task):
         raise CheckpointError(f"{run.path} is a run of task '{stored}', not '{task}'")
     return config.validate(cls, document)
@@ -30,10 +30,11 @@ def stored_task(run: RunDirectory) -> str | None:
     Raises:
         RecipeError: The recipe can't be read.
     """
-    return _task_of(config.read(run.recipe))
+    return task_of(config.read(run.recipe))
 
 
-def _task_of(document: config.Document) -> str | None:
+def task_of(document: config.Document) -> str | None:
+    """Return the task that a recipe names; None where it names none."""
     value = document.value
     task = cast("dict[str, Any]", value).get("task") if isinstance(value, dict) else None
     return task if isinstance(task, str) else None

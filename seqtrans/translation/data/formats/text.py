@@ -23,7 +23,7 @@ class TextFiles(CorpusFiles):
 
     def pairs(self) -> Iterator[tuple[str, str]]:
         """Read both files; they must have as many lines."""
-        return align(*(NamedLines(str(path), open_lines(path)) for path in self.paths))
+        return _aligned(*(NamedLines(str(path), open_lines(path)) for path in self.paths))
 
 
 class NamedLines(NamedTuple):
