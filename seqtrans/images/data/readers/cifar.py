@@ -62,7 +62,7 @@ class CifarFiles:
 def read_cifar(files: CifarFiles, known: Names = None) -> ImageSet:
     """Read images and their labels; ``known`` are names of classes that ``files`` need not give.
 
-    Nothing is unpickled.
+    Nothing that a file names is imported or run.
 
     Raises:
         DataError: A file can't be read, is no such batch, or has an unknown label.
