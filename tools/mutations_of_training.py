@@ -94,7 +94,7 @@ IN_TRAINING = (
     ),
     Mutant(
         "an earlier peak of memory hides what a size takes",
-        "seqtrans/runtime/memory_limits.py",
+        "seqtrans/runtime/memory.py",
         "            restart_peak()\n",
         "",
         ("tests/recipe/test_auto_batch_size.py",),

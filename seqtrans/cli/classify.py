@@ -39,7 +39,7 @@ def classify(
     Keras model contains a Python file that builds the model; using the run executes that file.
     """
     from seqtrans.images.classifier import images_of, open_classifier
-    from seqtrans.runtime.memory_limits import limit_memory_to_cgroup
+    from seqtrans.runtime.memory import limit_memory_to_cgroup
     from seqtrans.training.reporting.loggers import speaking
 
     limit_memory_to_cgroup()

@@ -29,8 +29,7 @@ def evaluate_run(path: Path, checkpoint: str, output_format: Literal["table", "j
     from seqtrans.images.error_analysis import judge
     from seqtrans.images.recipe.build import load_classifier
     from seqtrans.images.recipe.load_data import read_like
-    from seqtrans.runtime.allocator import prepare_memory
-    from seqtrans.runtime.memory_limits import limit_memory_to_cgroup
+    from seqtrans.runtime.memory import limit_memory_to_cgroup, prepare_memory
     from seqtrans.training.reporting.loggers import speaking
 
     limit_memory_to_cgroup()

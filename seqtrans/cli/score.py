@@ -70,7 +70,7 @@ def score(  # noqa: PLR0913 - typer's signature
     Text is segmented again, so translate may have produced the same text from other tokens.
     """
     from seqtrans.runtime.device import use_threads
-    from seqtrans.runtime.memory_limits import limit_memory_to_cgroup
+    from seqtrans.runtime.memory import limit_memory_to_cgroup
     from seqtrans.translation.data.formats.text import NamedLines, align
     from seqtrans.translation.inference.forced_scoring import Scorer, Summary
     from seqtrans.translation.recipe.load_run import load_run

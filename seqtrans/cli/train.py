@@ -172,8 +172,7 @@ def _train(
     tensorboard: bool,
 ) -> "Outcome":
     from seqtrans.recipe.prepare import check, prepare, removed_on_failure
-    from seqtrans.runtime.allocator import prepare_memory
-    from seqtrans.runtime.memory_limits import limit_memory_to_cgroup
+    from seqtrans.runtime.memory import limit_memory_to_cgroup, prepare_memory
     from seqtrans.training.reporting.loggers import ConsoleLogger, speaking
     from seqtrans.training.trainer import Trainer
 

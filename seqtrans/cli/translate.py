@@ -107,7 +107,7 @@ def translate(  # noqa: PLR0913 - typer's signature
     one core unless --threads says more.
     """
     from seqtrans.runtime.device import use_threads
-    from seqtrans.runtime.memory_limits import limit_memory_to_cgroup
+    from seqtrans.runtime.memory import limit_memory_to_cgroup
     from seqtrans.translation.inference.output_format import render
     from seqtrans.translation.inference.translator import Translator
     from seqtrans.translation.recipe.load_run import load_run

@@ -22,7 +22,7 @@ from seqtrans.images.models.timm import timm_pretrained
 from seqtrans.images.pretrained.load import class_names, load_pretrained, timm_input
 from seqtrans.images.pretrained.zoo import InputSpec, build_network
 from seqtrans.images.recipe.build import Classifier, load_classifier
-from seqtrans.runtime.forks import prepare_for_forks
+from seqtrans.runtime.device import prepare_for_forks
 from seqtrans.tensor_types import Float, Tensor
 from seqtrans.training.checkpoints.weights import fill
 

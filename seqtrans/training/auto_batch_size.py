@@ -17,7 +17,7 @@ from seqtrans import config
 from seqtrans.errors import TrainingError
 from seqtrans.protocols import BatchT, ProcessGroup, Task
 from seqtrans.runtime.files.atomic_files import write_atomically
-from seqtrans.runtime.memory_limits import largest_that_fits
+from seqtrans.runtime.memory import largest_that_fits
 from seqtrans.training.checkpoints.run_directory import RunDirectory
 from seqtrans.training.config import TrainingConfig
 from seqtrans.training.preflight import batch_fits, reserved_memory

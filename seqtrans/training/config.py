@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Gt, Lt
 
 from seqtrans.config.types import NonNegative, Positive, PositiveFloat
-from seqtrans.runtime.precision import Precision
+from seqtrans.runtime.device import Precision
 from seqtrans.training.optim.optimizer_config import AdafactorConfig, AdamConfig, OptimizerConfig
 from seqtrans.training.optim.schedule import (
     InverseSquareRootConfig,

@@ -14,10 +14,9 @@ from torch import nn
 
 from seqtrans.errors import TrainingError
 from seqtrans.protocols import Batch, BatchT, Task
-from seqtrans.runtime.determinism import reproducible
-from seqtrans.runtime.memory_limits import peak_memory
+from seqtrans.runtime.device import autocast, reproducible, uses_bf16
+from seqtrans.runtime.memory import peak_memory
 from seqtrans.runtime.out_of_memory import is_out_of_memory, release
-from seqtrans.runtime.precision import autocast, uses_bf16
 from seqtrans.training.checkpoints.run_directory import RunDirectory
 from seqtrans.training.checkpoints.weights import named_weights, other_formats
 from seqtrans.training.config import TrainingConfig

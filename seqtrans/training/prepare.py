@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from seqtrans.protocols import Task
+from seqtrans.runtime.device import substitution
 from seqtrans.runtime.out_of_memory import enough_memory
-from seqtrans.runtime.precision import substitution
 from seqtrans.training.checkpoints.provenance import Origins
 from seqtrans.training.config import TrainingConfig
 from seqtrans.training.distributed.process_group import TorchProcessGroup

@@ -10,9 +10,8 @@ from torch import nn
 
 from seqtrans.errors import TrainingError
 from seqtrans.protocols import BatchT, LossSums, Task
-from seqtrans.runtime.determinism import reproducible
+from seqtrans.runtime.device import autocast, reproducible, uses_bf16
 from seqtrans.runtime.out_of_memory import is_out_of_memory
-from seqtrans.runtime.precision import autocast, uses_bf16
 from seqtrans.runtime.seeds import MicroBatchSeeds, start_generators
 from seqtrans.tensor_types import Float, Tensor
 from seqtrans.training.config import TrainingConfig

@@ -297,8 +297,8 @@ def test_workers_share_the_memory_of_a_container(home, files, monkeypatch):
         close(worker)
 
     monkeypatch.setattr(WorkerProcess, "close", watched)
-    monkeypatch.setattr("seqtrans.runtime.memory_limits.memory_cap", lambda: 4 << 30)
-    monkeypatch.setattr("seqtrans.runtime.memory_limits.limit_memory_to_cgroup", lambda: None)
+    monkeypatch.setattr("seqtrans.runtime.memory.memory_cap", lambda: 4 << 30)
+    monkeypatch.setattr("seqtrans.runtime.memory.limit_memory_to_cgroup", lambda: None)
     code, said = run(
         home, "translate", "run", *files, "-o", "shared", "--workers", 2, "--shard-lines", 4
     )

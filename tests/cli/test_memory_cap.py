@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from seqtrans.cli import main
-from seqtrans.runtime import memory_limits as largest
+from seqtrans.runtime import memory as largest
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/statm").exists(), reason="measures itself in /proc"

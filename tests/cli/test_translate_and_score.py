@@ -15,7 +15,7 @@ import torch
 
 import seqtrans
 from seqtrans.errors import RecipeError
-from seqtrans.runtime.onednn import multiplies_bf16
+from seqtrans.runtime.device import multiplies_bf16
 from tests.support.trained_translator import INPUT, home, json_lines, run  # noqa: F401 - a fixture
 
 LINES = [f"{'abcd'[n % 4]}{'dcba. '[n % 6]}{'ab' * (n % 3)} {n}" for n in range(40)]

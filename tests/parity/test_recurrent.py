@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from seqtrans.nn.recurrent.cells import GRU, LSTM, LayerNormGRU, LayerNormLSTM
 from seqtrans.nn.recurrent.layers import Recurrence, RecurrentLayer, reverse_padded, run_steps
 from seqtrans.nn.recurrent.stack import RecurrentStack
-from seqtrans.runtime.onednn import multiplies_bf16
+from seqtrans.runtime.device import multiplies_bf16
 from seqtrans.translation.models.encoder_decoder import ModelConfig
 from seqtrans.translation.models.interfaces import Memory
 from seqtrans.translation.models.recurrent_decoder import RecurrentDecoder, RecurrentDecoderConfig

@@ -13,8 +13,8 @@ from seqtrans import config
 from seqtrans.errors import RecipeError
 from seqtrans.recipe.load import load_recipe, stored_recipe
 from seqtrans.recipe.prepare import prepare
-from seqtrans.runtime import memory_limits as largest
-from seqtrans.runtime.memory_limits import largest_that_fits, peak_memory
+from seqtrans.runtime import memory as largest
+from seqtrans.runtime.memory import largest_that_fits, peak_memory
 from seqtrans.training import auto_batch_size as measuring
 from seqtrans.training.auto_batch_size import with_resolved_sizes_of
 from seqtrans.training.checkpoints.run_directory import create

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from seqtrans.errors import TrainingError
-from seqtrans.runtime import determinism
-from seqtrans.runtime.determinism import reproducible
+from seqtrans.runtime import device
+from seqtrans.runtime.device import reproducible
 from seqtrans.training.preflight import try_largest_batch
 from tests.support.toy_training import ToyModel, toy_task, toy_trainer
 
@@ -31,7 +31,7 @@ class Unpooling(ToyModel):
 
 @pytest.fixture(autouse=True)
 def _varying(monkeypatch):
-    monkeypatch.setattr(determinism, "VARYING", {"cpu"})
+    monkeypatch.setattr(device, "VARYING", {"cpu"})
 
 
 def settings():

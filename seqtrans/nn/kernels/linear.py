@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.autograd.function import once_differentiable
 
-from seqtrans.runtime.onednn import multiplies_bf16
+from seqtrans.runtime.device import multiplies_bf16
 from seqtrans.tensor_types import Float, Tensor
 
 WORTHWHILE = 1 << 24

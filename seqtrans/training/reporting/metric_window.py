@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 
 from seqtrans.protocols import Batch, LossSums, ProcessGroup
-from seqtrans.runtime.memory_limits import peak_memory
+from seqtrans.runtime.memory import peak_memory
 from seqtrans.tensor_types import Tensor
 
 TIMINGS = frozenset(

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from seqtrans.errors import CheckpointError, DataError
+from seqtrans.runtime.device import Precision
 from seqtrans.runtime.files.file_types import COMPRESSED
-from seqtrans.runtime.precision import Precision
 from seqtrans.training.checkpoints.format import STATE
 from seqtrans.translation.inference.output_format import Format
 

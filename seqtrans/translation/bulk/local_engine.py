@@ -7,7 +7,7 @@ from threading import Lock, Thread
 
 import torch
 
-from seqtrans.runtime.memory_limits import share_of_cap
+from seqtrans.runtime.memory import share_of_cap
 from seqtrans.translation.bulk.job_spec import Shard
 from seqtrans.translation.bulk.worker_process import Done, WorkerProcess
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from seqtrans.errors import SeqtransError
 from seqtrans.runtime.device import DeviceName
-from seqtrans.runtime.memory_limits import share_of_cap
+from seqtrans.runtime.memory import share_of_cap
 from seqtrans.runtime.signals import SIGNALS
 from seqtrans.translation.bulk.job_spec import Shard
 from seqtrans.translation.bulk.worker_process import TRIES, Done, WorkerProcess

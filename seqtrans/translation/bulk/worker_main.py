@@ -31,7 +31,7 @@ def main(folder: str, device: str, threads: str, memory: str = "") -> None:
     os.dup2(2, 1)  # no library that prints shall break what the driver reads
     numbers: SimpleQueue[int] = SimpleQueue()
     Thread(target=_listen, args=(numbers,), daemon=True, name="listen").start()
-    from seqtrans.runtime.memory_limits import limit_memory_to_cgroup
+    from seqtrans.runtime.memory import limit_memory_to_cgroup
     from seqtrans.runtime.out_of_memory import enough_memory
     from seqtrans.translation.bulk.shard_translator import ShardTranslator
 

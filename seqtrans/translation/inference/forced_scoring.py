@@ -12,9 +12,8 @@ from torch import nn
 
 from seqtrans.config.types import number
 from seqtrans.errors import CheckpointError, DataError
-from seqtrans.runtime.device import DeviceName, place
+from seqtrans.runtime.device import DeviceName, Precision, place
 from seqtrans.runtime.out_of_memory import Halving, halves_of
-from seqtrans.runtime.precision import Precision
 from seqtrans.tensor_types import Float, Int, Tensor
 from seqtrans.translation.data.batch import collate_pairs
 from seqtrans.translation.data.batch_plan import plan_by_length

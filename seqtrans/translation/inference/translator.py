@@ -8,9 +8,8 @@ from torch import nn
 
 from seqtrans.config.types import number
 from seqtrans.errors import CheckpointError
-from seqtrans.runtime.device import DeviceName, place
+from seqtrans.runtime.device import DeviceName, Precision, place
 from seqtrans.runtime.out_of_memory import Halving
-from seqtrans.runtime.precision import Precision
 from seqtrans.translation.data.batch import Ids
 from seqtrans.translation.inference.batch_search import plan_inputs, search_input, search_inputs
 from seqtrans.translation.inference.input_checks import given_lines

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from seqtrans.protocols import ProcessGroup
-from seqtrans.runtime.memory_limits import largest_that_fits
+from seqtrans.runtime.memory import largest_that_fits
 from seqtrans.runtime.out_of_memory import attempt, release
 from seqtrans.training.auto_batch_size import SizeRange, agreed_size, largest_training
 from seqtrans.training.preflight import reserved_memory

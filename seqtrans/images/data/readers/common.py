@@ -10,7 +10,7 @@ from typing import BinaryIO, Literal, TypeAlias
 from seqtrans.errors import DataError
 from seqtrans.images.data.readers.listing import printable
 from seqtrans.runtime.files.text_files import open_lines
-from seqtrans.runtime.memory_limits import available_memory
+from seqtrans.runtime.memory import available_memory
 from seqtrans.tensor_types import Int, Tensor
 
 Fault: TypeAlias = Literal["corrupt", "wrong_size", "unknown_class", "empty_class"]

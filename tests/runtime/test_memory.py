@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from seqtrans.runtime import allocator
-from seqtrans.runtime.allocator import KERNELS, prepare_memory
+from seqtrans.runtime import memory
+from seqtrans.runtime.memory import KERNELS, prepare_memory
 
 # Products of one shape more than there is room for, then the first again. Then blocks of 8 MB, as
 # in every update: once freed, does the process keep them for the next?
@@ -18,7 +18,7 @@ import ctypes
 import resource
 import sys
 import torch
-from seqtrans.runtime.allocator import KERNELS, prepare_memory
+from seqtrans.runtime.memory import KERNELS, prepare_memory
 
 if "capped" in sys.argv:
     used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
@@ -73,8 +73,8 @@ def test_a_user_who_sets_thresholds_of_memory_is_obeyed(name, monkeypatch) -> No
     if name:
         monkeypatch.setenv(name, "1000000")
     libc = type("C", (), {"mallopt": lambda kind, _size: set_.append(kind)})
-    monkeypatch.setattr(allocator.ctypes, "CDLL", lambda _: libc)
-    monkeypatch.setattr(allocator, "_is_capped", lambda: False)
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda _: libc)
+    monkeypatch.setattr(memory, "_is_capped", lambda: False)
     prepare_memory()
     assert bool(set_) is (name is None)
     assert [os.environ[variable] for variable in CAPACITIES] == ["7", "7"]
@@ -87,7 +87,7 @@ held = b"x" * 800_000_000
 os.execv(sys.executable, [sys.executable, "-c", sys.argv[1]])
 """
 TOLD = """
-from seqtrans.runtime.memory_limits import peak_memory
+from seqtrans.runtime.memory import peak_memory
 before = peak_memory()
 held = b"x" * 50_000_000
 del held
