@@ -1,4 +1,4 @@
-# ruff: noqa: E501, F811, ARG001 - messages are told in full; fixtures
+# ruff: noqa: F811, ARG001 - fixtures
 """Bulk jobs: the same bytes however many work, whoever is killed, and nothing done twice."""
 
 import gzip
@@ -17,7 +17,7 @@ import torch
 
 from seqtrans.runtime.files.run_lock import locked
 from seqtrans.translation.bulk.job_directory import FOLDER
-from seqtrans.translation.bulk.worker_process import WorkerProcess
+from seqtrans.translation.bulk.local_engine import WorkerProcess
 from tests.support.trained_translator import home, run  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.processes
@@ -210,7 +210,7 @@ def test_what_kills_every_worker_is_named_and_the_rest_is_done(home, files, monk
     code, said = run(home, *arguments)
     assert code == 2
     assert (
-        f"lines 9 to 12 of {home / 'many.txt'}: not translated, the process that tried died (exit code 9)"
+        f"lines 9 to 12 of {home / 'many.txt'}: not translated: its process died (exit code 9)"
         in said
     )
     assert len(parts(folder)) == 14
@@ -248,7 +248,7 @@ REFUSED = {
     ("--workers", "2", "-o", "new"): "a bulk job reads files: name them",
     ("-", "many.txt", "-o", "new"): "a bulk job reads files: name them",
     ("gone.txt", "--workers", "2", "-o", "new"): "gone.txt: no such file",
-    ("run", "--workers", "2", "-o", "new"): "is no regular file",
+    ("run", "--workers", "2", "-o", "new"): "not a regular file",
     ("many.txt", "run/../many.txt", "-o", "new"): "would both become many.txt",
     ("many.txt", "-o", "."): "many.txt would be overwritten: take another folder",
     ("many.txt", "-o", "one"): "one holds a job with other shard lines and sources",

@@ -1,7 +1,7 @@
-"""Bulk translation: many files by many processes; what is done is never done again.
+"""Bulk translation: many files, by many processes; an interrupted job continues where it was.
 
 Used within: ``job_directory``, ``local_engine``, ``ray_engine``, ``shard_translator``,
-``worker_main``, ``worker_process``.
+``worker_main``.
 """
 
 from seqtrans.translation.bulk.driver import Engine, Means, Progress, translate_files

@@ -1,4 +1,4 @@
-"""A job from its first shard, or the first that is missing, to the files it is for."""
+"""Run a bulk job: translate the shards that are missing, then join them into files."""
 
 from collections import Counter
 from collections.abc import Generator
@@ -14,22 +14,21 @@ from seqtrans.runtime.cpu_count import usable_cores
 from seqtrans.runtime.device import DeviceName
 from seqtrans.translation.bulk.job_directory import Job, opened
 from seqtrans.translation.bulk.job_spec import Shard, Work
-from seqtrans.translation.bulk.local_engine import translate_locally
-from seqtrans.translation.bulk.worker_process import Done
+from seqtrans.translation.bulk.local_engine import Done, translate_locally
 
 Engine = Literal["local", "ray"]
-_TOLD = 5  # shards that failed, by their lines; more are counted
-_HOPELESS = 10  # shards that failed, if fewer were done: no shard is to blame
+_SHOWN = 5  # failed shards named in an error; the others are counted
+_HOPELESS = 10  # failed shards after which a job with no more successes than failures ends
 
 
 @dataclass(frozen=True)
 class Means:
-    """What a job may use; the output does not depend on it.
+    """Resources that a job may use; the output does not depend on them.
 
     Attributes:
-        engine: ``local`` is this machine; ``ray`` a cluster.
-        workers: Processes; by default as many as fill the machine or cluster, or one a GPU.
-        threads: Processor cores of each.
+        engine: ``local`` is this machine, ``ray`` a cluster.
+        workers: Number of processes; None: one for each GPU, or as many as there are cores for.
+        threads: Processor cores of each process.
         device: Where they compute.
     """
 
@@ -40,20 +39,20 @@ class Means:
 
     @property
     def processes(self) -> int:
-        """How many to start on this machine."""
+        """Number of processes to start on this machine."""
         gpus = torch.cuda.device_count() if self.device != "cpu" else 0
         return self.workers or gpus or max(1, usable_cores() // self.threads)
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a job is, in lines.
+    """Progress of a job in lines.
 
     Attributes:
-        done: Translated, now and before.
-        total: All there are.
-        before: Translated when this process took the job up.
-        files: Output files.
+        done: Translated lines, those of earlier runs included.
+        total: All lines.
+        before: Lines that earlier runs translated.
+        files: Number of output files.
     """
 
     done: int
@@ -63,23 +62,23 @@ class Progress:
 
 
 def translate_files(work: Work, output: Path, means: Means) -> Generator[Progress]:
-    """Translate the sources of ``work`` into files of ``output``; first tells where it stands.
+    """Translate the sources of ``work`` into files of ``output``; yield progress.
 
-    Killed at any moment, it goes on where it stood when called again; closing the generator ends
-    its processes.
+    The first progress is that of earlier runs. A killed job continues where it was when this is
+    called again. Closing the generator ends the processes.
 
     Raises:
-        DataError: See ``job.opened``.
-        LockedError: Another process drives the job.
-        SeqtransError: Nothing can be translated, or some shards could not, which are named.
+        DataError: See ``opened``.
+        LockedError: Another process runs the job.
+        SeqtransError: Nothing can be translated, or some shards could not; it names them.
     """
     with opened(output, work) as job:
         tally = _Tally(job)
         yield tally.progress
-        tally.join_what_is_whole()
+        tally.join_complete()
         with closing(_run(job, list(tally.missing.values()), means)) as results:
             for result in results:
-                if tally.adds(result):
+                if tally.add(result):
                     yield tally.progress
                 if tally.is_hopeless:
                     break
@@ -87,7 +86,7 @@ def translate_files(work: Work, output: Path, means: Means) -> Generator[Progres
 
 
 class _Tally:
-    """What is done of a job; joins files as they become whole."""
+    """Counts the shards that are done, and joins a file when all of its shards are."""
 
     def __init__(self, job: Job) -> None:
         self.failed: dict[int, str] = {}
@@ -106,20 +105,20 @@ class _Tally:
         done = len(self.missing) - self._left.total()
         return len(self.failed) >= max(_HOPELESS, done)
 
-    def join_what_is_whole(self) -> None:
+    def join_complete(self) -> None:
         for source in self._job.unjoined():
             if not self._left[source]:
                 self._job.join(source)
 
-    def adds(self, result: Done) -> bool:
-        """Count a shard; whether it is done."""
+    def add(self, result: Done) -> bool:
+        """Count a shard; return whether it is done."""
         if result.error:
             raise SeqtransError(result.error)
         if result.failure:
             self.failed[result.number] = f": {result.failure}"
             return False
         if result.death:
-            self.failed[result.number] = f", the process that tried died ({result.death})"
+            self.failed[result.number] = f": its process died ({result.death})"
             return False
         shard = self.missing[result.number]
         self._done += shard.lines
@@ -146,13 +145,13 @@ def _run(job: Job, shards: list[Shard], means: Means) -> Generator[Done]:
 
 
 def _check_complete(job: Job, failed: dict[int, str]) -> None:
-    """Raise an error that names the lines that are missing, if any are."""
+    """Raise an error that names missing lines, if there are any."""
     missing = job.missing()
     if not missing:
         return
     missing.sort(key=lambda shard: shard.number not in failed)
-    told = [f"{job.where(s)}: not translated{failed.get(s.number, '')}" for s in missing[:_TOLD]]
-    if len(missing) > _TOLD:
-        told.append(f"and {len(missing) - _TOLD:,} more")
-    told.append("the same command tries these again; fewer --workers leave each more memory")
-    raise SeqtransError("\n".join(told))
+    lines = [f"{job.where(s)}: not translated{failed.get(s.number, '')}" for s in missing[:_SHOWN]]
+    if len(missing) > _SHOWN:
+        lines.append(f"and {len(missing) - _SHOWN:,} more")
+    lines.append("start the same command to try these again; fewer --workers take less memory")
+    raise SeqtransError("\n".join(lines))

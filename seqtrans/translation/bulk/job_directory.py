@@ -1,8 +1,8 @@
-"""The folder of a bulk job: the shards, what is done of them, and the files they become.
+"""The folder of a bulk job.
 
 ``.seqtrans-job`` in the output folder holds ``plan.json``, the text of the shards in ``shards/``,
-their translations in ``parts/``, and in ``joined/`` a mark for every file that is whole, of which
-shards and parts are gone then.
+their translations in ``parts/``, and in ``joined/`` an empty file for every complete output file,
+whose shards and parts are deleted.
 """
 
 import os
@@ -17,19 +17,19 @@ from seqtrans.errors import DataError
 from seqtrans.runtime.files.atomic_files import open_aside, sync_folder, write_atomically
 from seqtrans.runtime.files.run_lock import locked
 from seqtrans.runtime.files.text_files import open_lines
-from seqtrans.translation.bulk.job_spec import Shard, Work, as_json, from_json, look_at
+from seqtrans.translation.bulk.job_spec import Shard, Work, as_json, from_json, source_of
 
 FOLDER = ".seqtrans-job"
 _PLAN = "plan.json"
 
 
 class Job:
-    """What there is to do and where.
+    """A bulk job and its folder.
 
     Args:
-        output: Folder of the output, which holds the job's own.
+        output: Folder of the output; that of the job is in it.
         work: What to translate.
-        lines: Of every source.
+        lines: Number of lines of every source.
     """
 
     def __init__(self, output: Path, work: Work, lines: Sequence[int]) -> None:
@@ -39,7 +39,7 @@ class Job:
         self.lines = list(lines)
 
     def shards(self) -> Iterator[Shard]:
-        """All of them, in order."""
+        """Yield all shards, in order."""
         number, size = 0, self.work.shard_lines
         for source, lines in enumerate(self.lines):
             for first in range(0, lines, size):
@@ -47,7 +47,7 @@ class Job:
                 number += 1
 
     def missing(self) -> list[Shard]:
-        """Those that are not translated yet."""
+        """Return the shards that are not translated."""
         parts = _names_in(self.folder / "parts")
         joined = _names_in(self.folder / "joined")
         return [
@@ -57,25 +57,25 @@ class Job:
         ]
 
     def text(self, number: int) -> list[str]:
-        """Lines of a shard."""
+        """Return the lines of a shard."""
         return _shard_file(self.folder, number).read_bytes().decode().split("\n")[:-1]
 
     def is_done(self, number: int) -> bool:
-        """Whether a shard is translated, its file not joined yet."""
+        """Return whether a shard is translated and not joined yet."""
         return self._part(number).exists()
 
     def finish(self, number: int, lines: Iterable[str]) -> None:
-        """Keep a shard's translation.
+        """Store the translation of a shard.
 
-        Two may do so at once where a driver was killed and another one began. What is half
-        written is left to ``clean``, as there may be 100,000 parts to look through.
+        Two processes may do so at once after a driver was killed and started again. Half written
+        files are left to ``clean``: looking for them among 100,000 parts takes long.
         """
         text = "".join(f"{line}\n" for line in lines)
         with open_aside(self._part(number), sweeps=False) as file:
             file.write(text.encode())
 
     def join(self, source: int) -> None:
-        """Put the output of a source, all of whose shards are translated, in place.
+        """Join the translated shards of a source into its output file.
 
         Raises:
             DataError: A part was altered.
@@ -86,35 +86,35 @@ class Job:
                 text = self._part(shard.number).read_bytes()
                 if text.count(b"\n") != shard.lines:
                     raise DataError(
-                        f"{self._part(shard.number)} was altered: it has not {shard.lines:,} "
+                        f"{self._part(shard.number)} was altered: it must have {shard.lines:,} "
                         "lines; delete it and start the same command again"
                     )
                 file.write(text)
         (self.folder / "joined" / str(source)).touch()
-        sync_folder(self.folder / "joined")  # before what it was made of goes
-        self._forget(shards)
+        sync_folder(self.folder / "joined")  # before the parts are deleted
+        self._delete(shards)
 
     def clean(self) -> None:
-        """Remove what killed processes have left, which nothing needs."""
-        for left in (self.folder / "parts").glob(".*"):  # half written
-            left.unlink(missing_ok=True)
-        shutil.rmtree(self.folder / "begun", ignore_errors=True)  # the engine of Ray counts there
+        """Delete what killed processes left."""
+        for partial in (self.folder / "parts").glob(".*"):
+            partial.unlink(missing_ok=True)
+        shutil.rmtree(self.folder / "begun", ignore_errors=True)  # attempts, counted by ray_engine
         unjoined = set(self.unjoined())
         left = _names_in(self.folder / "shards") | _names_in(self.folder / "parts")
         shards = (shard for shard in self.shards() if shard.source not in unjoined)
-        self._forget([shard for shard in shards if _name(shard.number) in left])
+        self._delete([shard for shard in shards if _name(shard.number) in left])
 
     def unjoined(self) -> list[int]:
-        """Sources whose output is not in place yet."""
+        """Return the sources whose output is not complete."""
         joined = _names_in(self.folder / "joined")
         return [i for i in range(len(self.lines)) if str(i) not in joined]
 
     def where(self, shard: Shard) -> str:
-        """A shard in the user's terms."""
+        """Return lines and file of a shard, for messages."""
         path = self.work.sources[shard.source].path
         return f"lines {shard.first:,} to {shard.first + shard.lines - 1:,} of {path}"
 
-    def _forget(self, shards: Iterable[Shard]) -> None:
+    def _delete(self, shards: Iterable[Shard]) -> None:
         for shard in shards:
             self._part(shard.number).unlink(missing_ok=True)
             _shard_file(self.folder, shard.number).unlink(missing_ok=True)
@@ -125,12 +125,12 @@ class Job:
 
 @contextmanager
 def opened(output: Path, work: Work) -> Generator[Job]:
-    """The job in a folder, begun or continued; no other process drives it meanwhile.
+    """Begin or continue the job of a folder, and lock it meanwhile.
 
     Raises:
-        DataError: The folder can't be written or holds another job, or a source is no text, would
+        DataError: The folder can't be written or holds another job; or a source is not text, would
             be overwritten, or has changed.
-        LockedError: Another process drives the job.
+        LockedError: Another process runs the job.
     """
     folder = output / FOLDER
     try:
@@ -142,10 +142,10 @@ def opened(output: Path, work: Work) -> Generator[Job]:
 
 
 def load_job(folder: Path) -> Job:
-    """The job of a job's own folder, as it was begun.
+    """Read the job of ``Job.folder``.
 
     Raises:
-        DataError: It is damaged.
+        DataError: The plan is damaged.
     """
     path = folder / _PLAN
     try:
@@ -161,7 +161,7 @@ def _begun(output: Path, work: Work) -> Job:
             raise DataError(f"{output / name} would be overwritten: take another folder")
     folder = output / FOLDER
     for name in ("shards", "parts", "joined"):
-        shutil.rmtree(folder / name, ignore_errors=True)  # of one that was stopped while it cut
+        shutil.rmtree(folder / name, ignore_errors=True)  # a killed process may have left it
         (folder / name).mkdir()
     lines = _cut(work, folder)
     os.sync()  # once, as there may be 100,000 files
@@ -170,7 +170,7 @@ def _begun(output: Path, work: Work) -> Job:
 
 
 def _cut(work: Work, folder: Path) -> list[int]:
-    """Write the shards' text; how many lines every source has."""
+    """Write the text of the shards; return the number of lines of every source."""
     counts: list[int] = []
     number = 0
     for source in work.sources:
@@ -180,8 +180,8 @@ def _cut(work: Work, folder: Path) -> list[int]:
             file.write_bytes("".join(f"{line}\n" for line in shard).encode())
             number, count = number + 1, count + len(shard)
         counts.append(count)
-        if look_at(Path(source.path)) != source:
-            raise DataError(f"{source.path} changes while it is read: wait until it is whole")
+        if source_of(Path(source.path)) != source:
+            raise DataError(f"{source.path} changes while it is read: wait until it is complete")
     return counts
 
 
@@ -200,8 +200,8 @@ def _continued(output: Path, work: Work) -> Job:
         raise DataError(f"{output} holds a job with other {names}: {begin_again}")
     for source in set(range(len(job.lines))).difference(job.unjoined()):
         if not (output / work.names[source]).exists():
-            gone = output / work.names[source]
-            raise DataError(f"{gone} was whole and is gone: put it back, or {begin_again}")
+            path = output / work.names[source]
+            raise DataError(f"{path} was complete and is gone: put it back, or {begin_again}")
     job.clean()
     return job
 

@@ -1,4 +1,4 @@
-"""What a bulk job translates and how: equal work gives equal bytes."""
+"""What a bulk job translates, and how. Equal work gives equal bytes."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ from seqtrans.translation.inference.output_format import Format
 
 @dataclass(frozen=True)
 class Source:
-    """A file to translate, as it was when the job began."""
+    """A file to translate, with its size and time when the job began."""
 
     path: str
     size: int
@@ -31,11 +31,11 @@ class Work:
     Attributes:
         run: The run directory.
         checkpoint: Folder of the checkpoint.
-        seal: Checksum of what the checkpoint says about itself.
+        seal: Checksum of its ``state.yaml``.
         decoding: Fields of a ``SearchConfig``.
-        precision: Of the model.
+        precision: Precision of the model.
         output_format: Text or JSON lines.
-        shard_lines: Lines translated together; what is done is counted in shards.
+        shard_lines: Lines of a shard.
         sources: The files, in the order given.
     """
 
@@ -50,7 +50,7 @@ class Work:
 
     @property
     def names(self) -> list[str]:
-        """Names of the output files: of the sources, without what says that they are packed."""
+        """Names of the output files: those of the sources, without endings of compression."""
         ending = ".jsonl" if self.output_format == "jsonl" else ""
         paths = [Path(source.path) for source in self.sources]
         return [(p.stem if p.suffix.lower() in COMPRESSED else p.name) + ending for p in paths]
@@ -61,10 +61,10 @@ class Shard:
     """Lines of one source that are translated together.
 
     Attributes:
-        number: From 0, through all sources.
-        source: Which source, from 0.
-        first: Number of its first line, from 1.
-        lines: How many.
+        number: Number of the shard, from 0, across all sources.
+        source: Number of the source, from 0.
+        first: Number of the first line in the source, from 1.
+        lines: Number of lines.
     """
 
     number: int
@@ -83,10 +83,10 @@ def describe(
     shard_lines: int,
     sources: Sequence[Path],
 ) -> Work:
-    """The work that a command line asks for.
+    """Return the work of a command line.
 
     Raises:
-        DataError: A source can't be read, or two would get the same name.
+        DataError: A source can't be read, or two outputs would have the same name.
         CheckpointError: The checkpoint is gone.
     """
     work = Work(
@@ -97,37 +97,39 @@ def describe(
         precision=precision,
         output_format=output_format,
         shard_lines=shard_lines,
-        sources=tuple(look_at(path.absolute()) for path in sources),
+        sources=tuple(source_of(path.absolute()) for path in sources),
     )
     for i, name in enumerate(work.names):
         if name in work.names[:i]:
             first, second = sources[work.names.index(name)], sources[i]
-            raise DataError(f"{first} and {second} would both become {name}: translate them apart")
+            raise DataError(
+                f"{first} and {second} would both become {name}: translate them separately"
+            )
     return work
 
 
-def look_at(path: Path) -> Source:
-    """A file as it is now.
+def source_of(path: Path) -> Source:
+    """Return a file as it is now.
 
     Raises:
-        DataError: It is missing, or no file.
+        DataError: It is missing, can't be read, or is not a regular file.
     """
     try:
-        found = path.stat()
+        status = path.stat()
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
     except OSError as error:
         raise DataError(f"{path}: can't be read: {error.strerror or error}") from error
-    if not stat.S_ISREG(found.st_mode):
-        raise DataError(f"{path}: is no regular file; a bulk job reads files, folders it does not")
-    return Source(str(path), found.st_size, found.st_mtime_ns)
+    if not stat.S_ISREG(status.st_mode):
+        raise DataError(f"{path}: not a regular file; a bulk job reads neither folders nor pipes")
+    return Source(str(path), status.st_size, status.st_mtime_ns)
 
 
 def seal_of(checkpoint: Path) -> str:
-    """Checksum of a checkpoint's ``state.yaml``, which holds those of its other files.
+    """Return the checksum of a checkpoint's ``state.yaml``, which holds those of its other files.
 
     Raises:
-        CheckpointError: It can't be read.
+        CheckpointError: The file can't be read.
     """
     try:
         return hashlib.sha256((checkpoint / STATE).read_bytes()).hexdigest()
@@ -136,14 +138,14 @@ def seal_of(checkpoint: Path) -> str:
 
 
 def as_json(work: Work, lines: Sequence[int]) -> str:
-    """Work, and how many lines its sources have, as text."""
+    """Return work, and the number of lines of every source, as JSON."""
     return json.dumps({**asdict(work), "lines": list(lines)}, indent=1)
 
 
 def _completed(decoding: dict[str, Any]) -> dict[str, Any]:
-    """Return stored decoding with the settings that jobs of earlier versions did not have yet.
+    """Add to stored decoding the settings that earlier versions did not have.
 
-    Their second-best translations may differ, so jobs with n-best lists are left as they are.
+    With n-best lists it is left as it is: their second-best translations may differ.
     """
     if "kind" in decoding:
         return decoding
@@ -152,10 +154,10 @@ def _completed(decoding: dict[str, Any]) -> dict[str, Any]:
 
 
 def from_json(text: str) -> tuple[Work, list[int]]:
-    """What ``as_json`` wrote.
+    """Undo ``as_json``.
 
     Raises:
-        ValueError: It is something else.
+        ValueError: The text is something else.
     """
     try:
         stored = json.loads(text)
@@ -166,5 +168,5 @@ def from_json(text: str) -> tuple[Work, list[int]]:
     except (TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(str(error)) from error
     if len(lines) != len(sources) or work.shard_lines < 1:
-        raise ValueError("its numbers do not fit")
+        raise ValueError("wrong number of lines or sources")
     return work, lines

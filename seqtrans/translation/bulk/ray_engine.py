@@ -1,4 +1,4 @@
-"""The engine for many machines: Ray Data, on a folder that all of them share."""
+"""The engine for a cluster: Ray Data, on a folder that all machines share."""
 
 import importlib
 import logging
@@ -17,36 +17,34 @@ from seqtrans.runtime.device import DeviceName
 from seqtrans.runtime.memory import share_of_cap
 from seqtrans.runtime.signals import SIGNALS
 from seqtrans.translation.bulk.job_spec import Shard
-from seqtrans.translation.bulk.worker_process import TRIES, Done, WorkerProcess
+from seqtrans.translation.bulk.local_engine import TRIES, Done, WorkerProcess
 
-_BLOCKS_A_WORKER = 64  # more would even out the end better, fewer cost Ray less
+_BLOCKS_PER_WORKER = 64  # more balance the work better, fewer cost Ray less
+
+_OUTCOME = ("error", "death", "failure")  # of ``Done``, in its order
 
 
 class ShardActor:
-    """A process of Ray's that has shards translated by one of its own.
+    """A process of Ray that has shards translated by a ``WorkerProcess`` of its own.
 
-    So a shard that kills whatever translates it is found out and named by the same rule as
-    without Ray. Ray starts the actor again where a machine is lost, however often; as Ray itself
-    ends actors where memory is short, what was begun too often is given up, too.
+    So a shard that kills its process is named by the same rule as without Ray. Ray restarts lost
+    actors without limit, and itself ends actors when memory is short; therefore attempts at a
+    shard are counted in files, too.
     """
 
     def __init__(
         self, folder: str, device: DeviceName, threads: int, workers: int | None = None
     ) -> None:
         self._begun = begun_in(folder)
-        count = 1 if workers is None else min(workers, _room_here(threads))
+        count = 1 if workers is None else min(workers, _actors_that_fit(threads))
         memory = share_of_cap(count, starters=count)
         self._worker = WorkerProcess(folder, device, threads, memory=memory)
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
-        """Translate the shards ``batch["shard"]``; how they went is in columns like ``Done``."""
+        """Translate the shards ``batch["shard"]``; return columns of outcomes, as in ``Done``."""
         done = [self._translate(int(number)) for number in batch["shard"]]
-        return {
-            "shard": batch["shard"],
-            "error": np.array([shard.error for shard in done]),
-            "death": np.array([shard.death for shard in done]),
-            "failure": np.array([shard.failure for shard in done]),
-        }
+        columns = {name: np.array([vars(one)[name] for one in done]) for name in _OUTCOME}
+        return {"shard": batch["shard"], **columns}
 
     def _translate(self, number: int) -> Done:
         mark = self._begun / str(number)
@@ -54,7 +52,7 @@ class ShardActor:
             with mark.open("ab") as file:
                 file.write(b".")
             if mark.stat().st_size > TRIES:
-                return Done(number, death=f"with Ray's own, {TRIES} times; short of memory?")
+                return Done(number, death=f"{TRIES} times, with Ray's actor; out of memory?")
             done = self._worker.translate(number)
             mark.unlink(missing_ok=True)
         except OSError as error:
@@ -70,42 +68,46 @@ def translate_on_ray(
     threads: int,
     device: DeviceName,
 ) -> Generator[Done]:
-    """Translate shards, as they are done, on the cluster that ``RAY_ADDRESS`` names.
+    """Translate shards on the cluster of ``RAY_ADDRESS``; yield each outcome as it comes.
 
-    Where it names none, Ray starts on this machine, unless it runs there already.
+    Without ``RAY_ADDRESS`` the cluster is this machine.
 
     Args:
-        folder: The job's own, which all machines see under the same path, as the run.
-        shards: Which.
-        workers: Processes; by default as many as fill the cluster.
-        threads: Processor cores of each.
-        device: Where they compute; by default on GPUs if the cluster has any.
+        folder: Folder of the job, ``Job.folder``; all machines see it and the run under the same
+            path.
+        shards: Shards to translate.
+        workers: Number of processes; None: as many as fill the cluster.
+        threads: Processor cores of each process.
+        device: Where they compute; ``auto`` is GPUs if the cluster has any.
 
     Raises:
-        SeqtransError: Ray is not installed, or the cluster does not answer or lacks what it needs.
+        SeqtransError: Ray is not installed, or the cluster does not answer or has too few cores or
+            GPUs.
     """
     ray = _connect()
     try:
         cores, gpus = _most_of_a_machine(ray, "CPU"), _most_of_a_machine(ray, "GPU")
         on_gpu = device == "cuda" or (device == "auto" and gpus >= 1)
         if cores < threads or (on_gpu and gpus < 1):
-            lacks = "a GPU" if cores >= threads else f"{threads} cores (--threads)"
-            raise SeqtransError(f"no machine of the Ray cluster has {lacks}")
-        room = ray.cluster_resources()
-        workers = workers or int(room["GPU"] if on_gpu else room["CPU"] // threads)
+            missing = "a GPU" if cores >= threads else f"{threads} cores (--threads)"
+            raise SeqtransError(f"no machine of the Ray cluster has {missing}")
+        total = ray.cluster_resources()
+        workers = workers or int(total["GPU"] if on_gpu else total["CPU"] // threads)
         shutil.rmtree(begun_in(folder), ignore_errors=True)
         begun_in(folder).mkdir()
         arguments = (folder, device, threads, workers)
         yield from _translated(ray, shards, workers, arguments, int(on_gpu))
         shutil.rmtree(begun_in(folder), ignore_errors=True)
     except ray.exceptions.RayError as error:
-        raise SeqtransError(f"Ray: {_first_line(error)}; the same command goes on") from error
+        raise SeqtransError(
+            f"Ray: {_first_line(error)}; start the same command to continue"
+        ) from error
     finally:
         ray.shutdown()
 
 
 def begun_in(folder: str) -> Path:
-    """Where a file for every shard grows by a byte whenever it is begun."""
+    """Return the folder where a file for each shard grows by a byte with every attempt."""
     return Path(folder) / "begun"
 
 
@@ -113,9 +115,8 @@ def _translated(
     ray: Any, shards: Sequence[Shard], workers: int, arguments: tuple[str, str, int, int], gpus: int
 ) -> Generator[Done]:
     ray.data.DataContext.get_current().enable_progress_bars = False
-    blocks = min(_BLOCKS_A_WORKER * workers, len(shards))
+    blocks = min(_BLOCKS_PER_WORKER * workers, len(shards))
     numbers = [{"shard": shard.number} for shard in shards]
-    # Ray Data starts lost actors again, and their tasks, without limit.
     done = ray.data.from_items(numbers, override_num_blocks=blocks).map_batches(
         ShardActor,
         fn_constructor_args=arguments,
@@ -125,11 +126,11 @@ def _translated(
         num_gpus=gpus,
     )
     for row in done.iter_rows():
-        yield Done(int(row["shard"]), str(row["error"]), str(row["death"]), str(row["failure"]))
+        yield Done(int(row["shard"]), *(str(row[name]) for name in _OUTCOME))
 
 
-def _room_here(threads: int) -> int:
-    """How many actors fit on the machine of the one that asks."""
+def _actors_that_fit(threads: int) -> int:
+    """Return how many actors fit on this machine."""
     ray = importlib.import_module("ray")
     here = ray.get_runtime_context().get_node_id()
     cores = sum(n["Resources"].get("CPU", 0) for n in ray.nodes() if n["NodeID"] == here)
@@ -143,23 +144,23 @@ def _most_of_a_machine(ray: Any, resource: str) -> float:
 def _connect() -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else it speaks to the terminal
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else it logs to the terminal
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else Ray 2.51 warns of it
     try:
         ray = importlib.import_module("ray")
         importlib.import_module("ray.data")
     except ImportError as error:
         raise SeqtransError(
-            "--engine ray needs Ray: pip install 'seqtrans[cluster]', or leave --engine away"
+            "--engine ray needs Ray: pip install 'seqtrans[cluster]', or leave out --engine"
         ) from error
     for handler in logging.getLogger("ray.data").handlers:
-        if isinstance(handler, logging.StreamHandler):  # not the one to Ray's own files
+        if isinstance(handler, logging.StreamHandler):  # not the one to Ray's log files
             handler.setLevel(logging.ERROR)
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
     try:
         with _silent():
             ray.init(logging_level="ERROR", log_to_driver=False, include_dashboard=False)
-    except Exception as error:  # as Ray raises where it takes too long to start
+    except Exception as error:  # Ray raises a plain one where the start takes too long
         address = os.environ.get("RAY_ADDRESS", "this machine")
         raise SeqtransError(f"Ray does not answer on {address}: {_first_line(error)}") from error
     finally:
@@ -170,7 +171,7 @@ def _connect() -> Any:
 
 @contextmanager
 def _silent() -> Generator[None]:
-    """Nothing goes to the standard error: there Ray's core says at which level it will log."""
+    """Discard the standard error, where Ray's core writes its log level."""
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)

@@ -1,4 +1,4 @@
-"""Translating one shard after the other, within one process of a job."""
+"""Translate the shards of a job, within one of its processes."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,15 +13,15 @@ from seqtrans.translation.recipe.load_run import load_run
 
 
 class ShardTranslator:
-    """Translates shards of a job and puts them into its folder.
+    """Translates shards of a job and stores the translations in its folder.
 
     Args:
-        folder: The job's own folder.
+        folder: Folder of the job, ``Job.folder``.
         device: Where to compute.
         threads: Processor cores to use.
 
     Raises:
-        SeqtransError: The job or the model can't be read here, or has changed.
+        SeqtransError: The job or the model can't be read, or has changed.
     """
 
     def __init__(self, folder: Path, device: DeviceName, threads: int) -> None:
@@ -36,7 +36,7 @@ class ShardTranslator:
         self._translator = Translator(run.model, run.segmenters, config, device, work.precision)
 
     def translate(self, number: int) -> None:
-        """Translate a shard, unless that is done."""
+        """Translate a shard, unless it is done."""
         if not self._job.is_done(number):
             self._job.finish(number, self._lines(number))
 

@@ -19,7 +19,7 @@ from seqtrans.translation.bulk import Means, describe, translate_files
 from seqtrans.translation.bulk import driver as running
 from seqtrans.translation.bulk import job_directory as job
 from seqtrans.translation.bulk import ray_engine as on_ray
-from seqtrans.translation.bulk.worker_process import TRIES, Done
+from seqtrans.translation.bulk.local_engine import TRIES, Done
 from tests.support.fault_injection import USER_ERROR, Points, counted, die, exit_code, refuse
 from tests.support.processes import processes
 
@@ -119,7 +119,9 @@ def test_a_source_that_grows_while_it_is_cut_is_refused(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(job, "open_lines", growing)
-        with pytest.raises(DataError, match="a changes while it is read: wait until it is whole"):
+        with pytest.raises(
+            DataError, match="a changes while it is read: wait until it is complete"
+        ):
             translate(folder)
     (folder / "a").write_text(TEXTS["a"])
     assert problem(folder, tmp_path / "said") == ""
@@ -137,7 +139,7 @@ def test_a_part_that_was_altered_is_not_joined(tmp_path, monkeypatch):
         list(translate_files(work(folder), folder / "out", Means()))
     (altered,) = (folder / "out" / job.FOLDER / "parts").glob("[0-9]*")
     altered.write_text("one\n")
-    again = "was altered: it has not 2 lines; delete it and start the same command again"
+    again = "was altered: it must have 2 lines; delete it and start the same command again"
     with pytest.raises(SeqtransError, match=again):
         translate(folder)
     assert not (folder / "out" / "a").exists()
@@ -149,12 +151,12 @@ def test_a_file_that_was_made_and_is_gone_is_not_called_done(tmp_path):
     folder = texts(tmp_path / "home")
     translate(folder)
     (folder / "out" / "a").unlink()
-    with pytest.raises(DataError, match="a was whole and is gone: put it back, or take another"):
+    with pytest.raises(DataError, match="a was complete and is gone: put it back, or take another"):
         translate(folder)
 
 
 SAID = {
-    "death": ("SIGKILL", ", the process that tried died (SIGKILL)"),
+    "death": ("SIGKILL", ": its process died (SIGKILL)"),
     "failure": ("the score is nan", ": the score is nan"),
 }
 
@@ -223,7 +225,7 @@ def test_a_shard_that_can_not_be_translated_is_named_and_the_rest_is_done(
             list(translate_files(work(folder), folder / "out", Means(workers=1)))
     named, remedy = str(error.value).splitlines()
     assert named == f"lines 1 to 2 of {folder / 'a'}: not translated: the score is nan"
-    assert remedy.startswith("the same command tries these again")
+    assert remedy.startswith("start the same command to try these again")
     assert {p.name for p in (folder / "out" / job.FOLDER / "parts").iterdir()} == {
         "000000001",
         "000000002",
