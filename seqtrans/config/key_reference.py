@@ -9,8 +9,8 @@ from typing import Any, NamedTuple, cast
 
 from seqtrans.config.field_docs import notes_of
 from seqtrans.config.pydantic_schema import bare, default_of, fields_of, options_of, tags_of
+from seqtrans.config.trees import flow, plain
 from seqtrans.config.validation import expected
-from seqtrans.config.yaml_document import flow, plain
 from seqtrans.errors import RecipeError, suggestion
 
 WIDTH = 100

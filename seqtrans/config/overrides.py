@@ -4,8 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, cast
 
-from seqtrans.config.yaml_document import OPTION, Document, parse
-from seqtrans.config.yaml_nodes import PathKey
+from seqtrans.config.yaml_reader import OPTION, Document, PathKey, parse
 from seqtrans.errors import RecipeError
 
 

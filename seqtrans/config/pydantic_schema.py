@@ -18,8 +18,8 @@ import pydantic
 from typing_extensions import TypedDict
 
 from seqtrans.config.field_docs import notes_of
+from seqtrans.config.trees import plain
 from seqtrans.config.types import MAY_BE_INFINITE, Untagged
-from seqtrans.config.yaml_document import plain
 
 T = TypeVar("T")
 MAPPING, SCALAR = "<mapping>", "<scalar>"

@@ -20,8 +20,7 @@ from seqtrans.config.pydantic_schema import (
     options_of,
     tags_of,
 )
-from seqtrans.config.yaml_document import Document, parse, read
-from seqtrans.config.yaml_nodes import PathKey
+from seqtrans.config.yaml_reader import Document, PathKey, parse, read
 from seqtrans.errors import RecipeError, suggestion
 
 T = TypeVar("T")
@@ -81,16 +80,14 @@ def _explain(cls: type[object], mistake: Mistake, document: Document) -> str:
             return f"{where}: {parent} lacks the key '{place.path[-1]}'"
         case "missing" | "too_long" if not isinstance(place.path[-1], str):
             value = _lookup(document.value, place.path[:-1])
-            return f"{where}: {parent} must be {expected(place.owner)}, not {_shown(value)}"
+            return f"{where}: {parent} must be {expected(place.owner)}, not {shown(value)}"
         case "union_tag_not_found" | "union_tag_invalid":
             return f"{where}: {_wrong_kind(name, place)}"
         case "value_error" | "assertion_error":
             return _contradiction(place.path, mistake.message.split(), document)
         case _:
             near = _nearest(place.value, _choices(place.hint)) or _rewritten(place)
-            return (
-                f"{where}: {name} must be {expected(place.hint)}, not {_shown(place.value)}{near}"
-            )
+            return f"{where}: {name} must be {expected(place.hint)}, not {shown(place.value)}{near}"
 
 
 def _rewritten(place: _Place) -> str:
@@ -159,7 +156,7 @@ def _wrong_kind(name: str, place: _Place) -> str:
     if tag not in place.value:
         return f"{name} lacks the key '{tag}': {choices}"
     value = place.value[tag]
-    return f"{name}.{tag} must be {choices}, not {_shown(value)}{_nearest(value, list(classes))}"
+    return f"{name}.{tag} must be {choices}, not {shown(value)}{_nearest(value, list(classes))}"
 
 
 def _nearest_key(key: str, owner: Any) -> str:
@@ -199,7 +196,7 @@ _SCALARS: dict[Any, str] = {
 def _words(hint: Any) -> str:
     arguments = typing.get_args(hint)
     if typing.get_origin(hint) is Literal:
-        return _join(_shown(choice) for choice in arguments)
+        return _join(shown(choice) for choice in arguments)
     if typing.get_origin(hint) is tuple:
         return "a list" if arguments[-1] is ... else f"a list of {len(arguments)}"
     return _SCALARS.get(hint, "a mapping")
@@ -224,7 +221,7 @@ def _limits(limits: Sequence[Any]) -> str:
     return f" of {' and '.join(words)}" if words else ""
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """Return a value as a recipe would write it, shortened if it is long."""
     if isinstance(value, dict):
         return "a mapping"

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from seqtrans import config
-from seqtrans.config.paths import dotted, missing_paths, paths_in, with_absolute_paths
+from seqtrans.config.trees import dotted, missing_paths, paths_in, with_absolute_paths
+from seqtrans.config.validation import shown
 from seqtrans.errors import RecipeError, quoted, suggestion
-from seqtrans.training.checkpoints.find import task_of
 from seqtrans.training.checkpoints.run_directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -116,11 +116,9 @@ def files_to_keep(recipe: "Recipe", folder: Path) -> dict[str, bytes]:
 
 def _validate(document: config.Document) -> "Recipe":
     """Return the recipe that a document describes; of translation unless it says otherwise."""
-    task = task_of(document)
-    if task is not None and task not in TASKS:
-        names = f"{' or '.join(map(repr, TASKS))}, not {task!r}{suggestion(task, TASKS)}"
+    task = document.get("task", "translation")
+    if task not in TASKS:
+        near = suggestion(task, TASKS) if isinstance(task, str) else ""
+        names = f"{' or '.join(map(repr, TASKS))}, not {shown(task)}{near}"
         raise RecipeError(f"{document.place(('task',))}: task must be {names}")
-    is_of_images = task == "classification"
-    return config.validate(
-        recipe_class("classification" if is_of_images else "translation"), document
-    )
+    return config.validate(recipe_class(task), document)

@@ -1,15 +1,14 @@
-"""The recipe of a run that goes on: as it is stored, but for what is said otherwise."""
+"""The recipe of a run that is resumed: the stored one, with changes."""
 
 import json
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seqtrans import config
-from seqtrans.config.paths import dotted, missing_paths, named_paths
-from seqtrans.config.yaml_document import flatten
+from seqtrans.config.trees import dotted, flatten, flow, missing_paths, named_paths, plain
 from seqtrans.errors import RecipeError, quoted
 from seqtrans.recipe.load import described
 from seqtrans.training.auto_batch_size import store_resolved, with_resolved_sizes_of
@@ -23,13 +22,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Resumption:
-    """How a run goes on.
+    """How a run continues.
 
     Attributes:
         recipe: What to train by.
-        stored: What the run will keep: ``recipe`` and what it once started from.
-        changes: What differs from what it keeps now, in words.
-        others: Keys of which the recipe that was given, if it is one, says something else.
+        stored: What the run will store: ``recipe``, and what it once started from.
+        changes: Messages about the keys whose stored values change.
+        others: Keys with other values in the recipe that was given, if that can be read.
     """
 
     recipe: "Recipe"
@@ -38,7 +37,7 @@ class Resumption:
     others: tuple[str, ...]
 
     def store(self, run: RunDirectory) -> None:
-        """Keep what has changed, once it is known that the run can go on so.
+        """Write the changed recipe, once it is known that the run can continue with it.
 
         Raises:
             TrainingError: The run directory can't be written.
@@ -52,11 +51,11 @@ class Resumption:
 def resume_recipe(run: RunDirectory, given: Path, settings: Sequence[str]) -> Resumption:
     """Read the stored recipe of a run, changed by ``settings``.
 
-    Data that are no longer where the stored recipe says are those of the recipe that was given,
-    if they are there: a run may be moved together with both.
+    Missing files are replaced by those that the given recipe names, if they exist: a run may be
+    moved together with its recipe and data.
 
     Args:
-        run: What goes on.
+        run: The run to resume.
         given: The recipe that was given, which may be gone.
         settings: As for ``load_recipe``; their paths are relative to ``given``.
 
@@ -67,9 +66,10 @@ def resume_recipe(run: RunDirectory, given: Path, settings: Sequence[str]) -> Re
     before = described(kept, run.path)
     has_begun = bool(run.steps())
     outside = given.absolute().parent
-    said = _said(given, settings)
-    changed = config.override(kept, [*_other_kinds(before, settings), *settings])
-    document = config.override(changed, _found(described(changed, run.path, outside), said))
+    given_recipe = _read_given(given, settings)
+    changed = config.override(kept, [*_reset_kinds(before, settings), *settings])
+    moved = _moved_files(described(changed, run.path, outside), given_recipe)
+    document = config.override(changed, moved)
     recipe = with_resolved_sizes_of(described(document, run.path, outside), before)
     if has_begun and recipe.init_from != before.init_from:
         raise RecipeError(
@@ -80,37 +80,46 @@ def resume_recipe(run: RunDirectory, given: Path, settings: Sequence[str]) -> Re
         recipe=replace(recipe, init_from=None) if has_begun else recipe,
         stored=recipe,
         changes=_changes(before, recipe),
-        others=_others(said, recipe),
+        others=_other_keys(given_recipe, recipe),
     )
 
 
-def _other_kinds(before: "Recipe", settings: Sequence[str]) -> Iterator[str]:
-    """Settings that take all keys of its old kind from what is of another ``kind`` by ``settings``.
+def _reset_kinds(before: "Recipe", settings: Sequence[str]) -> Iterator[str]:
+    """Yield settings that reset what gets another ``kind`` by ``settings`` to what all kinds share.
 
     A stored recipe has every key, also those that nobody wrote and the new kind may not know.
     """
     for setting in settings:
         key, _, kind = setting.partition("=")
-        holder, _, last = key.rpartition(".")
-        found: Any = before
-        for part in holder.split("."):
-            is_item = isinstance(found, tuple) and part.isdigit() and int(part) < len(found)
-            found = found[int(part)] if is_item else getattr(found, part, None)
-        if last == "kind" and getattr(found, "kind", None) not in (None, kind.strip()):
-            yield f"{holder}={{kind: {kind}}}"
+        parent, _, last = key.rpartition(".")
+        part: Any = before
+        for name in parent.split("."):
+            is_item = isinstance(part, tuple) and name.isdigit() and int(name) < len(part)
+            part = part[int(name)] if is_item else getattr(part, name, None)
+        if last == "kind" and getattr(part, "kind", None) not in (None, kind.strip()):
+            shared = "".join(f", {name}: {value}" for name, value in _shared_settings(part))
+            yield f"{parent}={{kind: {kind}{shared}}}"
 
 
-def _said(given: Path, settings: Sequence[str]) -> "Recipe | None":
-    """The recipe that was given; None where it is gone, or is none."""
+def _shared_settings(part: object) -> Iterator[tuple[str, str]]:
+    """Yield the settings of the dataclass from which all kinds inherit, as YAML by name."""
+    base = [cls for cls in type(part).__mro__ if is_dataclass(cls)][-1]
+    for field in fields(base):
+        if field.name != "kind" and base is not type(part):
+            yield field.name, flow(plain(getattr(part, field.name)))
+
+
+def _read_given(given: Path, settings: Sequence[str]) -> "Recipe | None":
+    """Read the recipe that was given; return None where it is gone or invalid."""
     try:
         return described(config.override(config.read(given), settings), given.absolute().parent)
     except RecipeError:
         return None
 
 
-def _found(recipe: "Recipe", said: "Recipe | None") -> list[str]:
-    """Settings by which files that are gone are those of another recipe that are there."""
-    elsewhere = named_paths(said) if said else {}
+def _moved_files(recipe: "Recipe", given: "Recipe | None") -> list[str]:
+    """Return settings that replace missing files by those that the given recipe names."""
+    elsewhere = named_paths(given) if given else {}
     gone = missing_paths(recipe).keys() & elsewhere.keys()
     return [
         f"{dotted(key)}={json.dumps(str(elsewhere[key]))}"
@@ -120,7 +129,7 @@ def _found(recipe: "Recipe", said: "Recipe | None") -> list[str]:
 
 
 def _refuse_missing(recipe: "Recipe", document: config.Document, run: RunDirectory) -> None:
-    """Refuse to go on without data; what a run has a copy of, or does not train by, may be gone."""
+    """Raise an error for missing files, but for those of which the run has copies, or no need."""
     idle = [("data", "test")]
     idle += [("init_from",)] if run.steps() else []
     idle += [("data", "segmentation")] if any(run.vocabulary.glob("*.yaml")) else []
@@ -140,9 +149,9 @@ def _changes(before: "Recipe", recipe: "Recipe") -> tuple[str, ...]:
     return tuple(f"{k} {new.get(k, 'gone')}, was {old.get(k, 'absent')}" for k in keys)
 
 
-def _others(said: "Recipe | None", recipe: "Recipe") -> tuple[str, ...]:
-    """Keys of which the recipe that was given says something else."""
-    if said is None:  # the recipe that was given is gone, or of no use
+def _other_keys(given: "Recipe | None", recipe: "Recipe") -> tuple[str, ...]:
+    """Return the keys with other values in the given recipe."""
+    if given is None:
         return ()
-    old, new = flatten(recipe), flatten(with_resolved_sizes_of(said, recipe))
+    old, new = flatten(recipe), flatten(with_resolved_sizes_of(given, recipe))
     return tuple(key for key in (old | new) if old.get(key) != new.get(key))

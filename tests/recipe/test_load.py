@@ -203,6 +203,13 @@ def test_perplexity_never_overflows():
     assert perplexity(float("nan")) != perplexity(float("nan"))
 
 
+@pytest.mark.parametrize(("task", "shown"), [("[1]", "a list of 1"), ("null", "null")])
+def test_a_task_of_another_type_lists_all_tasks(recipe, task, shown):
+    message = f"--set task: task must be 'translation' or 'classification', not {shown}"
+    with pytest.raises(RecipeError, match=f"^{re.escape(message)}$"):
+        load_recipe(recipe, [f"task={task}"])
+
+
 def test_the_schema_covers_the_whole_recipe():
     schema = config.json_schema(TranslationRecipe)
     assert {"TransformerEncoderConfig", "RecurrentDecoderConfig", "SubwordConfig", "AdamConfig"} <= set(schema["$defs"])  # fmt: skip

@@ -25,7 +25,7 @@ def test_a_kind_that_was_left_out_is_no_other_kind(run):
     assert (kept.kind, kept.beam_size, kept.max_length) == ("beam", 3, 9)
 
 
-def test_settings_of_another_kind_are_dropped(run):
+def test_another_kind_keeps_the_settings_that_all_kinds_share(run):
     changed = resume_recipe(run, run.recipe, ["decoding.kind=sampling"]).recipe.decoding
-    assert changed.kind == "sampling"
+    assert (changed.kind, changed.max_length, changed.temperature) == ("sampling", 9, 1.0)
     assert not hasattr(changed, "beam_size")

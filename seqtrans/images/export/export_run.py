@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from seqtrans import config
 from seqtrans.errors import CheckpointError, SeqtransError
 from seqtrans.images.data.dataset import ImageSet
 from seqtrans.images.data.resize import resize
@@ -20,7 +21,6 @@ from seqtrans.images.recipe.load_data import read_like
 from seqtrans.images.recipe.schema import FractionConfig
 from seqtrans.images.task import classify, to_model_memory_format
 from seqtrans.tensor_types import Tensor, UInt8
-from seqtrans.training.checkpoints.find import stored_task
 from seqtrans.training.checkpoints.run_directory import open_run
 
 logger = logging.getLogger(__name__)
@@ -54,7 +54,9 @@ def export_run(
         RecipeError: The run's recipe was altered into something invalid.
     """
     form = open_format(name)
-    task = stored_task(open_run(path)) or "translation"  # which recipes need not say
+    task = config.read(open_run(path).recipe).get(
+        "task", "translation"
+    )  # which recipes need not say
     if task != "classification":
         raise CheckpointError(
             f"{path} is a run of task '{task}': only image classifiers can be exported so; "

@@ -2,7 +2,7 @@
 
 import hashlib
 
-from seqtrans.config.yaml_document import flatten, flow
+from seqtrans.config.trees import flatten, flow
 from seqtrans.images.data.dataset import ImageSet
 from seqtrans.images.recipe.load_data import ImageSets
 from seqtrans.images.recipe.schema import ClassificationRecipe

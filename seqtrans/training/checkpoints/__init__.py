@@ -1,7 +1,7 @@
 """Checkpoints: their format, which of them stay, and the run directory.
 
 - ``averaging``: average
-- ``find``: stored_recipe_of, stored_task, task_of, find_checkpoint
+- ``find``: stored_recipe_of, find_checkpoint
 - ``format``: STATE, read_inference_weights
 - ``manager``: CheckpointManager
 - ``provenance``: DATA, Origins, model_settings

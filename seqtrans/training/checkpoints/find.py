@@ -1,7 +1,7 @@
 """Find a checkpoint of a run by its name, and the recipe that the run stores."""
 
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TypeVar
 
 from seqtrans import config
 from seqtrans.errors import CheckpointError
@@ -18,26 +18,10 @@ def stored_recipe_of(cls: type[RecipeT], task: str, run: RunDirectory) -> Recipe
         RecipeError: It was altered into something invalid.
     """
     document = config.read(run.recipe)
-    stored = task_of(document)
-    if stored not in (None, task):
+    stored = document.get("task", task)
+    if stored != task:
         raise CheckpointError(f"{run.path} is a run of task '{stored}', not '{task}'")
     return config.validate(cls, document)
-
-
-def stored_task(run: RunDirectory) -> str | None:
-    """Return the name of a run's task; None where its recipe does not say.
-
-    Raises:
-        RecipeError: The recipe can't be read.
-    """
-    return task_of(config.read(run.recipe))
-
-
-def task_of(document: config.Document) -> str | None:
-    """Return the task that a recipe names; None where it names none."""
-    value = document.value
-    task = cast("dict[str, Any]", value).get("task") if isinstance(value, dict) else None
-    return task if isinstance(task, str) else None
 
 
 def find_checkpoint(run: RunDirectory, name: str) -> Path:

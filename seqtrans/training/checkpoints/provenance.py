@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from seqtrans.config.yaml_document import flatten
+from seqtrans.config.trees import flatten
 
 DATA = "data.train"
 """Key of the data to learn from."""

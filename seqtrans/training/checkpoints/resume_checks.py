@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from seqtrans.config.paths import dotted, named_paths
+from seqtrans.config.trees import dotted, named_paths
 from seqtrans.errors import CheckpointError
 from seqtrans.training.checkpoints import format as checkpoint
 from seqtrans.training.checkpoints.provenance import DATA, Origins, differing

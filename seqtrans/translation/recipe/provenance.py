@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 
-from seqtrans.config.paths import paths_in
-from seqtrans.config.yaml_document import flatten, flow
+from seqtrans.config.trees import flatten, flow, paths_in
 from seqtrans.training.checkpoints.provenance import DATA, Origins, model_settings
 from seqtrans.translation.data.cache import file_digest
 from seqtrans.translation.data.formats.base import CorpusFiles

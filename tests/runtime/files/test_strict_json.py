@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seqtrans import config
-from seqtrans.config.yaml_document import flow
+from seqtrans.config.trees import flow
 from seqtrans.runtime.files.strict_json import as_json
 
 NUMBERS = st.integers(-(2**53), 2**53) | st.floats()

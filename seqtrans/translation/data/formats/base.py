@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from seqtrans.config.paths import paths_in
+from seqtrans.config.trees import paths_in
 from seqtrans.errors import DataError
 
 

@@ -1,19 +1,36 @@
-"""YAML nodes: compose them within bounds, convert them to plain values, explain errors."""
+"""Read YAML text as plain values with their line numbers; explain errors.
 
+Scalars follow YAML 1.2's core schema, so ``1e-4`` is a number and ``no`` is text. In addition,
+``<<`` merges mappings as in YAML 1.1.
+"""
+
+import codecs
+import dataclasses
 import re
+from pathlib import Path
 from typing import Any, cast
 
 import yaml
 
 from seqtrans.errors import RecipeError
+from seqtrans.runtime.files.encoding_hints import advice
+from seqtrans.runtime.files.file_types import HEAD, foreign
 
 MAX_DEPTH = 40  # a recipe nests about 5 deep
 MAX_VALUES = 100_000  # an alias counts as all values of its anchor
 MAX_MERGES = 10_000
 MAX_INTEGER = 2**63 - 1  # the largest int64
 
-PathKey = tuple[str | int, ...]
+_MARKS = {  # byte order marks, the longer first
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+    codecs.BOM_UTF8: "utf-8-sig",
+}
+OPTION = "--set "  # begins the place of a value that was set on the command line
 
+PathKey = tuple[str | int, ...]
 
 _YAML = "tag:yaml.org,2002:"
 _TAGS = {
@@ -35,6 +52,84 @@ for _name, (_pattern, _first) in _TAGS.items():
     for _character in _first:
         _rule = (f"{_YAML}{_name}", re.compile(f"^(?:{_pattern})$"))
         CORE.setdefault(_character, []).append(_rule)
+
+
+@dataclasses.dataclass(frozen=True)
+class Document:
+    """The plain values of a YAML text (mappings, lists, scalars) and where each was written."""
+
+    value: Any
+    places: dict[PathKey, str]  # "recipe.yaml:3", or the command-line option that set it
+    mistakes: tuple[str, ...] = ()  # repeated keys, bad settings; ``validate`` reports them
+
+    def place(self, path: PathKey) -> str:
+        """Return where the value at ``path``, or the nearest value around it, was written."""
+        while path not in self.places and path:
+            path = path[:-1]
+        return self.places[path]
+
+    def is_override(self, path: PathKey) -> bool:
+        """Return whether ``override`` set the value at ``path``, or a value around it."""
+        return self.place(path).startswith(OPTION)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return the value of a key of the top level; ``default`` where there is none."""
+        return self.value.get(key, default) if isinstance(self.value, dict) else default
+
+
+def read(path: Path) -> Document:
+    """Read a YAML file.
+
+    Raises:
+        RecipeError: It is missing, not a file, not UTF-8, empty, or not YAML.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise RecipeError(f"{path}: there is no such file") from None
+    except IsADirectoryError:
+        raise RecipeError(f"{path}: is a directory, not a recipe file") from None
+    except OSError as error:
+        raise RecipeError(f"{path}: {error.strerror}") from error
+    encoding = next((name for mark, name in _MARKS.items() if content.startswith(mark)), "utf-8")
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        byte = f"byte {error.start + 1} is 0x{content[error.start]:02x}"
+        what = foreign(content[:HEAD])
+        hint = f"it is {what.name}: {what.advice}" if what else advice(content)
+        named = encoding.upper().removesuffix("-SIG")
+        raise RecipeError(f"{path}:{line}: not {named} text: {byte}; {hint}") from None
+    return parse(text, str(path))
+
+
+def parse(text: str, name: str) -> Document:
+    """Read YAML text; ``name`` stands for the file in error messages.
+
+    Raises:
+        RecipeError: The text is empty, not YAML, or uses YAML that recipes do not allow.
+    """
+    try:
+        loader = Loader(text)
+        node = loader.get_single_node()
+    except yaml.MarkedYAMLError as error:
+        line, problem = explain(error)
+        raise RecipeError(f"{name}:{line}: not YAML: {problem}") from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        hint = ": save it as UTF-8" if error.character == 0 else ""
+        code = f"U+{cast('int', error.character):04X}"
+        raise RecipeError(
+            f"{name}:{line}: not YAML: it holds the control code {code}{hint}"
+        ) from None
+    if node is None:
+        raise RecipeError(f"{name}: is empty")
+    reading = Reading(name, loader)
+    value = reading.value_of(node, ())
+    if reading.problems:
+        raise RecipeError("\n".join((*reading.problems, *reading.repeated)))
+    return Document(value, reading.places, tuple(reading.repeated))
 
 
 class Loader(yaml.SafeLoader):
