@@ -14,8 +14,8 @@ from seqtrans.images.data.resize import ResizeConfig
 from seqtrans.protocols import LossSums, ProcessGroup
 from seqtrans.runtime.out_of_memory import Halving, halves_of
 from seqtrans.tensor_types import Float, Tensor
-from seqtrans.training.distributed.process_group import SINGLE_PROCESS
 from seqtrans.training.distributed.sharded_tensors import in_parts
+from seqtrans.training.distributed.single_process import SINGLE_PROCESS
 from seqtrans.training.micro_batches import equal_number_of_calls, shared_updates
 
 EVALUATED = 500

@@ -20,8 +20,9 @@ from seqtrans.runtime.out_of_memory import is_out_of_memory, release
 from seqtrans.training.checkpoints.run_directory import RunDirectory
 from seqtrans.training.checkpoints.weights import named_weights, other_formats
 from seqtrans.training.config import TrainingConfig
-from seqtrans.training.distributed.process_group import SINGLE_PROCESS, TorchProcessGroup
+from seqtrans.training.distributed.process_group import TorchProcessGroup
 from seqtrans.training.distributed.sharded_tensors import in_parts
+from seqtrans.training.distributed.single_process import SINGLE_PROCESS
 from seqtrans.training.oom import MicroBatchSizeLimits
 from seqtrans.training.optim.optimizer import moments_per_weight
 

@@ -18,8 +18,8 @@ from seqtrans.errors import SeqtransError, TrainingError
 from seqtrans.protocols import LossSums, ProcessGroup
 from seqtrans.runtime.out_of_memory import Halving
 from seqtrans.tensor_types import Tensor
-from seqtrans.training.distributed.process_group import SINGLE_PROCESS
 from seqtrans.training.distributed.sharded_tensors import in_parts
+from seqtrans.training.distributed.single_process import SINGLE_PROCESS
 from seqtrans.training.micro_batches import equal_number_of_calls, shared_updates
 from seqtrans.translation.data.batch import TranslationBatch, collate_pairs
 from seqtrans.translation.data.batch_plan import Plan, plan_by_length

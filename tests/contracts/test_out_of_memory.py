@@ -10,7 +10,7 @@ from seqtrans.errors import SeqtransError
 from seqtrans.runtime.out_of_memory import Halving, halves_of
 from seqtrans.training.auto_batch_size import largest_training
 from seqtrans.training.config import TrainingConfig
-from seqtrans.training.distributed.process_group import SINGLE_PROCESS
+from seqtrans.training.distributed.single_process import SINGLE_PROCESS
 from seqtrans.translation.inference.forced_scoring import Scorer
 from seqtrans.translation.inference.translator import Translator
 from seqtrans.translation.recipe.auto_batch_size import TOKENS, largest_search

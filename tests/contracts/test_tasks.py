@@ -9,7 +9,7 @@ import torch
 from seqtrans.errors import TrainingError
 from seqtrans.images.data.normalize import normalize
 from seqtrans.images.task import ClassificationTask
-from seqtrans.training.distributed.process_group import SINGLE_PROCESS
+from seqtrans.training.distributed.single_process import SINGLE_PROCESS
 from seqtrans.translation.models.encoder_decoder import EncoderDecoder, ModelConfig
 from seqtrans.translation.models.transformer import (
     TransformerDecoderConfig,

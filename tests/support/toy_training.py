@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from seqtrans.protocols import LossSums
 from seqtrans.training.checkpoints.run_directory import RunDirectory, create, open_run
 from seqtrans.training.config import TrainingConfig
-from seqtrans.training.distributed.process_group import SINGLE_PROCESS
+from seqtrans.training.distributed.single_process import SINGLE_PROCESS
 from seqtrans.training.optim.optimizer import SgdConfig
 from seqtrans.training.optim.schedule import ConstantConfig
 from seqtrans.training.reporting.loggers import JsonLinesLogger

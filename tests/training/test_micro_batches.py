@@ -9,10 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from seqtrans.training.distributed.process_group import (
-    SINGLE_PROCESS,
-    TorchProcessGroup,
-)
+from seqtrans.training.distributed.process_group import TorchProcessGroup
+from seqtrans.training.distributed.single_process import SINGLE_PROCESS
 from tests.support.processes import meet
 from tests.support.toy_training import toy_task, toy_trainer, weights
 

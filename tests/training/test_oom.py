@@ -15,7 +15,7 @@ from seqtrans.errors import CheckpointError, TrainingError
 from seqtrans.images.models.image_shape import ImageShape
 from seqtrans.images.models.mlp import Mlp, MlpConfig
 from seqtrans.training.config import CheckpointsConfig, ProcessesConfig
-from seqtrans.training.distributed.process_group import SINGLE_PROCESS
+from seqtrans.training.distributed.single_process import SINGLE_PROCESS
 from seqtrans.training.oom import MicroBatchSizeLimits
 from seqtrans.training.optim.optimizer import SgdConfig
 from seqtrans.training.trainer import Trainer

@@ -20,7 +20,7 @@ from seqtrans.training.checkpoints import format as checkpoint
 from seqtrans.training.checkpoints.format import read_inference_weights, read_state, read_tensors
 from seqtrans.training.checkpoints.provenance import Origins
 from seqtrans.training.config import CheckpointsConfig
-from seqtrans.training.distributed.process_group import SINGLE_PROCESS
+from seqtrans.training.distributed.single_process import SINGLE_PROCESS
 from seqtrans.training.optim.optimizer import AdamConfig
 from seqtrans.training.optim.schedule import LinearConfig, PlateauConfig
 from seqtrans.training.reporting import nonfinite as finite

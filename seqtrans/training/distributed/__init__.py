@@ -2,10 +2,11 @@
 
 - ``failure_reports``: ElsewhereError, in_contact, should_report
 - ``launch``: launch, follow_launcher
-- ``process_group``: TorchProcessGroup, SINGLE_PROCESS, all_or_none, leave
+- ``process_group``: TorchProcessGroup, all_or_none, leave
 - ``rendezvous``: Rendezvous, ALONE, connect
 - ``restarts``: job, is_owned_by, write_owner
 - ``sharded_tensors``: is_part, in_parts, own_part, gathered, assign, part_of
+- ``single_process``: SINGLE_PROCESS
 - ``wrappers``: Replica, shares_out, shard_weights, replicate, DataParallel, unshard_for_inference
 
 Used within: ``gradient_sync``.

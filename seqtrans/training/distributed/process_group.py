@@ -30,10 +30,10 @@ GLANCE = 5e-5
 
 @dataclass(frozen=True)
 class TorchProcessGroup:
-    """This process among all of a run. See ``protocols.ProcessGroup``."""
+    """This process among several of a run. See ``protocols.ProcessGroup``."""
 
-    rank: int = 0
-    world_size: int = 1
+    rank: int
+    world_size: int
     patience: float = field(default=PATIENCE, compare=False)
     """Seconds to wait for the others."""
     store: Any = field(default=None, compare=False, repr=False)
@@ -41,8 +41,6 @@ class TorchProcessGroup:
 
     def sum(self, values: Sequence[float]) -> tuple[float, ...]:
         """See ``ProcessGroup.sum``; in fp64 and on the CPU, so that counts stay exact."""
-        if self.world_size == 1:
-            return tuple(values)
         totals = torch.tensor(values, dtype=torch.float64)
         work: Any = dist.all_reduce(totals, async_op=True)
         deadline = time.monotonic() + EAGER
@@ -53,8 +51,6 @@ class TorchProcessGroup:
 
     def gather(self, text: str) -> list[str]:
         """See ``ProcessGroup.gather``; as bytes, because torch would pickle objects."""
-        if self.world_size == 1:
-            return [text]
         own = torch.frombuffer(bytearray(text.encode() or b"\0"), dtype=torch.uint8)
         sizes = torch.zeros(self.world_size, dtype=torch.int64)
         sizes[self.rank] = len(text.encode())
@@ -68,9 +64,8 @@ class TorchProcessGroup:
 
     def share(self, tensors: Iterable[Tensor]) -> None:
         """Give every process those of the first; every process must call it."""
-        if self.world_size > 1:
-            for tensor in tensors:
-                dist.broadcast(tensor, src=0)
+        for tensor in tensors:
+            dist.broadcast(tensor, src=0)
 
     def await_device(self, device: torch.device) -> None:
         """Wait until a GPU has done all it was asked to, which other processes may keep it from.
@@ -81,7 +76,7 @@ class TorchProcessGroup:
         Raises:
             RuntimeError: It took longer than these processes wait for each other; see ``contact``.
         """
-        if self.world_size == 1 or device.type != "cuda":
+        if device.type != "cuda":
             return
         done = torch.cuda.Event()
         done.record()
@@ -90,9 +85,6 @@ class TorchProcessGroup:
             if time.monotonic() > deadline:
                 raise dist.DistError("what the GPU waits for timed out")
             time.sleep(GLANCE)
-
-
-SINGLE_PROCESS = TorchProcessGroup()
 
 
 @contextmanager

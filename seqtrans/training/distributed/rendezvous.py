@@ -30,12 +30,9 @@ from seqtrans.training.distributed.failure_reports import (
     end_of,
     in_contact,
 )
-from seqtrans.training.distributed.process_group import (
-    PATIENCE,
-    SINGLE_PROCESS,
-    TorchProcessGroup,
-)
+from seqtrans.training.distributed.process_group import PATIENCE, TorchProcessGroup
 from seqtrans.training.distributed.restarts import name_attempt
+from seqtrans.training.distributed.single_process import SINGLE_PROCESS
 
 WATCHDOG = 30.0
 """Seconds that nccl waits longer for the others than we do: its watchdog, having waited too long,

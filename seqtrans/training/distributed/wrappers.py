@@ -23,6 +23,7 @@ from seqtrans.training.config import ProcessesConfig, TrainingConfig
 from seqtrans.training.distributed.gradient_sync import Exchange
 from seqtrans.training.distributed.process_group import TorchProcessGroup
 from seqtrans.training.distributed.sharded_tensors import in_parts
+from seqtrans.training.distributed.single_process import SingleReplica
 
 
 class Replica(Protocol):
@@ -100,7 +101,7 @@ def replicate(model: nn.Module, config: TrainingConfig, group: TorchProcessGroup
     What it returns holds on to which parameters learn; after a change of that make it anew.
     """
     if group.world_size == 1:
-        return SingleProcess(_compiled(model, config))
+        return SingleReplica(_compiled(model, config))
     if shares_out(config.processes, group):
         return FullySharded(model, _compiled(model, config), group)
     # Weights of one channel are in two memory orders at once, of which it expects the other.
@@ -111,31 +112,6 @@ def replicate(model: nn.Module, config: TrainingConfig, group: TorchProcessGroup
     exchange = Exchange(rounds=config.processes.communication == "bf16")
     parallel.register_comm_hook(exchange, Exchange.average)
     return DataParallel(parallel, _compiled(parallel, config), group, exchange)
-
-
-@dataclass(frozen=True)
-class SingleProcess:
-    """One process has nothing to share; see ``Replica``."""
-
-    module: nn.Module
-
-    def gradient_sync(self, *, enabled: bool) -> AbstractContextManager[None]:
-        """See ``Replica.gradient_sync``."""
-        del enabled
-        return nullcontext()
-
-    def complete_collectives_with_zeros(self) -> bool:
-        """See ``Replica``: nobody waits."""
-        return True
-
-    def norm(self, norms: Sequence[float]) -> float:
-        """See ``Replica.norm``."""
-        return math.hypot(*norms)
-
-    def unsharded(self, *, enabled: bool = True) -> AbstractContextManager[None]:
-        """See ``Replica.unsharded``."""
-        del enabled
-        return nullcontext()
 
 
 @dataclass(frozen=True)

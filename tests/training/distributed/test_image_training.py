@@ -16,8 +16,9 @@ from seqtrans.images.models.keras import KerasConfig, build_keras_model
 from seqtrans.images.task import ClassificationTask
 from seqtrans.training.checkpoints.format import read_state
 from seqtrans.training.checkpoints.weights import named_weights
-from seqtrans.training.distributed.process_group import SINGLE_PROCESS, leave
+from seqtrans.training.distributed.process_group import leave
 from seqtrans.training.distributed.rendezvous import connect
+from seqtrans.training.distributed.single_process import SINGLE_PROCESS
 from seqtrans.training.trainer import Trainer
 from tests.support.processes import processes
 from tests.support.shape_images import shape_set

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from seqtrans.training.config import ProcessesConfig, TrainingConfig
-from seqtrans.training.distributed.process_group import SINGLE_PROCESS
+from seqtrans.training.distributed.single_process import SINGLE_PROCESS
 from seqtrans.training.optim.optimizer import AdamWConfig, SgdConfig
 from seqtrans.training.optim.schedule import ConstantConfig
 from seqtrans.training.trainer import Trainer

@@ -10,6 +10,7 @@ import torch
 from seqtrans.errors import TrainingError
 from seqtrans.training.distributed import failure_reports as contact
 from seqtrans.training.distributed.process_group import TorchProcessGroup
+from seqtrans.training.distributed.single_process import SINGLE_PROCESS
 from tests.support.processes import meet
 
 pytestmark = pytest.mark.processes
@@ -107,5 +108,5 @@ def test_a_gpu_that_waits_for_other_processes_is_not_waited_for_without_end(monk
     assert contact.is_lost_contact(caught.value)
     complaint = str(contact.lost(caught.value, group, "step 3"))
     assert complaint.startswith("step 3: process 0 waited too long for another process; ")
-    for alone in (TorchProcessGroup(patience=0.0), TorchProcessGroup(0, 2, patience=0.0)):
+    for alone in (SINGLE_PROCESS, TorchProcessGroup(0, 2, patience=0.0)):
         alone.await_device(torch.device("cpu") if alone.world_size == 2 else device)

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from seqtrans.images.models.image_shape import ImageShape
 from seqtrans.images.models.mlp import Mlp, MlpConfig
 from seqtrans.training.config import CheckpointsConfig, ProcessesConfig, TrainingConfig
-from seqtrans.training.distributed.process_group import SINGLE_PROCESS
+from seqtrans.training.distributed.single_process import SINGLE_PROCESS
 from seqtrans.training.optim.optimizer import SgdConfig
 from seqtrans.training.optim.schedule import ConstantConfig
 from seqtrans.training.stopping import StoppingConfig

@@ -1,0 +1,62 @@
+"""What a single process has in place of a process group and a replica: it waits for nobody."""
+
+import math
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from seqtrans.tensor_types import Tensor
+from seqtrans.training.distributed.process_group import TorchProcessGroup
+
+
+@dataclass(frozen=True)
+class SingleProcess(TorchProcessGroup):
+    """A group of one: sums are their only term. See ``protocols.ProcessGroup``."""
+
+    rank: int = 0
+    world_size: int = 1
+
+    def sum(self, values: Sequence[float]) -> tuple[float, ...]:
+        """Return ``values``."""
+        return tuple(values)
+
+    def gather(self, text: str) -> list[str]:
+        """Return ``text`` alone."""
+        return [text]
+
+    def share(self, tensors: Iterable[Tensor]) -> None:
+        """Do nothing."""
+
+    def await_device(self, device: torch.device) -> None:
+        """Do nothing: a GPU waits for no other process."""
+
+
+SINGLE_PROCESS = SingleProcess()
+
+
+@dataclass(frozen=True)
+class SingleReplica:
+    """The model of a single process. See ``wrappers.Replica``."""
+
+    module: nn.Module
+
+    def gradient_sync(self, *, enabled: bool) -> AbstractContextManager[None]:
+        """Do nothing: the gradient is there already."""
+        del enabled
+        return nullcontext()
+
+    def complete_collectives_with_zeros(self) -> bool:
+        """Return True: nobody waits."""
+        return True
+
+    def norm(self, norms: Sequence[float]) -> float:
+        """Return the norm of the gradient from those of its parameters."""
+        return math.hypot(*norms)
+
+    def unsharded(self, *, enabled: bool = True) -> AbstractContextManager[None]:
+        """Do nothing: all weights are here."""
+        del enabled
+        return nullcontext()
