@@ -32,7 +32,7 @@ IN_TRAINING = (
     Mutant(
         "what a failed attempt did to buffers is kept",
         SHORTAGE,
-        "self._buffers.restore()",
+        "self.buffers.restore()",
         "pass",
         SHORT,
     ),
@@ -178,9 +178,9 @@ IN_TRAINING = (
     ),
     Mutant(
         "a pass that may give other bits on a GPU",
-        "seqtrans/training/train_step.py",
-        "reproducible(self.device, wanted=self.config.deterministic)",
-        "reproducible(self.device, wanted=False)",
+        "seqtrans/training/trainer.py",
+        "reproducible(self.updater.device, wanted=self.config.deterministic)",
+        "reproducible(self.updater.device, wanted=False)",
         ("tests/runtime/test_determinism.py",),
     ),
     Mutant(

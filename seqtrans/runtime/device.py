@@ -103,25 +103,25 @@ def autocast(*, bf16: bool, device: torch.device) -> AbstractContextManager[obje
 
 @contextmanager
 def reproducible(device: torch.device, *, wanted: bool) -> Generator[None]:
-    """Use only deterministic algorithms on ``device`` within this context.
+    """Use only deterministic algorithms on ``device`` within this context, or any.
 
     Convolutions and attention are slower with them. The previous settings are restored on exit.
 
     Args:
         device: The device to compute on.
-        wanted: If False, nothing is changed.
+        wanted: If False, any algorithm may be used, as by default.
 
     Raises:
         TrainingError: An operation has no deterministic algorithm.
     """
-    if not wanted or device.type not in VARYING:
+    if device.type not in VARYING:
         yield
         return
     strict = torch.are_deterministic_algorithms_enabled()
     lenient = torch.is_deterministic_algorithms_warn_only_enabled()
     settings: Any = torch.utils.deterministic  # untyped in torch
     fills = settings.fill_uninitialized_memory
-    torch.use_deterministic_algorithms(mode=True)
+    torch.use_deterministic_algorithms(mode=wanted)
     settings.fill_uninitialized_memory = False  # all memory is written before it is read
     try:
         yield

@@ -60,7 +60,7 @@ class MicroBatchSizeLimits:
 
     def __init__(self, file: Path | None) -> None:
         self._file = file
-        self._limits: tuple[Limit, ...] = ()
+        self.limits: tuple[Limit, ...] = ()
 
     def read(self, group: ProcessGroup) -> None:
         """Take up what was learnt before a stop, as the first process finds it.
@@ -75,14 +75,14 @@ class MicroBatchSizeLimits:
             if group.rank == 0 and self._file.exists():
                 found = config.load(Limits, self._file)
             told = group.gather(config.dump(found))[0]  # see ``CheckpointManager``
-            self._limits = config.loads(Limits, told, str(self._file)).limits
+            self.limits = config.loads(Limits, told, str(self._file)).limits
         except RecipeError as error:
             first = str(error).partition("\n")[0]
             raise CheckpointError(f"{first}; delete it, and memory will be tried anew") from error
 
     def limit(self, step: int) -> int | None:
         """The largest ``Batch.size`` after ``step`` steps; None: whatever there is."""
-        sizes = [limit.largest for limit in self._limits if limit.after_step <= step]
+        sizes = [limit.largest for limit in self.limits if limit.after_step <= step]
         return min(sizes, default=None)
 
     def parts(self, batch: BatchT, step: int) -> list[BatchT]:
@@ -96,7 +96,7 @@ class MicroBatchSizeLimits:
     def learn(self, step: int, size: int) -> int:
         """Note that ``size`` did not fit after ``step`` steps; the new limit."""
         limit = Limit(after_step=step, largest=max(1, int(size * _SHARE)))
-        self._limits = (*self._limits, limit)
+        self.limits = (*self.limits, limit)
         return limit.largest
 
     def record_locally(self, step: int, size: int) -> int:
@@ -116,7 +116,7 @@ class MicroBatchSizeLimits:
             return
         try:
             with open_aside(self._file) as file:
-                file.write(config.dump(Limits(limits=self._limits)).encode())
+                file.write(config.dump(Limits(limits=self.limits)).encode())
         except OSError as error:
             reason = error.strerror or error
             raise TrainingError(f"{self._file} can't be written: {reason}") from error
@@ -169,11 +169,8 @@ class OomRecovery(Generic[BatchT]):
         sizes: MicroBatchSizeLimits,
     ) -> None:
         self.task, self.group, self.sizes, self.gradients = task, group, sizes, gradients
-        self._buffers = _BufferSnapshot(model)
-
-    def begin(self) -> None:
-        """An update is to come, of as many attempts as it takes."""
-        self._buffers.note()
+        has_buffers = any(True for _ in model.buffers())
+        self.buffers = BufferSnapshot(model) if has_buffers else None
 
     def shrink_parts(self, failed: BatchT | None, step: int) -> None:
         """Agree on what fits, keep that, and make ready for another attempt.
@@ -201,7 +198,8 @@ class OomRecovery(Generic[BatchT]):
         logger.warning(text, step + 1, f"{size:,}", self.task.unit, f"{limit:,}")
         self.gradients.drop()
         release()
-        self._buffers.restore()
+        if self.buffers:
+            self.buffers.restore()
 
     def complete_collectives(self, replica: Replica, failed: BatchT, step: int) -> None:
         """Answer the others, who go on and do not know yet that memory ran out here.
@@ -223,29 +221,26 @@ class OomRecovery(Generic[BatchT]):
         )
 
 
-class _BufferSnapshot:
-    """The buffers of a model, such as running statistics, to be put back after a failed attempt.
+class BufferSnapshot:
+    """The buffers of a model, such as running statistics, to be restored after a failed attempt.
 
     Args:
-        model: Its buffers are changed in place only.
+        model: It has buffers, and changes them in place only.
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self._own = list(model.buffers())
-        self._noted = [buffer.detach().clone() for buffer in self._own]
+        self._buffers = list(model.buffers())
+        self._saved = [buffer.detach().clone() for buffer in self._buffers]
 
-    def note(self) -> None:
-        """Remember them as they are."""
-        if not self._own:
-            return
-        with torch.no_grad():
-            torch._foreach_copy_(self._noted, self._own)  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]
+    @torch.no_grad()
+    def save(self) -> None:
+        """Save their values."""
+        torch._foreach_copy_(self._saved, self._buffers)  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]
 
     @torch.no_grad()
     def restore(self) -> None:
-        """Put back what was noted."""
-        if self._own:
-            torch._foreach_copy_(self._own, self._noted)  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]
+        """Restore the saved values."""
+        torch._foreach_copy_(self._buffers, self._saved)  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]
 
 
 def indivisible(size: int, where: str = "") -> TrainingError:

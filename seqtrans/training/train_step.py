@@ -10,10 +10,9 @@ from torch import nn
 
 from seqtrans.errors import TrainingError
 from seqtrans.protocols import BatchT, LossSums, Task
-from seqtrans.runtime.device import autocast, reproducible, uses_bf16
+from seqtrans.runtime.device import autocast, uses_bf16
 from seqtrans.runtime.out_of_memory import is_out_of_memory
 from seqtrans.runtime.seeds import MicroBatchSeeds, start_generators
-from seqtrans.tensor_types import Float, Tensor
 from seqtrans.training.config import TrainingConfig
 from seqtrans.training.distributed.failure_reports import ElsewhereError
 from seqtrans.training.distributed.process_group import TorchProcessGroup
@@ -46,19 +45,19 @@ class Part(Generic[BatchT]):
 
 
 @dataclass(frozen=True)
-class MicroBatchResult(Generic[BatchT]):
-    """The loss of a part of a micro-batch."""
+class PartResult:
+    """The loss of a part of a micro-batch, summed; all of it is 0 where the part is padding."""
 
-    batch: BatchT
-    sums: LossSums
-    is_padding: bool
+    sums: LossSums  # detached
+    num_targets: int
+    num_padded: int
 
 
 @dataclass(frozen=True)
-class StepResult(Generic[BatchT]):
-    """What an update found on its way."""
+class StepResult:
+    """The losses of an update, and what else is logged of it."""
 
-    micro_batches: Sequence[MicroBatchResult[BatchT]]  # of this process, in parts
+    parts: Sequence[PartResult]  # of this process
     gradient_norm: float  # before clipping
     learning_rate: float
     summed_votes: tuple[float, ...]
@@ -107,7 +106,7 @@ class Updater(Generic[BatchT]):
 
     def update(
         self, micro_batches: Sequence[BatchT], state: TrainState, stop_votes: StopVotes = tuple
-    ) -> StepResult[BatchT]:
+    ) -> StepResult:
         """Take one optimizer step, in as many attempts and parts as memory asks for.
 
         The gradient is that of the mean over every target of every micro-batch of every rank,
@@ -122,7 +121,8 @@ class Updater(Generic[BatchT]):
             TrainingError: A loss or the gradient is not finite, or memory can't hold the smallest
                 part of a micro-batch; the weights are as before.
         """
-        self.recovery.begin()
+        if self.recovery.buffers:
+            self.recovery.buffers.save()
         while True:
             try:
                 return self.train_step(micro_batches, state, stop_votes)
@@ -138,7 +138,7 @@ class Updater(Generic[BatchT]):
 
     def train_step(
         self, micro_batches: Sequence[BatchT], state: TrainState, stop_votes: StopVotes
-    ) -> StepResult[BatchT]:
+    ) -> StepResult:
         """Try an update: forward and backward passes, clip, step. See ``update``.
 
         Raises:
@@ -149,14 +149,13 @@ class Updater(Generic[BatchT]):
         set_rates(self.optimizer, rate, state.step + 1)
         parts, num_targets = self._divide(micro_batches, state.step)
         weight = self.group.world_size / num_targets  # gradients are averaged over processes
-        results: list[MicroBatchResult[BatchT]] = []
+        results: list[PartResult] = []
         for part in parts:
             with self.replica.gradient_sync(enabled=len(results) + 1 == len(parts)):
                 results.append(self._forward_backward(self.replica, part, weight))
-        counted = [one for one in results if not one.is_padding]
-        losses, norm = self._read([one.sums.loss for one in counted])
-        batches, votes = [one.batch for one in counted], (len(micro_batches), *stop_votes())
-        number, *summed_votes = self._agree(votes, batches, losses, norm, state)
+        losses, norm = self._read(results)
+        votes = len(micro_batches), *stop_votes()
+        number, *summed_votes = self._agree(votes, results, losses, norm, state)
         if self.config.clip_norm is not None and norm > self.config.clip_norm:
             self.gradients.scale(self.config.clip_norm / norm)
         self._optimizer_step()
@@ -213,10 +212,11 @@ class Updater(Generic[BatchT]):
         Where weights are shared out, every pass of one process fetches from all the others, so all
         make equally many.
         """
+        divides = bool(self.sizes.limits)  # as memory ran out before
         parts = [
             Part(part, self._seeds[step, i * self.group.world_size + self.group.rank, j])
             for i, batch in enumerate(micro_batches)
-            for j, part in enumerate(self.sizes.parts(batch, step))
+            for j, part in enumerate(self.sizes.parts(batch, step) if divides else [batch])
         ]
         counts = [0.0] * self.group.world_size
         counts[self.group.rank] = float(len(parts))
@@ -231,9 +231,7 @@ class Updater(Generic[BatchT]):
         """A pass for a process that has one less than others: it learns nothing, but meets them."""
         return Part(smallest(self.task.largest_batch()), seed=0, is_padding=True)
 
-    def _forward_backward(
-        self, replica: Replica, part: Part[BatchT], weight: float
-    ) -> MicroBatchResult[BatchT]:
+    def _forward_backward(self, replica: Replica, part: Part[BatchT], weight: float) -> PartResult:
         """Add the gradient of a part, times ``weight``, to what there is.
 
         Raises:
@@ -241,30 +239,33 @@ class Updater(Generic[BatchT]):
                 frames that hold tensors.
         """
         start_generators(self.device, part.seed)
+        batch = part.batch
         try:
-            with reproducible(self.device, wanted=self.config.deterministic):
-                with self._autocast:
-                    sums = self.task.loss_sums(replica.module, part.batch.to(self.device))
-                weights = torch.full_like(sums.loss, 0.0 if part.is_padding else weight)
-                sums.loss.backward(weights)
-            sums = LossSums(sums.loss.detach(), sums.shown)
-            return MicroBatchResult(part.batch, sums, part.is_padding)
+            on_device = batch if self.device.type == "cpu" else batch.to(self.device)
+            with self._autocast:
+                sums = self.task.loss_sums(replica.module, on_device)
+            sums.loss.backward(torch.full_like(sums.loss, 0.0 if part.is_padding else weight))
+            loss, shown = sums.loss.detach(), sums.shown
+            if part.is_padding:
+                zeros = {name: torch.zeros_like(value) for name, value in shown.items()}
+                return PartResult(LossSums(torch.zeros_like(loss), zeros), 0, 0)
+            return PartResult(LossSums(loss, shown), batch.num_targets, batch.num_padded)
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-        raise PartTooLargeError(part.batch)
+        raise PartTooLargeError(batch)
 
-    def _read(self, losses: Sequence[Float[Tensor, ""]]) -> tuple[Sequence[float], float]:
+    def _read(self, results: Sequence[PartResult]) -> tuple[Sequence[float], float]:
         """Return losses and the norm of the gradient: the one time that a GPU is waited for."""
-        numbers = [*losses, *self.gradients.norms()]
+        numbers = [*(part.sums.loss for part in results), *self.gradients.norms()]
         self.group.await_device(self.device)
         values = read(numbers)
-        return values[: len(losses)], self.replica.norm(values[len(losses) :])
+        return values[: len(results)], self.replica.norm(values[len(results) :])
 
     def _agree(
         self,
         votes: Sequence[float],
-        batches: Sequence[BatchT],
+        results: Sequence[PartResult],
         losses: Sequence[float],
         norm: float,
         state: TrainState,
@@ -287,7 +288,8 @@ class Updater(Generic[BatchT]):
         if failures:
             self.gradients.drop()
             kind = TrainingError if is_cause or (is_failure and not causes) else ElsewhereError
-            problem = describe(losses, norm, batches) or "see another process"
+            counts = [part.num_targets for part in results]
+            problem = describe(losses, norm, counts) or "see another process"
             where = f"epoch {state.epoch + 1}, update {state.updates_in_epoch + 1}"
             raise kind(
                 f"step {state.step + 1} ({where}): {problem}; nothing was updated or saved; "

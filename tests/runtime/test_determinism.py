@@ -11,7 +11,7 @@ from seqtrans.errors import TrainingError
 from seqtrans.runtime import device
 from seqtrans.runtime.device import reproducible
 from seqtrans.training.preflight import try_largest_batch
-from tests.support.toy_training import ToyModel, toy_task, toy_trainer
+from tests.support.toy_training import ToyModel, toy_trainer
 
 CPU = torch.device("cpu")
 REFUSED = (
@@ -57,17 +57,17 @@ def test_it_is_allowed_where_nobody_asks_for_the_same():
     trainer.fit()
 
 
-def test_torch_is_strict_within_a_pass_and_as_before_afterwards():
+def test_torch_is_strict_in_training_alone_and_as_before_afterwards():
     seen = []
 
     class Watched(ToyModel):
         def forward(self, token):
-            seen.append(settings())
+            seen.append((self.training, settings()))
             return super().forward(token)
 
-    trainer = toy_trainer(model=Watched())
-    trainer.update([toy_task().largest_batch()])
-    assert seen == [(True, False, False)]
+    toy_trainer(model=Watched(), max_steps=2).fit()
+    strict, any_way = (True, False, False), (False, False, False)
+    assert seen == [(True, strict), (True, strict), (False, any_way)]
     assert settings() == (False, False, True)
     torch.use_deterministic_algorithms(True, warn_only=True)
     try:

@@ -3,18 +3,17 @@
 import math
 from collections.abc import Sequence
 
-from seqtrans.protocols import Batch
 from seqtrans.training.config import TrainingConfig
 
 
-def describe(losses: Sequence[float], norm: float, micro_batches: Sequence[Batch]) -> str:
+def describe(losses: Sequence[float], norm: float, num_targets: Sequence[int]) -> str:
     """Return which micro-batch gave a loss that is not finite, or that the gradient is not.
 
     It is empty where all are.
     """
-    for i, (loss, batch) in enumerate(zip(losses, micro_batches, strict=True), start=1):
+    for i, (loss, count) in enumerate(zip(losses, num_targets, strict=True), start=1):
         if not math.isfinite(loss):
-            of = f"{i} of {len(losses)} ({batch.num_targets} targets)"
+            of = f"{i} of {len(losses)} ({count} targets)"
             return f"the loss is {loss} in micro-batch {of}"
     return "" if math.isfinite(norm) else f"the norm of the gradient is {norm}"
 
