@@ -23,16 +23,16 @@ def average(
     Use it with --checkpoint averaged. Without --best or --step, all checkpoints are averaged.
     """
     from seqtrans.recipe.load import stored_recipe
-    from seqtrans.training.checkpoints.averaging import average as mean_weights
     from seqtrans.training.checkpoints.run_directory import open_run
     from seqtrans.training.checkpoints.store import CheckpointStore
+    from seqtrans.training.checkpoints.weights import average as mean_weights
 
     if best and step:
         raise CheckpointError("give --best or --step, not both")
     if step and len(set(step)) < len(step):
         raise CheckpointError("a --step is given twice: each checkpoint counts once")
     directory = open_run(run)
-    store = CheckpointStore.of(directory, stored_recipe(directory).training)
+    store = CheckpointStore(directory, stored_recipe(directory).training)
     steps = store.best_steps(best) if best else step or directory.steps()
     if best and len(steps) < best:
         raise CheckpointError(f"{run} keeps {len(steps)} validated checkpoints, not {best}")

@@ -33,7 +33,8 @@ def prepare(recipe: ClassificationRecipe, run: RunDirectory, processes: Rendezvo
     facts, origins = sets.facts, Origins()
     if processes.rank == 0:  # who alone saves it, and alone needs to hash the images
         origins = origins_of(recipe, sets)
-        refuse_changes(run, origins, recipe, CHOICE)
+        if run.steps():
+            refuse_changes(run, origins, recipe, CHOICE)
         if stored is None:
             store_facts(run, facts)
     image = facts.seen(recipe.data.resize)

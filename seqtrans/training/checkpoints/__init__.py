@@ -1,6 +1,5 @@
 """Checkpoints: their format, which of them stay, and the run directory.
 
-- ``averaging``: average
 - ``find``: stored_recipe_of, find_checkpoint
 - ``format``: STATE, read_inference_weights
 - ``manager``: CheckpointManager
@@ -8,7 +7,8 @@
 - ``resume_checks``: refuse_changes
 - ``run_directory``: AVERAGED, RunDirectory, writing, create, open_run
 - ``store``: CheckpointStore
-- ``weights``: RowMap, named_weights, other_formats, fill, carry_over, differences
+- ``weights``: RowMap, named_weights, other_formats, fill, carry_over, differences,
+  average
 
-Used within: ``optimizer_state``, ``recount``, ``state_schema``.
+Used within: ``state_schema``.
 """

@@ -14,14 +14,20 @@ from torch.optim import Optimizer
 from seqtrans.errors import CheckpointError
 from seqtrans.tensor_types import Tensor
 from seqtrans.training.checkpoints import format as checkpoint
-from seqtrans.training.checkpoints.averaging import average
-from seqtrans.training.checkpoints.optimizer_state import named_moments, restore_moments
 from seqtrans.training.checkpoints.provenance import Origins
-from seqtrans.training.checkpoints.recount import begun_anew, recounted
+from seqtrans.training.checkpoints.resume_checks import begun_anew, recounted
 from seqtrans.training.checkpoints.run_directory import AVERAGED, RunDirectory, prepare_to_resume
 from seqtrans.training.checkpoints.state_schema import state_from
 from seqtrans.training.checkpoints.store import CheckpointStore
-from seqtrans.training.checkpoints.weights import fill, holding, named_weights, other_formats
+from seqtrans.training.checkpoints.weights import (
+    average,
+    fill,
+    holding,
+    named_moments,
+    named_weights,
+    other_formats,
+    restore_moments,
+)
 from seqtrans.training.config import TrainingConfig
 from seqtrans.training.distributed.process_group import TorchProcessGroup, all_or_none
 from seqtrans.training.distributed.sharded_tensors import gathered
@@ -50,7 +56,7 @@ class CheckpointManager:
     ) -> None:
         self.model, self.optimizer, self.moving = model, optimizer, moving
         self.config, self.run, self.group, self.origins = config, run, group, origins
-        self.store = CheckpointStore.of(run, config, origins) if run else None
+        self.store = CheckpointStore(run, config, origins) if run else None
         self._saved_step = 0
 
     def save(self, state: TrainState, metrics: Mapping[str, float]) -> None:

@@ -63,18 +63,8 @@ class CheckpointStore:
     """Keeps the checkpoints of one run as its config wants; used by one process of a run."""
 
     run: RunDirectory
-    checkpoints: CheckpointsConfig
-    stopping: StoppingConfig
-    optimizer: str  # kind of optimizer whose tensors are saved
+    config: TrainingConfig
     origins: Origins = field(default_factory=Origins)  # of what is saved
-
-    @classmethod
-    def of(
-        cls, run: RunDirectory, config: TrainingConfig, origins: Origins | None = None
-    ) -> "CheckpointStore":
-        """The store that a training config describes."""
-        kind = config.optimizer.kind
-        return cls(run, config.checkpoints, config.stopping, kind, origins or Origins())
 
     def save(
         self,
@@ -122,7 +112,7 @@ class CheckpointStore:
         records = [record for record in self.records() if record.step <= step]
         try:
             self.run.point("last", str(step))
-            doomed = steps_to_delete(records, self.checkpoints, self.stopping)
+            doomed = steps_to_delete(records, self.config.checkpoints, self.config.stopping)
             self._point_at_best([record for record in records if record.step not in doomed])
             for old in self._without_best(doomed):
                 checkpoint.remove(self.run.at(old))
@@ -148,7 +138,7 @@ class CheckpointStore:
 
     def best_steps(self, count: int) -> list[int]:
         """Steps of the best ``count`` checkpoints whose weights are whole, best first."""
-        steps = (record.step for record in best_first(self.records(), self.stopping))
+        steps = (record.step for record in best_first(self.records(), self.config.stopping))
         return list(islice(filter(self._is_whole, steps), count))
 
     def _is_whole(self, step: int) -> bool:
@@ -173,12 +163,12 @@ class CheckpointStore:
 
     def _measured(self, plain: Mapping[str, Any], step: int) -> Record:
         metrics = plain.get("metrics", {})
-        value, loss = metrics.get(self.stopping.metric), metrics.get("loss")
+        value, loss = metrics.get(self.config.stopping.metric), metrics.get("loss")
         return Record(step, value, loss=loss, measured=plain.get("measured", {}))
 
     def _plain(self, state: TrainState, metrics: Mapping[str, float]) -> dict[str, Any]:
-        plain = plain_state(state, self.stopping, self.origins)
-        return {**plain, "metrics": dict(metrics), "optimizer": self.optimizer}
+        plain = plain_state(state, self.config.stopping, self.origins)
+        return {**plain, "metrics": dict(metrics), "optimizer": self.config.optimizer.kind}
 
     def _without_best(self, doomed: Sequence[int]) -> list[int]:
         """Spare what ``best`` names, though by what is no longer measured; or it names nothing."""
@@ -186,14 +176,14 @@ class CheckpointStore:
             best = self.run.pointed("best")
         except checkpoint.CheckpointError:
             return list(doomed)
-        if self.checkpoints.keep_best:
+        if self.config.checkpoints.keep_best:
             return [step for step in doomed if self.run.at(step) != best]
         if best in map(self.run.at, doomed):
             (self.run.checkpoints / "best").unlink()
         return list(doomed)
 
     def _point_at_best(self, records: Sequence[Record]) -> None:
-        best = best_first([*records, *self._averaged()], self.stopping)
+        best = best_first([*records, *self._averaged()], self.config.stopping)
         if best:
             self.run.point("best", str(best[0].step) if best[0].step else AVERAGED)
 

@@ -1,17 +1,20 @@
-"""Weights by name: out of a model, into a model, and what does not fit."""
+"""Weights and optimizer state by name: read from a model, copied into one, averaged."""
 
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import nn
+from torch.optim import Optimizer
 
 from seqtrans.errors import CheckpointError
 from seqtrans.protocols import SavesOtherwise
 from seqtrans.tensor_types import Int, Tensor
-from seqtrans.training.distributed.sharded_tensors import assign
+from seqtrans.training.checkpoints.format import read_inference_weights
+from seqtrans.training.distributed.sharded_tensors import assign, part_of
 
 SHOWN_PROBLEMS = 5
 
@@ -103,6 +106,64 @@ def holding(model: nn.Module, weights: Mapping[str, Tensor]) -> Generator[None]:
         fill(model, own, "its own weights")
 
 
+def named_moments(model: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
+    """Everything the optimizer remembers, as ``exp_avg:<parameter name>``."""
+    return {
+        f"{key}:{name}": value
+        for name, parameter in model.named_parameters()
+        for key, value in optimizer.state.get(parameter, {}).items()
+        if value is not None
+    }
+
+
+def restore_moments(
+    model: nn.Module, optimizer: Optimizer, stored: Mapping[str, Tensor], origin: str
+) -> None:
+    """Undo ``named_moments`` on a fresh optimizer for the same parameters.
+
+    Raises:
+        CheckpointError: A tensor belongs to no parameter that this optimizer trains.
+    """
+    parameters = dict(model.named_parameters())
+    by_name: dict[str, dict[str, Tensor]] = defaultdict(dict)
+    for key, tensor in stored.items():
+        moment, _, name = key.partition(":")
+        parameter = parameters.get(name)
+        is_like = parameter is not None and parameter.shape == tensor.shape
+        by_name[name][moment] = part_of(tensor, like=parameter) if is_like else tensor
+    names = list(_trained_names(model, optimizer))
+    if unknown := by_name.keys() - set(names):
+        example = min(unknown)
+        raise CheckpointError(f"{origin} trained {example}, which is not trained here")
+    # load_state_dict knows which optimizer keeps which tensor on which device.
+    state = {i: by_name[name] for i, name in enumerate(names) if name in by_name}
+    optimizer.load_state_dict(
+        {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
+    )
+
+
+def average(paths: Sequence[Path]) -> dict[str, Tensor]:
+    """Mean weights by name, summed in fp64 one checkpoint at a time (arXiv:1706.03762, 6.1).
+
+    Where moving averages were kept, those are averaged. Integer buffers, which count
+    something, are those of the first checkpoint.
+
+    Raises:
+        CheckpointError: There is no checkpoint, one is damaged, or they are not of one model.
+    """
+    if not paths:
+        raise CheckpointError("there are no checkpoints to average")
+    first = read_inference_weights(paths[0])
+    sums = {name: tensor.double() for name, tensor in first.items()}
+    for path in paths[1:]:
+        weights = read_inference_weights(path)
+        if problems := differences(weights, first):
+            raise CheckpointError(f"{path} is not of the model in {paths[0]}: {problems}")
+        for name, tensor in weights.items():
+            sums[name] += tensor
+    return {name: _mean(first[name], total, len(paths)) for name, total in sums.items()}
+
+
 def differences(stored: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
     """What keeps ``stored`` from being copied into ``wanted``, in words; empty if nothing."""
     parts = [f"missing {n}" for n in sorted(wanted.keys() - stored.keys())]
@@ -134,3 +195,16 @@ def _size(tensor: Tensor) -> str:
 def _listed(parts: list[str]) -> str:
     more = len(parts) - SHOWN_PROBLEMS
     return "; ".join(parts[:SHOWN_PROBLEMS]) + (f"; and {more} more" if more > 0 else "")
+
+
+def _trained_names(model: nn.Module, optimizer: Optimizer) -> Iterator[str]:
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            yield names[parameter]
+
+
+def _mean(first: Tensor, total: Tensor, count: int) -> Tensor:
+    if not torch.is_floating_point(first):
+        return first
+    return (total / count).to(first.dtype)

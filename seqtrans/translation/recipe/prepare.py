@@ -52,7 +52,7 @@ def prepare(recipe: TranslationRecipe, run: RunDirectory, processes: Rendezvous)
         SeqtransError: Anything that the user can mend.
     """
     is_first = processes.rank == 0
-    if is_first:
+    if is_first and run.steps():
         refuse_changes(run, origins_of(recipe), recipe)
     signatures(recipe.validation.measure)  # seen before there is anything to wait for
     processes.once("vocabulary", lambda: _make_vocabulary(recipe, run))

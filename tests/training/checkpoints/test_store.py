@@ -17,9 +17,15 @@ from torch import nn
 from seqtrans.errors import CheckpointError, TrainingError
 from seqtrans.training.checkpoints import format as checkpoint
 from seqtrans.training.checkpoints import run_directory
-from seqtrans.training.checkpoints.averaging import average
 from seqtrans.training.checkpoints.run_directory import RunDirectory, create, cut_metrics, open_run
-from seqtrans.training.checkpoints.weights import RowMap, carry_over, fill, holding, named_weights
+from seqtrans.training.checkpoints.weights import (
+    RowMap,
+    average,
+    carry_over,
+    fill,
+    holding,
+    named_weights,
+)
 from seqtrans.training.config import CheckpointsConfig
 from seqtrans.training.optim.optimizer import AdamConfig, SgdConfig
 from tests.support.toy_training import ToyModel, all_state, toy_run, toy_trainer

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from seqtrans.errors import CheckpointError, TrainingError
-from seqtrans.training.checkpoints.optimizer_state import named_moments, restore_moments
+from seqtrans.training.checkpoints.weights import named_moments, restore_moments
 from seqtrans.training.optim.ema import MovingAverage
 from seqtrans.training.optim.freezing import Freezing
 from seqtrans.training.optim.optimizer import (
