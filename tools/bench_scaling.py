@@ -129,8 +129,7 @@ def run(way: Way) -> list[list[Lap]]:
 def laps(asked: argparse.Namespace) -> list[Lap]:
     """In one of the processes: the updates after the first few."""
     from seqtrans import config
-    from seqtrans.recipe.load import load_recipe
-    from seqtrans.recipe.prepare import prepare
+    from seqtrans.recipe.load import load_recipe, prepare
     from seqtrans.training.checkpoints.run_directory import create, open_run
     from seqtrans.training.distributed.process_group import leave
     from seqtrans.training.distributed.rendezvous import connect

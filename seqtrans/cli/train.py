@@ -1,14 +1,18 @@
 """``seqtrans train``: from a recipe to a run directory with a trained model."""
 
 import logging
+import os
+import shutil
 import sys
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from seqtrans.protocols import MetricsLogger
     from seqtrans.recipe.load import Recipe
     from seqtrans.recipe.resume import Resumption
@@ -53,18 +57,21 @@ def train(
     On several machines, start it on each with torchrun --nnodes ... -m -- seqtrans train RECIPE.
     """
     from seqtrans.training.distributed.failure_reports import in_contact, should_report
-    from seqtrans.training.distributed.launch import follow_launcher
+    from seqtrans.training.distributed.launch import LIFELINE, follow_launcher
     from seqtrans.training.distributed.process_group import leave
     from seqtrans.training.distributed.rendezvous import connect
 
     path = run or _default_run(recipe)
     if devices is not None and devices > 1:
         _launch(devices, recipe, path, settings or [], resume=resume, tensorboard=tensorboard)
-    follow_launcher()
+    if LIFELINE in os.environ:
+        follow_launcher()
     processes = None
     try:
         processes = connect()
-        with in_contact(processes, lambda: "preparing the run"), ExitStack() as held:
+        with ExitStack() as held:
+            if processes.store:
+                held.enter_context(in_contact(processes, lambda: "preparing the run"))
             held.callback(processes.close)
             resume = resume or _was_restarted(path, processes)
             opened = _resume_run if resume else _new_run
@@ -104,14 +111,15 @@ def _launch(
 def _was_restarted(path: Path, processes: "Rendezvous") -> bool:
     """Whether this process is one that replaces others, of which the first began the run."""
     from seqtrans.training.checkpoints.run_directory import RunDirectory
-    from seqtrans.training.distributed.restarts import is_owned_by, job
+    from seqtrans.training.distributed.restarts import is_owned_by
 
-    run = RunDirectory(path)
+    run, job = RunDirectory(path), processes.job
     # One process looks, because hosts may see what is new in a shared folder at different times.
     return (
-        processes.once(
+        job != ""
+        and processes.once(
             "was restarted",
-            lambda: "yes" if run.is_there() and is_owned_by(run.job, job()) else "no",
+            lambda: "yes" if run.is_there() and is_owned_by(run.job, job) else "no",
         )
         == "yes"
     )
@@ -123,7 +131,6 @@ def _new_run(
     from seqtrans import config
     from seqtrans.recipe.load import files_to_keep, load_recipe
     from seqtrans.training.checkpoints.run_directory import create, open_run, writing
-    from seqtrans.training.distributed.restarts import job
     from seqtrans.training.micro_batches import check_shares
 
     chosen = load_recipe(recipe, settings)
@@ -132,8 +139,8 @@ def _new_run(
     processes.meet("recipe")  # none was refused: of a run that can't be, nothing is to stay
 
     def begin() -> None:
-        held.enter_context(writing(path, job()))
-        create(path, config.dump(chosen), job(), files_to_keep(chosen, recipe.parent))
+        held.enter_context(writing(path, processes.job))
+        create(path, config.dump(chosen), processes.job, files_to_keep(chosen, recipe.parent))
 
     processes.once("run", begin)
     return chosen, open_run(path), None
@@ -144,13 +151,13 @@ def _resume_run(
 ) -> "tuple[Recipe, RunDirectory, Resumption]":
     from seqtrans.recipe.resume import resume_recipe
     from seqtrans.training.checkpoints.run_directory import open_run, writing
-    from seqtrans.training.distributed.restarts import job, write_owner
+    from seqtrans.training.distributed.restarts import write_owner
 
     directory = open_run(path)
 
     def take() -> None:
-        held.enter_context(writing(path, job()))
-        write_owner(directory.job, job())
+        held.enter_context(writing(path, processes.job))
+        write_owner(directory.job, processes.job)
 
     processes.once("run", take)
     found = resume_recipe(directory, recipe, settings)
@@ -171,8 +178,9 @@ def _train(
     *,
     tensorboard: bool,
 ) -> "Outcome":
-    from seqtrans.recipe.prepare import check, prepare, removed_on_failure
+    from seqtrans.recipe.load import prepare
     from seqtrans.runtime.memory import limit_memory_to_cgroup, prepare_memory
+    from seqtrans.training.preflight import check
     from seqtrans.training.reporting.loggers import ConsoleLogger, speaking
     from seqtrans.training.trainer import Trainer
 
@@ -180,12 +188,12 @@ def _train(
         is_first = processes.rank == 0
         if is_first:
             stack.enter_context(speaking(directory.log))
-        with nullcontext() if resumption or not is_first else removed_on_failure(directory):
+        with nullcontext() if resumption or not is_first else _removed_on_failure(directory):
             limit_memory_to_cgroup()
             prepare_memory()  # before ``auto`` measures
             loggers = _loggers(directory, tensorboard=tensorboard) if is_first else []
             prepared = prepare(recipe, directory, processes)
-            check(prepared, recipe, directory)
+            check(prepared, recipe.training, directory)
             console = stack.enter_context(ConsoleLogger(prepared.task.unit))
             trainer = Trainer(
                 prepared.task,
@@ -196,22 +204,31 @@ def _train(
                 group=prepared.group,
                 origins=prepared.origins,
             )
-        _go_on(trainer, resumption, directory)
+        if resumption:
+            _resume(trainer, resumption, directory)
         outcome = trainer.fit()
         if is_first:
             _conclude(outcome, recipe, directory)
     return outcome
 
 
-def _go_on(
-    trainer: "Trainer[Any]", resumption: "Resumption | None", directory: "RunDirectory"
-) -> None:
-    """Restore the newest checkpoint, and keep what was changed if that went well."""
+@contextmanager
+def _removed_on_failure(run: "RunDirectory") -> "Generator[None]":
+    """Remove the directory of a new run if this context fails, so that the next try can use it."""
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(run.path, ignore_errors=True)
+        raise
+
+
+def _resume(trainer: "Trainer[Any]", resumption: "Resumption", directory: "RunDirectory") -> None:
+    """Restore the newest checkpoint, then store the changed recipe."""
     if trainer.resume():
         logger.info("going on after %s", trainer.state)
-    elif resumption:
+    else:
         logger.info("nothing was saved yet: starting anew")
-    if resumption and trainer.group.rank == 0:
+    if trainer.group.rank == 0:
         resumption.store(directory)
 
 

@@ -3,8 +3,7 @@
 Each module finds the application, ``translation`` or ``images``, that a recipe is for, and imports
 that one alone, when it is asked.
 
-- ``load``: read a recipe, or the one that a run stores
-- ``prepare``: all that has to be there before the first update
+- ``load``: read a recipe, or the one that a run stores; prepare what it describes
 - ``resume``: the recipe of a run that goes on
 - ``ship_run``: a copy of a run for use elsewhere
 """

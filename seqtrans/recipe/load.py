@@ -1,7 +1,8 @@
-"""Recipes of any task, read from their files; of the task's package only what reads them."""
+"""Recipes of any task: read them, and prepare what they describe."""
 
 import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -10,9 +11,11 @@ from seqtrans.config.trees import dotted, missing_paths, paths_in, with_absolute
 from seqtrans.config.validation import shown
 from seqtrans.errors import RecipeError, quoted, suggestion
 from seqtrans.training.checkpoints.run_directory import RunDirectory
+from seqtrans.training.distributed.rendezvous import ALONE, Rendezvous
 
 if TYPE_CHECKING:
     from seqtrans.images.recipe.schema import ClassificationRecipe
+    from seqtrans.training.prepare import Prepared
     from seqtrans.translation.recipe.schema import TranslationRecipe
 
     Recipe: TypeAlias = TranslationRecipe | ClassificationRecipe
@@ -112,6 +115,33 @@ def files_to_keep(recipe: "Recipe", folder: Path) -> dict[str, bytes]:
     from seqtrans.images.recipe.build import builder_files
 
     return builder_files(recipe, folder)
+
+
+def prepare(recipe: "Recipe", run: RunDirectory, processes: Rendezvous = ALONE) -> "Prepared":
+    """Make or load everything that a recipe describes.
+
+    Of several processes the first makes what a run keeps of its data, and logs for all. They form
+    a group once each has its data, however long that takes one of them.
+
+    Args:
+        recipe: The recipe.
+        run: The run directory.
+        processes: This process and those that train with it.
+
+    Raises:
+        SeqtransError: Anything that the user can mend.
+    """
+    from seqtrans.training.reporting.loggers import silent
+
+    processes.patience = recipe.training.processes.timeout_seconds
+    with nullcontext() if processes.rank == 0 else silent():
+        if recipe.task == "translation":
+            from seqtrans.translation.recipe import prepare as translation
+
+            return translation.prepare(recipe, run, processes)
+        from seqtrans.images.recipe import prepare as images
+
+        return images.prepare(recipe, run, processes)
 
 
 def _validate(document: config.Document) -> "Recipe":

@@ -57,6 +57,10 @@ class ProcessesConfig:
     """The longest wait for another process while training; then all stop with one message. While
     they prepare their data, one may take longer, but not go without a sign of life for so long."""
 
+    def shards(self, processes: int) -> bool:
+        """Return whether each of so many processes keeps only a part of each weight."""
+        return processes > 1 and self.sharding == "full"
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:

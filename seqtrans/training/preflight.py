@@ -1,4 +1,4 @@
-"""Seconds of checking before hours of training."""
+"""Check in seconds, before hours of training, that the run can do what it will."""
 
 import logging
 import shutil
@@ -25,6 +25,8 @@ from seqtrans.training.distributed.sharded_tensors import in_parts
 from seqtrans.training.distributed.single_process import SINGLE_PROCESS
 from seqtrans.training.oom import MicroBatchSizeLimits
 from seqtrans.training.optim.optimizer import moments_per_weight
+from seqtrans.training.optim.schedule_advice import warn_of_rates
+from seqtrans.training.prepare import Prepared
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +41,46 @@ class PreflightResult(NamedTuple):
     seconds: float  # forward and backward
     memory: int  # bytes at the peak; on the CPU of the whole process so far
     unused: tuple[str, ...]  # parameters that no gradient reaches, but for those that are frozen
+
+
+def check(prepared: Prepared, config: TrainingConfig, run: RunDirectory) -> None:
+    """Try once what training will do for hours: its largest batch, validation, checkpoints.
+
+    Every process must call it. If memory runs out in one while weights are sharded, the others
+    wait for it in vain, as in training.
+
+    Raises:
+        TrainingError: Memory or disk space will not do, or several processes can't train a part of
+            the model.
+    """
+    task, model, group = prepared.task, prepared.model, prepared.group
+    if group.rank == 0:
+        warn_of_rates(config, prepared.updates_in_epoch, logger.warning)
+    check_room(run, model, config)
+    sizes = MicroBatchSizeLimits(run.sizes)
+    sizes.read(group)
+    largest = try_largest_batch(task, model, config, group, sizes, _last_step(run))
+    logger.info(
+        "largest batch: %s %s in %.2f s, %s MB",
+        f"{largest.targets:,}",
+        task.unit,
+        largest.seconds,
+        f"{largest.memory / 1e6:,.0f}",
+    )
+    check_used(largest.unused, group.world_size)
+    if largest.fitting < largest.targets:
+        logger.warning(
+            "only %s of them fit into memory at once: what is larger will be computed in parts",
+            f"{largest.fitting:,}",
+        )
+    if prepared.rehearse:
+        prepared.rehearse(group)
+
+
+def _last_step(run: RunDirectory) -> int | None:
+    """Return the number of updates done before; None if the run is new."""
+    steps = run.steps()
+    return max(steps, default=0) if steps or run.sizes.exists() else None
 
 
 def try_largest_batch(

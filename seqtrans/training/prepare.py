@@ -15,7 +15,7 @@ from seqtrans.runtime.out_of_memory import enough_memory
 from seqtrans.training.checkpoints.provenance import Origins
 from seqtrans.training.config import TrainingConfig
 from seqtrans.training.distributed.process_group import TorchProcessGroup
-from seqtrans.training.distributed.wrappers import shard_weights, shares_out
+from seqtrans.training.distributed.wrappers import shard_weights
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 logger = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ def place_model(model: nn.Module, config: TrainingConfig, group: TorchProcessGro
         TrainingError: It does not fit into memory.
     """
     with enough_memory(lambda: TOO_LARGE):
-        if not shares_out(config.processes, group):
+        if not config.processes.shards(group.world_size):
             model.to(own_device())
             return
         shard_weights(model, config.processes, group, own_device())

@@ -86,7 +86,8 @@ class Updater(Generic[BatchT]):
         sizes: MicroBatchSizeLimits | None = None,
     ) -> None:
         self.task, self.model, self.config, self.group = task, model, config, group
-        shard_weights(model, config.processes, group)
+        if config.processes.shards(group.world_size):
+            shard_weights(model, config.processes, group)
         self.freezing = Freezing(model, config.freeze, config.thaw)
         self.optimizer = build_optimizer(
             config.optimizer, model, config.learning_rates, self.freezing.learning()

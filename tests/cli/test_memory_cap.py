@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(
 CAPPED = """
 import resource, sys
 import torch, torch._dynamo
-import seqtrans.recipe.prepare, seqtrans.translation.recipe.prepare, seqtrans.training.trainer
+import seqtrans.recipe.load, seqtrans.translation.recipe.prepare, seqtrans.training.trainer
 import seqtrans.translation.inference.translator
 from seqtrans.cli import main
 torch.set_num_threads(1)

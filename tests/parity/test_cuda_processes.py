@@ -12,12 +12,12 @@ from safetensors.torch import load_file
 
 from seqtrans import config
 from seqtrans.errors import TrainingError
-from seqtrans.recipe.load import load_recipe
-from seqtrans.recipe.prepare import check, prepare
+from seqtrans.recipe.load import load_recipe, prepare
 from seqtrans.training.checkpoints.run_directory import create, open_run
 from seqtrans.training.distributed.launch import launch
 from seqtrans.training.distributed.process_group import leave
 from seqtrans.training.distributed.rendezvous import connect
+from seqtrans.training.preflight import check
 from seqtrans.training.trainer import Trainer
 from tests.support.gpus import GPU, RECIPE, on_gpus, prepared, train
 from tests.support.torchrun import Torchrun, last_step, wait_until
@@ -60,7 +60,7 @@ def prepare_on_gpu(rank, folder):
     most = torch.cuda.max_memory_allocated()
     assert {parameter.device.type for parameter in prepared.model.parameters()} == {GPU}
     whole = sum(parameter.nbytes for parameter in prepared.model.parameters())
-    check(prepared, recipe, run)
+    check(prepared, recipe.training, run)
     trainer = Trainer(prepared.task, prepared.model, recipe.training, run=run, group=group)
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()

@@ -11,8 +11,7 @@ import torch
 
 from seqtrans import config
 from seqtrans.errors import RecipeError
-from seqtrans.recipe.load import load_recipe, stored_recipe
-from seqtrans.recipe.prepare import prepare
+from seqtrans.recipe.load import load_recipe, prepare, stored_recipe
 from seqtrans.runtime import memory as largest
 from seqtrans.runtime.memory import largest_that_fits, peak_memory
 from seqtrans.training import auto_batch_size as measuring

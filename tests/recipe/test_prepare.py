@@ -9,8 +9,9 @@ import torch
 
 from seqtrans import config
 from seqtrans.errors import DataError, TrainingError
-from seqtrans.recipe.prepare import check, prepare
+from seqtrans.recipe.load import prepare
 from seqtrans.training.checkpoints.run_directory import create
+from seqtrans.training.preflight import check
 from seqtrans.translation.evaluation.metrics import score_systems
 from seqtrans.translation.recipe.build_task import build_task
 from seqtrans.translation.recipe.load_data import check_vocabulary, load_corpora
@@ -138,7 +139,7 @@ def test_checks_try_everything_and_change_nothing(recipe, run, caplog):
     before = {name: p.detach().clone() for name, p in prepared.model.named_parameters()}
     torch.manual_seed(3)
     state = torch.random.get_rng_state()
-    check(prepared, recipe, run)
+    check(prepared, recipe.training, run)
     assert "largest batch: " in caplog.text
     assert torch.random.get_rng_state().equal(state)
     assert prepared.model.training
@@ -154,7 +155,7 @@ def test_checks_decode_only_what_validation_decodes(recipe, run, monkeypatch, me
     monkeypatch.setattr(
         type(prepared.task), "decode", lambda _, model, numbers: decoded.append((model.training, len(numbers)))
     )  # fmt: skip
-    check(prepared, recipe, run)
+    check(prepared, recipe.training, run)
     assert decoded == ([(False, 2)] if decodes else [])
 
 
@@ -163,7 +164,7 @@ def test_a_disk_without_room_is_told(recipe, run):
     checkpoints = replace(recipe.training.checkpoints, keep_last=10**9)
     greedy = replace(recipe, training=replace(recipe.training, checkpoints=checkpoints))
     with pytest.raises(TrainingError, match="are free"):
-        check(prepared, greedy, run)
+        check(prepared, greedy.training, run)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import os
 from dataclasses import replace
 from unittest import mock
 
-from seqtrans.recipe.prepare import prepare
+from seqtrans.recipe.load import prepare
 from seqtrans.training.checkpoints.run_directory import RunDirectory
 from seqtrans.translation.data import cache
 from tests.support.prepared_recipe import folder, recipe, run  # noqa: F401 - fixtures

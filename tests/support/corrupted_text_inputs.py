@@ -14,8 +14,7 @@ import yaml
 import zstandard
 
 from seqtrans import config
-from seqtrans.recipe.load import load_recipe
-from seqtrans.recipe.prepare import prepare
+from seqtrans.recipe.load import load_recipe, prepare
 from seqtrans.training.checkpoints.run_directory import create, open_run
 from seqtrans.training.oom import MicroBatchSizeLimits
 from seqtrans.training.reporting.loggers import JsonLinesLogger

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 def prepare(recipe: ClassificationRecipe, run: RunDirectory, processes: Rendezvous) -> Prepared:
     """Make or load everything that a recipe of images describes, saying what was found.
 
-    For the arguments see ``seqtrans.recipe.prepare``.
+    For the arguments see ``seqtrans.recipe.load.prepare``.
 
     Raises:
         SeqtransError: Anything that the user can mend.

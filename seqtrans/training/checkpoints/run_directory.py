@@ -151,7 +151,7 @@ def create(
     Args:
         path: Where.
         recipe: Text of it. It is written last: where it is, a run is whole.
-        job: Whose processes may go on with it; see ``attempts.job``.
+        job: Whose processes may go on with it; see ``restarts.job``.
         files: What else the recipe needs, by name.
 
     Raises:
@@ -164,14 +164,15 @@ def create(
         raise TrainingError(
             f"run directory {path} exists already; go on with it by --resume, or choose another"
         )
-    from seqtrans.training.distributed.restarts import write_owner  # no reader of runs needs it
-
     run = RunDirectory(path)
     try:
         run.checkpoints.mkdir(parents=True, exist_ok=True)
         run.vocabulary.mkdir(exist_ok=True)
         sync_folder(path)
-        write_owner(run.job, job)
+        if job:
+            from seqtrans.training.distributed.restarts import write_owner
+
+            write_owner(run.job, job)
         for name, content in files.items():
             write_atomically(path / name, content)
         write_atomically(run.recipe, recipe)

@@ -7,7 +7,7 @@
 - ``restarts``: job, is_owned_by, write_owner
 - ``sharded_tensors``: is_part, in_parts, own_part, gathered, assign, part_of
 - ``single_process``: SINGLE_PROCESS
-- ``wrappers``: Replica, shares_out, shard_weights, replicate, DataParallel, unshard_for_inference
+- ``wrappers``: Replica, shard_weights, replicate, DataParallel, unshard_for_inference
 
 Used within: ``gradient_sync``.
 """

@@ -31,7 +31,7 @@ from seqtrans.training.distributed.failure_reports import (
     in_contact,
 )
 from seqtrans.training.distributed.process_group import PATIENCE, TorchProcessGroup
-from seqtrans.training.distributed.restarts import name_attempt
+from seqtrans.training.distributed.restarts import job, name_attempt
 from seqtrans.training.distributed.single_process import SINGLE_PROCESS
 
 WATCHDOG = 30.0
@@ -48,14 +48,17 @@ class Rendezvous:
         rank: Number of this process.
         world_size: How many there are.
         store: Key-value store that they share; None: there is one process.
+        job: What processes that replace each other have in common; see ``restarts.job``.
 
     Attributes:
         patience: Seconds without a sign of life after which a process is lost; and, in the group
             that they join, seconds to wait for the others.
     """
 
-    def __init__(self, rank: int = 0, world_size: int = 1, store: Any = None) -> None:
-        self.rank, self.world_size, self.store = rank, world_size, store
+    def __init__(
+        self, rank: int = 0, world_size: int = 1, store: Any = None, job: str = ""
+    ) -> None:
+        self.rank, self.world_size, self.store, self.job = rank, world_size, store, job
         self.patience = PATIENCE
         self._lives = [f"seqtrans/life/{other}" for other in range(world_size)]
         self._is_over = threading.Event()
@@ -196,9 +199,11 @@ def connect(init_method: str = "env://") -> Rendezvous:
     Raises:
         LostContactError: Some have not come.
     """
-    world_size = int(os.environ.get("WORLD_SIZE", "1"))
-    if world_size == 1:
+    if "WORLD_SIZE" not in os.environ:
         return Rendezvous()
+    world_size = int(os.environ["WORLD_SIZE"])
+    if world_size == 1:
+        return Rendezvous(job=job())
     rank = int(os.environ["RANK"])
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
@@ -211,4 +216,4 @@ def connect(init_method: str = "env://") -> Rendezvous:
                 f"starting: process {rank} waited too long for {error}; "
                 "checkpoints are whole: go on with --resume"
             ) from error
-    return Rendezvous(rank, world_size, store)
+    return Rendezvous(rank, world_size, store, job())

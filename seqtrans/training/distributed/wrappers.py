@@ -58,11 +58,6 @@ class Replica(Protocol):
         ...
 
 
-def shares_out(config: ProcessesConfig, group: TorchProcessGroup) -> bool:
-    """Whether each of several processes is to keep a part of each weight."""
-    return group.world_size > 1 and config.sharding == "full"
-
-
 def shard_weights(
     model: nn.Module,
     config: ProcessesConfig,
@@ -82,7 +77,7 @@ def shard_weights(
         device: Where it shall learn, if not where it is: layer by layer it is moved there and cut,
             so that there is never room needed for all of it.
     """
-    if not shares_out(config, group) or in_parts(model):
+    if not config.shards(group.world_size) or in_parts(model):
         return
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
@@ -102,7 +97,7 @@ def replicate(model: nn.Module, config: TrainingConfig, group: TorchProcessGroup
     """
     if group.world_size == 1:
         return SingleReplica(_compiled(model, config))
-    if shares_out(config.processes, group):
+    if config.processes.shards(group.world_size):
         return FullySharded(model, _compiled(model, config), group)
     # Weights of one channel are in two memory orders at once, of which it expects the other.
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")

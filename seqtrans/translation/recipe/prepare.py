@@ -46,7 +46,7 @@ NEVER_WHOLE = (
 def prepare(recipe: TranslationRecipe, run: RunDirectory, processes: Rendezvous) -> Prepared:
     """Make or load everything that a recipe of translation describes, saying what was found.
 
-    For the arguments see ``seqtrans.recipe.prepare``.
+    For the arguments see ``seqtrans.recipe.load.prepare``.
 
     Raises:
         SeqtransError: Anything that the user can mend.

@@ -7,9 +7,9 @@ import torch
 
 from seqtrans import config
 from seqtrans.images.recipe.build import builder_files
-from seqtrans.recipe.load import load_recipe
-from seqtrans.recipe.prepare import check, prepare
+from seqtrans.recipe.load import load_recipe, prepare
 from seqtrans.training.checkpoints.run_directory import create, open_run
+from seqtrans.training.preflight import check
 from seqtrans.training.reporting.loggers import JsonLinesLogger
 from seqtrans.training.trainer import Trainer
 from tests.support.interruption import disturb, enough_steps, files_of, history, kills
@@ -78,7 +78,7 @@ def train(folder, moment=None):
         create(path, config.dump(recipe), files=builder_files(recipe, folder))
     run = open_run(path)
     prepared = prepare(recipe, run)
-    check(prepared, recipe, run)
+    check(prepared, recipe.training, run)
     loggers = [JsonLinesLogger(run.metrics)]
     trainer = Trainer(prepared.task, prepared.model, recipe.training, run=run, loggers=loggers)
     trainer.resume()

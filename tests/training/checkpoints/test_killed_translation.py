@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from seqtrans import config
-from seqtrans.recipe.load import load_recipe
-from seqtrans.recipe.prepare import prepare
+from seqtrans.recipe.load import load_recipe, prepare
 from seqtrans.training.checkpoints.run_directory import create, open_run
 from seqtrans.training.trainer import Trainer
 from seqtrans.translation.data.synthetic import synthetic_pairs

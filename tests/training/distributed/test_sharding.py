@@ -14,8 +14,7 @@ from torch.nn.modules.module import register_module_forward_hook
 from seqtrans import config
 from seqtrans.errors import RecipeError, TrainingError
 from seqtrans.images import task as tasks
-from seqtrans.recipe.load import load_recipe
-from seqtrans.recipe.prepare import check, prepare
+from seqtrans.recipe.load import load_recipe, prepare
 from seqtrans.training.checkpoints.run_directory import create, open_run
 from seqtrans.training.config import ProcessesConfig
 from seqtrans.training.distributed.process_group import leave
@@ -23,7 +22,7 @@ from seqtrans.training.distributed.rendezvous import connect
 from seqtrans.training.distributed.sharded_tensors import is_part, own_part
 from seqtrans.training.distributed.wrappers import shard_weights
 from seqtrans.training.oom import MicroBatchSizeLimits
-from seqtrans.training.preflight import checkpoint_size, try_largest_batch
+from seqtrans.training.preflight import check, checkpoint_size, try_largest_batch
 from seqtrans.training.reporting.loggers import JsonLinesLogger
 from seqtrans.training.trainer import Trainer
 from tests.support.memory_shortage import Deep, Short
@@ -105,7 +104,7 @@ def _run(processes, folder):
         watch = Watch(model)
         with register_module_forward_hook(watch):
             if rehearses:
-                check(prepared, recipe, run)
+                check(prepared, recipe.training, run)
                 assert all(is_part(p) and p.grad is None for p in model.parameters())
                 assert torch.equal(next(model.parameters()).to_local(), first)
             else:
@@ -207,7 +206,7 @@ def _classify_some(processes, folder):
     processes.once("run", lambda: create(folder / name, config.dump(recipe)).path.name)
     run = open_run(folder / name)
     prepared = prepare(recipe, run, processes)
-    check(prepared, recipe, run)
+    check(prepared, recipe.training, run)
     loggers, watch = [JsonLinesLogger(run.metrics)], Watch(prepared.model)
     with mock.patch.object(tasks, "EVALUATED", 3), register_module_forward_hook(watch):
         how = {"run": run, "loggers": loggers, "group": prepared.group}
