@@ -4,7 +4,7 @@ import json
 import logging
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
 from typing import Protocol
@@ -29,6 +29,7 @@ from seqtrans.translation.evaluation.perplexity import perplexity
 from seqtrans.translation.inference.batch_search import plan_inputs, search_inputs
 from seqtrans.translation.inference.line_windows import BLOCK_LINES, fixed_windows
 from seqtrans.translation.inference.translator import LineParts, Window, window_characters
+from seqtrans.translation.models.objective import Objective
 from seqtrans.translation.protocols import Hypothesis, Seq2SeqModel
 from seqtrans.translation.search.build import build_search
 from seqtrans.translation.search.config import BeamConfig, SearchConfig
@@ -67,7 +68,7 @@ class TranslationTask:
         segmenters: Text of both languages to ids and back.
         batch_tokens: Most positions, padding included, of either side of a micro-batch.
         accumulate: Micro-batches an update; the same whatever the number of processes.
-        label_smoothing: Share of the target distribution spread over all tokens.
+        objective: What to minimize.
         seed: Decides the order of batches and the sampling of subwords.
     """
 
@@ -76,7 +77,7 @@ class TranslationTask:
     segmenters: Segmenters
     batch_tokens: int
     accumulate: int = 1
-    label_smoothing: float = 0.0
+    objective: Objective = field(default_factory=Objective)
     seed: int = 1
 
     @property
@@ -95,9 +96,8 @@ class TranslationTask:
         return -(-self._epochs.count() // self.accumulate)
 
     def loss_sums(self, model: nn.Module, batch: TranslationBatch) -> LossSums:
-        """See ``Task.loss_sums``; ``nll`` is the loss without label smoothing."""
-        loss, nll = model(batch, self.label_smoothing)
-        return LossSums(loss, {"nll": nll})
+        """See ``Task.loss_sums``, and ``Objective`` for what it is."""
+        return LossSums(*model(batch, self.objective))
 
     @property
     def searches(self) -> bool:

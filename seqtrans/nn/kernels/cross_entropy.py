@@ -1,5 +1,7 @@
 """Fused output projection and label-smoothed cross-entropy that never store all logits."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
@@ -52,12 +54,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
         label_smoothing: float,
         with_gradient: bool,  # noqa: FBT001
     ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-        device = features.device.type
-        is_mixed = torch.is_autocast_enabled(device)
-        narrow = torch.get_autocast_dtype(device) if is_mixed else features.dtype
         inputs = (features, weight, bias)
-        with torch.autocast(device, enabled=False):
-            f, w, b = (x.to(narrow) for x in inputs)
+        with narrowed(*inputs) as (f, w, b):
             loss, nll, gradients = _sweep(f, w, b, target, label_smoothing, with_gradient)
         if gradients is not None:
             saved = (g.to(x.dtype) for g, x in zip(gradients, inputs, strict=True))
@@ -87,9 +85,9 @@ def _sweep(
     so it is computed from sums over all rows, without a pass over the logits.
     """
     wide = torch.promote_types(features.dtype, torch.float32)
-    gradient = _Gradient(features, weight, wide) if with_gradient else None
+    gradient = LogitsGradient(features, weight, wide) if with_gradient else None
     log_sum_exp = target_logit = features.new_zeros((), dtype=wide)
-    step, block = _steps(features)
+    step, block = rows_at_once(features)
     for start in range(0, features.size(0), step):
         rows, wanted = features[start : start + step], target[start : start + step, None]
         all_logits = multiply(rows, weight, bias)  # (step, V)
@@ -111,15 +109,25 @@ def _sweep(
     return loss, nll, gradient and gradient.finish(smoothing)
 
 
-def _steps(features: Float[Tensor, "N D"]) -> tuple[int, int]:
+@contextmanager
+def narrowed(*tensors: Tensor) -> Generator[tuple[Tensor, ...]]:
+    """Give tensors in the type that autocast, which is off meanwhile, would multiply them in."""
+    device = tensors[0].device.type
+    is_mixed = torch.is_autocast_enabled(device)
+    narrow = torch.get_autocast_dtype(device) if is_mixed else tensors[0].dtype
+    with torch.autocast(device, enabled=False):
+        yield tuple(x.to(narrow) for x in tensors)
+
+
+def rows_at_once(features: Float[Tensor, "*P D"]) -> tuple[int, int]:
     """Return how many rows of logits and of probabilities to compute at once."""
     if torch.compiler.is_compiling():  # it would unroll the loop for every number of rows
-        rows = max(features.size(0), 1)
+        rows = max(features.size(-2), 1)
         return rows, rows
     return ROWS, _CPU_BLOCK if features.is_cpu else ROWS
 
 
-class _Gradient:
+class LogitsGradient:
     """Accumulates gradients of the loss from chunks of the gradient of the logits."""
 
     def __init__(
@@ -136,7 +144,7 @@ class _Gradient:
         self.to_features[start : start + rows.size(0)] = multiply(to_logits, self.weight.t())
         self.to_weight += multiply_transposed(to_logits, rows)
 
-    def finish(self, smoothing: float) -> tuple[Tensor, Tensor, Tensor]:
+    def finish(self, smoothing: float = 0.0) -> tuple[Tensor, Tensor, Tensor]:
         """Add the smoothing and return the gradients of features, weight and bias."""
         share = smoothing / self.weight.size(0)
         self.to_features -= share * self.weight.sum(0)

@@ -6,12 +6,12 @@ from typing import Any, Literal, assert_never
 from torch import nn
 
 from seqtrans.nn.initialize import scaled_normal_embedding, xavier_linear
-from seqtrans.nn.kernels.cross_entropy import linear_cross_entropy
 from seqtrans.nn.kernels.linear import Linear
 from seqtrans.nn.kernels.log_softmax import log_probabilities
-from seqtrans.tensor_types import Float, Int, Tensor
+from seqtrans.tensor_types import Bool, Float, Int, Tensor
 from seqtrans.translation.data.batch import TranslationBatch
 from seqtrans.translation.models.interfaces import Decoder, Encoder, Memory
+from seqtrans.translation.models.objective import CROSS_ENTROPY, Losses, Objective
 from seqtrans.translation.models.recurrent_decoder import RecurrentDecoder, RecurrentDecoderConfig
 from seqtrans.translation.models.recurrent_encoder import RecurrentEncoder, RecurrentEncoderConfig
 from seqtrans.translation.models.transformer import (
@@ -99,32 +99,29 @@ class EncoderDecoder(nn.Module):
         if config.tie_embeddings in ("target_output", "all"):
             self.output.weight = self.target_embedding.weight
 
-    def forward(
-        self, batch: TranslationBatch, label_smoothing: float = 0.0
-    ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-        """Loss under teacher forcing, summed over the real target tokens.
+    def forward(self, batch: TranslationBatch, objective: Objective = CROSS_ENTROPY) -> Losses:
+        """Return what ``objective`` asks to minimize; in training mode, what there is to learn."""
+        return objective(self, batch, is_training=self.training)
 
-        Returns:
-            The label-smoothed cross-entropy, as ``F.cross_entropy`` defines it, and the plain
-            negative log-likelihood (without gradient) in nats.
-        """
-        features = self._features(batch.source, batch.target_input)
-        return linear_cross_entropy(
-            features[batch.target_mask],  # (N, D): padded positions are never projected
-            self.output.weight,
-            self.output.bias,
-            batch.target_output[batch.target_mask],
-            label_smoothing,
-        )
+    def features(
+        self,
+        source: SourceBatch,
+        target_input: Int[Tensor, "B T"],
+        source_kept: Bool[Tensor, "B S"] | None = None,
+        target_kept: Bool[Tensor, "B T"] | None = None,
+    ) -> Float[Tensor, "B T D"]:
+        """See ``TeacherForced.features``."""
+        memory = self.encode(source, source_kept)
+        return self.decoder(_masked(self.target_embedding(target_input), target_kept), memory)
 
     def logits(
         self, source: SourceBatch, target_input: Int[Tensor, "B T"]
     ) -> Float[Tensor, "B T V"]:
         """Logits of every next target token under teacher forcing."""
-        return self.output(self._features(source, target_input))
+        return self.output(self.features(source, target_input))
 
-    def encode(self, source: SourceBatch) -> Memory:
-        """Read whole source sentences.
+    def encode(self, source: SourceBatch, kept: Bool[Tensor, "B S"] | None = None) -> Memory:
+        """Read whole source sentences, without the vectors of tokens that are not ``kept``.
 
         Raises:
             ValueError: They have factors, of which this model knows nothing.
@@ -133,7 +130,7 @@ class EncoderDecoder(nn.Module):
             raise ValueError(
                 f"this model reads tokens alone: it can't use {len(source.factors)} source factors"
             )
-        return self.encoder(self.source_embedding(source.tokens), source.mask)
+        return self.encoder(_masked(self.source_embedding(source.tokens), kept), source.mask)
 
     def begin(self, source: SourceBatch) -> DecoderState:
         """See ``Seq2SeqModel.begin``."""
@@ -146,10 +143,11 @@ class EncoderDecoder(nn.Module):
         features, state = self.decoder.step(token, state)
         return log_probabilities(self.output(features)), state
 
-    def _features(
-        self, source: SourceBatch, target_input: Int[Tensor, "B T"]
-    ) -> Float[Tensor, "B T D"]:
-        return self.decoder(self.target_embedding(target_input), self.encode(source))
+
+def _masked(
+    embedded: Float[Tensor, "B P D"], kept: Bool[Tensor, "B P"] | None
+) -> Float[Tensor, "B P D"]:
+    return embedded if kept is None else embedded * kept.unsqueeze(-1)
 
 
 def _build_encoder(config: EncoderConfig) -> Encoder:

@@ -24,7 +24,7 @@ def build_task(
         segmenters=segmenters,
         batch_tokens=number(recipe.data.batch_tokens),
         accumulate=recipe.training.micro_batches(processes),
-        label_smoothing=recipe.label_smoothing,
+        objective=recipe.objective,
         seed=recipe.training.seed,
     )
 

@@ -12,6 +12,11 @@ from seqtrans.translation.data.length_filter import FilterConfig
 from seqtrans.translation.data.parallel_corpus import CorpusFormat
 from seqtrans.translation.evaluation.metrics import METRICS, Measure, MetricName, Tokenizer
 from seqtrans.translation.models.encoder_decoder import ModelConfig
+from seqtrans.translation.models.objective import (
+    ConsistencyConfig,
+    Objective,
+    WordDropoutConfig,
+)
 from seqtrans.translation.models.transformer import TransformerConfig
 from seqtrans.translation.search.config import (
     BeamConfig,
@@ -86,6 +91,11 @@ class TranslationRecipe:
     training: TrainingConfig
     label_smoothing: Probability = 0.1
     """Share of the target distribution spread over all tokens (arXiv:1512.00567, 7)."""
+    word_dropout: WordDropoutConfig = field(default_factory=WordDropoutConfig)
+    """Shares of tokens whose vectors become zero while training."""
+    consistency: ConsistencyConfig | None = None
+    """How two passes over each batch shall agree, which helps where text is little and takes twice
+    the time; null: there is one pass."""
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     """How the model is judged while training."""
     decoding: SearchConfig = field(default_factory=BeamConfig)
@@ -118,6 +128,15 @@ class TranslationRecipe:
                     f"data.filter.max_tokens {needed - 1} and EOS need {needed} positions: "
                     f"model.{name}.max_positions is {half.max_positions}"
                 )
+
+    @property
+    def objective(self) -> Objective:
+        """What to minimize."""
+        return Objective(
+            label_smoothing=self.label_smoothing,
+            word_dropout=self.word_dropout,
+            consistency=self.consistency,
+        )
 
     @property
     def origin(self) -> InitFrom | None:

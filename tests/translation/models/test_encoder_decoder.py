@@ -8,6 +8,7 @@ from seqtrans.errors import DataError
 from seqtrans.nn.positions import sinusoids
 from seqtrans.translation.data.batch import collate_pairs, collate_sources
 from seqtrans.translation.models.encoder_decoder import EncoderDecoder, ModelConfig
+from seqtrans.translation.models.objective import Objective
 from seqtrans.translation.models.recurrent_decoder import RecurrentDecoderConfig
 from seqtrans.translation.models.transformer import (
     PositionedInput,
@@ -78,7 +79,7 @@ def test_a_tied_table_learns_from_all_its_uses():
     free = EncoderDecoder(config("none"), 11, 11).eval().double()
     free.load_state_dict(tied.state_dict())
     for model in (tied, free):
-        model(batch, 0.1)[0].backward()
+        model(batch, Objective(label_smoothing=0.1))[0].backward()
     parts = (free.source_embedding, free.target_embedding, free.output)
     total = sum(part.weight.grad for part in parts)
     torch.testing.assert_close(tied.output.weight.grad, total)

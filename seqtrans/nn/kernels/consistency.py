@@ -1,0 +1,178 @@
+"""Fused output projection and loss of two passes that shall predict alike."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch.autograd.function import once_differentiable
+
+from seqtrans.nn.kernels.cross_entropy import LogitsGradient, narrowed, rows_at_once
+from seqtrans.nn.kernels.linear import multiply
+from seqtrans.tensor_types import Float, Int, Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConsistencyTerms:
+    """Factors of the terms of a loss; P and Q are what the first and the second pass predict.
+
+    Attributes:
+        first: Of the smoothed cross-entropy of P.
+        second: Of the smoothed cross-entropy of Q.
+        forward: Of the Kullback-Leibler divergence KL(P || Q).
+        backward: Of KL(Q || P).
+        mixed: Of the Jensen-Shannon divergence, the mean of KL(P || M) and KL(Q || M) where M is
+            the mean of P and Q.
+    """
+
+    first: float = 1.0
+    second: float = 0.0
+    forward: float = 0.0
+    backward: float = 0.0
+    mixed: float = 0.0
+
+
+def linear_consistency(
+    features: Float[Tensor, "two N D"],
+    weight: Float[Tensor, "V D"],
+    bias: Float[Tensor, " V"],
+    target: Int[Tensor, " N"],
+    label_smoothing: float,
+    terms: ConsistencyTerms,
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""], Float[Tensor, ""]]:
+    """Return the loss of two passes over the same positions, summed over positions.
+
+    As in ``linear_cross_entropy``, gradients are computed along with the loss, a few rows at a
+    time, and no tensor grows with N * V. They flow through both distributions of a divergence.
+
+    Returns:
+        The loss; the negative log-likelihood of the first pass; and the terms that compare both
+        passes, times their factors. The last two have no gradient. All in nats.
+    """
+    with_gradient = torch.is_grad_enabled()
+    losses = _LinearConsistency.apply(
+        features, weight, bias, target, label_smoothing, terms, with_gradient
+    )
+    return cast("tuple[Tensor, Tensor, Tensor]", losses)
+
+
+class _LinearConsistency(torch.autograd.Function):
+    @staticmethod
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any,
+        features: Float[Tensor, "two N D"],
+        weight: Float[Tensor, "V D"],
+        bias: Float[Tensor, " V"],
+        target: Int[Tensor, " N"],
+        label_smoothing: float,
+        terms: ConsistencyTerms,
+        with_gradient: bool,  # noqa: FBT001
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, ""], Float[Tensor, ""]]:
+        inputs = (features, weight, bias)
+        with narrowed(*inputs) as (f, w, b):
+            sweep = _Sweep(f, w, b, target, label_smoothing, terms)
+            loss, nll, divergence = sweep.run(with_gradient=with_gradient)
+        if with_gradient:
+            gradients = sweep.gradient.finish()
+            saved = (g.view_as(x).to(x.dtype) for g, x in zip(gradients, inputs, strict=True))
+            ctx.save_for_backward(*saved)
+        ctx.mark_non_differentiable(nll, divergence)
+        return loss, nll, divergence
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *gradients: Any
+    ) -> tuple[Tensor | None, ...]:
+        return *(saved * gradients[0] for saved in ctx.saved_tensors), None, None, None, None
+
+
+class _Sweep:
+    """One way through the positions of both passes, in chunks of rows."""
+
+    def __init__(
+        self,
+        features: Float[Tensor, "two N D"],
+        weight: Float[Tensor, "V D"],
+        bias: Float[Tensor, " V"],
+        target: Int[Tensor, " N"],
+        smoothing: float,
+        terms: ConsistencyTerms,
+    ) -> None:
+        self.features, self.weight, self.bias, self.target = features, weight, bias, target
+        self.smoothing, self.terms = smoothing, terms
+        self.wide = torch.promote_types(features.dtype, torch.float32)
+        self.gradient = LogitsGradient(features.flatten(0, 1), weight, self.wide)
+
+    def run(self, *, with_gradient: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """Return loss, negative log-likelihood and divergence, and fill ``gradient``."""
+        positions = self.features.size(1)
+        sums = self.features.new_zeros(3, dtype=self.wide)
+        step, block = rows_at_once(self.features)
+        for start in range(0, positions, step):
+            rows = slice(start, start + step)
+            first, second = (multiply(x[rows], self.weight, self.bias) for x in self.features)
+            chunks = (x.split(block) for x in (first, second, self.target[rows, None]))
+            for p, q, index in zip(*chunks, strict=True):
+                sums += self._block(p, q, index, with_gradient=with_gradient)
+            if with_gradient:
+                self.gradient.add(start, first)
+                self.gradient.add(positions + start, second)
+        loss, nll, divergence = sums.unbind()
+        return loss, nll, divergence
+
+    def _block(
+        self,
+        first: Float[Tensor, "rows V"],
+        second: Float[Tensor, "rows V"],
+        index: Int[Tensor, "rows 1"],
+        *,
+        with_gradient: bool,
+    ) -> Float[Tensor, " 3"]:
+        """Return the sums of a block; logits are replaced by their gradients."""
+        terms = self.terms
+        log_p, log_q = (x.log_softmax(dim=1, dtype=self.wide) for x in (first, second))
+        divergence, to_p, to_q = _compare(log_p, log_q, terms)
+        loss, nll = divergence, -log_p.gather(1, index).sum()
+        for log_probs, to_logits, factor in (
+            (log_p, to_p, terms.first),
+            (log_q, to_q, terms.second),
+        ):
+            if not factor:
+                continue
+            likelihood, uniform = log_probs.gather(1, index).sum(), log_probs.mean(1).sum()
+            loss = loss - factor * ((1 - self.smoothing) * likelihood + self.smoothing * uniform)
+            to_logits += factor * (log_probs.exp() - self.smoothing / log_probs.size(1))
+            share = factor * (self.smoothing - 1)
+            to_logits.scatter_add_(1, index, to_logits.new_full(index.shape, share))
+        if with_gradient:
+            self.gradient.to_bias += to_p.sum(0) + to_q.sum(0)
+            first.copy_(to_p)
+            second.copy_(to_q)
+        return torch.stack((loss, nll, divergence))
+
+
+def _compare(
+    log_p: Float[Tensor, "rows V"], log_q: Float[Tensor, "rows V"], terms: ConsistencyTerms
+) -> tuple[Float[Tensor, ""], Float[Tensor, "rows V"], Float[Tensor, "rows V"]]:
+    """Return the divergences, times their factors, and their gradients for both logits."""
+    p, q, ratio = log_p.exp(), log_q.exp(), log_p - log_q
+    total, to_p, to_q = p.new_zeros(()), torch.zeros_like(p), torch.zeros_like(q)
+    if terms.forward:
+        divergence = (p * ratio).sum(1, keepdim=True)
+        total = total + terms.forward * divergence.sum()
+        to_p += terms.forward * p * (ratio - divergence)
+        to_q += terms.forward * (q - p)
+    if terms.backward:
+        divergence = -(q * ratio).sum(1, keepdim=True)
+        total = total + terms.backward * divergence.sum()
+        to_p += terms.backward * (p - q)
+        to_q -= terms.backward * q * (ratio + divergence)
+    if terms.mixed:
+        log_mean = torch.logaddexp(log_p, log_q) - math.log(2)
+        for probs, log_probs, to_logits in ((p, log_p, to_p), (q, log_q, to_q)):
+            divergence = (probs * (log_probs - log_mean)).sum(1, keepdim=True)
+            total = total + terms.mixed / 2 * divergence.sum()
+            # The gradient through the mean is 0.
+            to_logits += terms.mixed / 2 * probs * (log_probs - log_mean - divergence)
+    return total, to_p, to_q

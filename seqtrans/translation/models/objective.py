@@ -1,0 +1,175 @@
+"""What a translation model minimizes: cross-entropy, and the disagreement of two passes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol, assert_never, runtime_checkable
+
+import torch
+
+from seqtrans.config.types import NonNegativeFloat, PositiveFloat, Probability
+from seqtrans.nn.kernels.consistency import ConsistencyTerms, linear_consistency
+from seqtrans.nn.kernels.cross_entropy import linear_cross_entropy
+from seqtrans.nn.kernels.linear import Linear
+from seqtrans.tensor_types import Bool, Float, Int, Tensor
+from seqtrans.translation.data.batch import TranslationBatch
+from seqtrans.translation.protocols import SourceBatch
+
+
+@dataclass(frozen=True, kw_only=True)
+class WordDropoutConfig:
+    """Shares of tokens whose vectors become zero while training (arXiv:1512.05287)."""
+
+    source: Probability = 0.0
+    target: Probability = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimCutConfig:
+    """SimCut (arXiv:2206.02368): agree with a second pass that lacks some token vectors."""
+
+    kind: Literal["simcut"] = "simcut"
+    weight: PositiveFloat = 3.0
+    """Factor of KL(P || Q), of the plain pass P and the other Q; ``alpha`` of the paper."""
+    cutoff: Probability = 0.05
+    """Share of source and target tokens whose vectors are zero in the second pass."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RDropConfig:
+    """R-Drop (arXiv:2106.14448): learn from two passes that differ in dropout and shall agree."""
+
+    kind: Literal["r_drop"] = "r_drop"
+    weight: PositiveFloat = 5.0
+    """Factor of the mean of KL(P || Q) and KL(Q || P); ``alpha`` of the paper."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenCutoffConfig:
+    """Token cutoff (arXiv:2009.13818): learn also from a pass that lacks some token vectors."""
+
+    kind: Literal["token_cutoff"] = "token_cutoff"
+    weight: PositiveFloat = 5.0
+    """Factor of the Jensen-Shannon divergence of both passes; ``beta`` of the paper."""
+    loss_weight: NonNegativeFloat = 1.0
+    """Factor of the cross-entropy of the second pass; ``alpha`` of the paper."""
+    cutoff: Probability = 0.05
+    """Share of source and target tokens whose vectors are zero in the second pass."""
+
+
+ConsistencyConfig = SimCutConfig | RDropConfig | TokenCutoffConfig
+
+Losses = tuple[Float[Tensor, ""], Mapping[str, Float[Tensor, ""]]]
+"""What to minimize and, by name and without gradient, what is shown; sums over target tokens."""
+
+
+@runtime_checkable
+class TeacherForced(Protocol):
+    """What an objective asks of a model."""
+
+    output: Linear
+
+    def features(
+        self,
+        source: SourceBatch,
+        target_input: Int[Tensor, "B T"],
+        source_kept: Bool[Tensor, "B S"] | None = None,
+        target_kept: Bool[Tensor, "B T"] | None = None,
+    ) -> Float[Tensor, "B T D"]:
+        """Return what the output layer reads at every target position.
+
+        Where ``kept`` is False, the vector of a token is zero; None: nowhere.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """The loss of a model that is given every target token before it predicts the next."""
+
+    label_smoothing: float = 0.0  # share of the target distribution spread over all tokens
+    word_dropout: WordDropoutConfig = WordDropoutConfig()
+    consistency: ConsistencyConfig | None = None  # None: one pass
+
+    def __call__(
+        self, model: TeacherForced, batch: TranslationBatch, *, is_training: bool
+    ) -> Losses:
+        """Return the smoothed cross-entropy, as ``F.cross_entropy`` defines it, in nats.
+
+        ``nll`` is not smoothed. While training, words are dropped, and with ``consistency`` there
+        are two passes: ``nll`` is that of the first, and ``divergence`` what compares them.
+        """
+        if is_training and self.consistency:
+            return self._of_two_passes(model, batch, self.consistency)
+        dropped = self.word_dropout if is_training else WordDropoutConfig()
+        features = model.features(
+            batch.source,
+            batch.target_input,
+            _draw(batch.source.tokens, dropped.source),
+            _draw(batch.target_input, dropped.target),
+        )
+        loss, nll = linear_cross_entropy(
+            features[batch.target_mask],  # (N, D): padded positions are never projected
+            model.output.weight,
+            model.output.bias,
+            batch.target_output[batch.target_mask],
+            self.label_smoothing,
+        )
+        return loss, {"nll": nll}
+
+    def _of_two_passes(
+        self, model: TeacherForced, batch: TranslationBatch, config: ConsistencyConfig
+    ) -> Losses:
+        """Compute both passes as one batch of twice as many sentences."""
+        terms, cutoff = _terms(config)
+        dropped = self.word_dropout
+        twice = torch.arange(len(batch.source), device=batch.target_input.device).repeat(2)
+        features = model.features(
+            batch.source.keep(twice),
+            batch.target_input[twice],
+            _draw(batch.source.tokens, dropped.source, _either(dropped.source, cutoff)),
+            _draw(batch.target_input, dropped.target, _either(dropped.target, cutoff)),
+        )
+        loss, nll, divergence = linear_consistency(
+            features[batch.target_mask[twice]].unflatten(0, (2, -1)),
+            model.output.weight,
+            model.output.bias,
+            batch.target_output[batch.target_mask],
+            self.label_smoothing,
+            terms,
+        )
+        return loss, {"nll": nll, "divergence": divergence}
+
+
+CROSS_ENTROPY = Objective()
+
+
+def _terms(config: ConsistencyConfig) -> tuple[ConsistencyTerms, float]:
+    """Return the terms of the loss, and the share of vectors that the second pass lacks."""
+    match config:
+        case SimCutConfig():
+            return ConsistencyTerms(forward=config.weight), config.cutoff
+        case RDropConfig():  # half of the paper's sum: a mean over both passes
+            half = config.weight / 4
+            return ConsistencyTerms(first=0.5, second=0.5, forward=half, backward=half), 0.0
+        case TokenCutoffConfig():
+            return ConsistencyTerms(second=config.loss_weight, mixed=config.weight), config.cutoff
+        case _:
+            assert_never(config)
+
+
+def _either(a: float, b: float) -> float:
+    """Return the probability that at least one of two independent events happens."""
+    return 1 - (1 - a) * (1 - b)
+
+
+def _draw(tokens: Int[Tensor, "B P"], *dropped: float) -> Bool[Tensor, "rows P"] | None:
+    """Draw which tokens keep their vectors, for a pass for each share that is dropped.
+
+    Returns:
+        The passes one below the other; None where nothing is dropped.
+    """
+    if not any(dropped):
+        return None
+    shares = torch.tensor(dropped, device=tokens.device)[:, None, None]
+    drawn = torch.rand(len(dropped), *tokens.shape, device=tokens.device)
+    return (drawn >= shares).flatten(0, 1)
