@@ -8,7 +8,12 @@ from annotated_types import Ge, Gt, Lt
 
 from seqtrans.config.types import NonNegative, Positive, PositiveFloat
 from seqtrans.runtime.device import Precision
-from seqtrans.training.optim.optimizer_config import AdafactorConfig, AdamConfig, OptimizerConfig
+from seqtrans.training.optim.optimizer_config import (
+    AdafactorConfig,
+    AdamConfig,
+    MuonConfig,
+    OptimizerConfig,
+)
 from seqtrans.training.optim.schedule import (
     InverseSquareRootConfig,
     Schedule,
@@ -146,4 +151,9 @@ class TrainingConfig:
             raise ValueError(
                 "processes.sharding full needs an optimizer that works weight by weight; "
                 "adafactor sums over rows and columns: use adamw"
+            )
+        if isinstance(self.optimizer, MuonConfig):
+            raise ValueError(
+                "processes.sharding full needs an optimizer that works weight by weight; "
+                "muon multiplies whole matrices: use adamw"
             )

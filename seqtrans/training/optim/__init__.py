@@ -9,5 +9,5 @@
   lower_on_plateau
 - ``schedule_advice``: warn_of_rates
 
-Used within: ``name_patterns``.
+Used within: ``muon``, ``name_patterns``.
 """

@@ -11,11 +11,13 @@ from torch.optim import SGD, Adafactor, Adam, AdamW, Optimizer
 
 from seqtrans.tensor_types import Float, Tensor
 from seqtrans.training.distributed.sharded_tensors import in_parts, is_part, own_part
+from seqtrans.training.optim.muon import Muon, hidden_matrices
 from seqtrans.training.optim.name_patterns import matching
 from seqtrans.training.optim.optimizer_config import (
     AdafactorConfig,
     AdamConfig,
     AdamWConfig,
+    MuonConfig,
     OptimizerConfig,
     SgdConfig,
 )
@@ -49,16 +51,18 @@ def build_optimizer(
     if learning is None:
         learning = {name: 0 for name, p in named.items() if p.requires_grad}
     decay = 0.0 if isinstance(config, AdamConfig) else config.weight_decay
-    groups: dict[tuple[float, float, float], list[Parameter]] = {}
+    hidden = hidden_matrices(model) if isinstance(config, MuonConfig) else ()
+    groups: dict[tuple[float, float, float, bool], list[Parameter]] = {}
     for name, begin in learning.items():
         # PyTorch's fused SGD wants momentum of all parameters of a group, or of none.
-        kind = decay if named[name].ndim >= 2 else 0.0, rates[name], begin
-        groups.setdefault(kind, []).append(named[name])
+        parameter = named[name]
+        kind = decay if parameter.ndim >= 2 else 0.0, rates[name], begin, parameter in hidden
+        groups.setdefault(kind, []).append(parameter)
     return _build(
         config,
         [
-            {"params": members, "weight_decay": weight_decay, "factor": factor}
-            for (weight_decay, factor, _), members in groups.items()
+            {"params": members, "weight_decay": decay, "factor": factor, "is_hidden": is_hidden}
+            for (decay, factor, _, is_hidden), members in groups.items()
         ],
     )
 
@@ -99,6 +103,9 @@ def _build(config: OptimizerConfig, groups: list[dict[str, Any]]) -> Optimizer:
             return SGD(groups, lr, config.momentum, nesterov=config.nesterov, fused=fused)
         case AdafactorConfig():
             return Adafactor(groups, lr, d=config.clip_threshold)
+        case MuonConfig():
+            momentum, adamw = config.momentum, (lr, config.betas, config.epsilon)
+            return Muon([g | {"momentum": momentum} for g in groups], *adamw, fused=fused)
         case _:
             assert_never(config)
 
@@ -106,8 +113,8 @@ def _build(config: OptimizerConfig, groups: list[dict[str, Any]]) -> Optimizer:
 def moments_per_weight(config: OptimizerConfig) -> int:
     """How many numbers the optimizer keeps beside each weight; for estimates of size."""
     match config:
-        case AdamConfig() | AdamWConfig():
-            return 2
+        case AdamConfig() | AdamWConfig() | MuonConfig():
+            return 2  # of Muon's matrices one; an upper bound
         case SgdConfig():
             return 1 if config.momentum else 0
         case AdafactorConfig():

@@ -57,4 +57,20 @@ class AdafactorConfig:
     weight_decay: NonNegativeFloat = 0.0
 
 
-OptimizerConfig = AdamConfig | AdamWConfig | SgdConfig | AdafactorConfig
+@dataclass(frozen=True, kw_only=True)
+class MuonConfig:
+    """Muon (Jordan et al., 2024) for matrices inside the model, AdamW for all else.
+
+    Embeddings, the output layer, biases, gains and convolutions are AdamW's. Steps of both are
+    equally large (arXiv:2502.16982), so ``learning_rate`` and ``weight_decay`` are those of AdamW.
+    """
+
+    kind: Literal["muon"] = "muon"
+    learning_rate: PositiveFloat = 1e-3
+    momentum: Probability = 0.95  # of the matrices
+    betas: tuple[Probability, Probability] = (0.9, 0.98)
+    epsilon: PositiveFloat = 1e-9
+    weight_decay: NonNegativeFloat = 0.01
+
+
+OptimizerConfig = AdamConfig | AdamWConfig | SgdConfig | AdafactorConfig | MuonConfig

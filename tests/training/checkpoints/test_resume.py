@@ -10,7 +10,13 @@ import torch
 
 from seqtrans.training.checkpoints.format import read_state
 from seqtrans.training.config import CheckpointsConfig
-from seqtrans.training.optim.optimizer import AdafactorConfig, AdamConfig, AdamWConfig, SgdConfig
+from seqtrans.training.optim.optimizer import (
+    AdafactorConfig,
+    AdamConfig,
+    AdamWConfig,
+    MuonConfig,
+    SgdConfig,
+)
 from seqtrans.training.optim.schedule import PlateauConfig
 from seqtrans.training.stopping import StoppingConfig
 from tests.support.interruption import (
@@ -30,6 +36,7 @@ OPTIMIZERS = [
     AdamConfig(learning_rate=0.01),
     AdamWConfig(learning_rate=0.01, weight_decay=0.1),
     AdafactorConfig(),
+    MuonConfig(),
 ]
 
 

@@ -7,7 +7,7 @@ import torch
 
 from seqtrans.training.config import ProcessesConfig, TrainingConfig
 from seqtrans.training.distributed.single_process import SINGLE_PROCESS
-from seqtrans.training.optim.optimizer import AdamWConfig, SgdConfig
+from seqtrans.training.optim.optimizer import AdamWConfig, MuonConfig, SgdConfig
 from seqtrans.training.optim.schedule import ConstantConfig
 from seqtrans.training.trainer import Trainer
 from tests.support.processes import meet
@@ -19,6 +19,7 @@ UPDATES = 20
 OPTIMIZERS = {
     "sgd": SgdConfig(learning_rate=0.1, momentum=0.9),
     "adamw": AdamWConfig(learning_rate=1e-3),
+    "muon": MuonConfig(learning_rate=1e-3),
 }
 
 
@@ -71,6 +72,7 @@ def compared(kind, optimizer, processes, world, folder):
     ("kind", "optimizer", "sharding", "world"),
     [
         ("translation", "sgd", "none", 4),
+        ("translation", "muon", "none", 2),
         ("translation", "sgd", "full", 2),
         ("translation", "adamw", "full", 4),
         ("images", "sgd", "none", 2),

@@ -11,6 +11,7 @@ from seqtrans.training.config import TrainingConfig
 from seqtrans.training.optim.optimizer import (
     AdafactorConfig,
     AdamWConfig,
+    MuonConfig,
     SgdConfig,
     build_optimizer,
     set_rates,
@@ -113,7 +114,7 @@ def test_the_longest_freeze_counts():
 
 @pytest.mark.parametrize(
     "optimizer",
-    [SgdConfig(learning_rate=0.1, momentum=0.9), AdamWConfig(), AdafactorConfig()],
+    [SgdConfig(learning_rate=0.1, momentum=0.9), AdamWConfig(), AdafactorConfig(), MuonConfig()],
     ids=lambda c: c.kind,
 )
 def test_resuming_before_at_and_after_a_thaw_equals_never_stopping(tmp_path, optimizer):

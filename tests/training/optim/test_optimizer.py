@@ -14,6 +14,7 @@ from seqtrans.training.optim.optimizer import (
     AdafactorConfig,
     AdamConfig,
     AdamWConfig,
+    MuonConfig,
     SgdConfig,
     build_optimizer,
     moments_per_weight,
@@ -27,6 +28,7 @@ OPTIMIZERS = {
     "adam": AdamConfig(),
     "adamw": AdamWConfig(),
     "adafactor": AdafactorConfig(),
+    "muon": MuonConfig(),
 }
 
 
