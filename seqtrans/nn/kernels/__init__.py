@@ -2,6 +2,7 @@
 
 - ``additive_scores``: exponential, tanh_scores
 - ``conv_stride_guard``: guard_strides, GuardedStrides
+- ``consistency``: linear_consistency, ConsistencyTerms
 - ``cross_entropy``: linear_cross_entropy
 - ``linear``: Linear, linear
 - ``log_softmax``: log_probabilities
