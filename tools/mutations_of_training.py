@@ -44,6 +44,13 @@ IN_TRAINING = (
         SHORT,
     ),
     Mutant(
+        "who runs out of memory before a forward pass lets the others wait",
+        "seqtrans/training/distributed/wrappers.py",
+        "    parallel.broadcast_buffers = False\n",
+        "",
+        SHORT,
+    ),
+    Mutant(
         "what was learnt of memory counts from the start",
         "seqtrans/training/oom.py",
         "if limit.after_step <= step]",

@@ -203,6 +203,7 @@ class Updater(Generic[BatchT]):
                     self.recovery.complete_collectives(replica, self._padding.batch, 0)
             if self.group.sum([float(failed is not None)])[0]:
                 raise indivisible(self._padding.batch.size)
+            replica.rebuild_buckets()  # not in the next forward pass, which a process may not reach
         return replica
 
     def _divide(

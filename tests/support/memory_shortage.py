@@ -15,7 +15,8 @@ class Short:
     Args:
         task: The task.
         cap: The largest size that memory holds.
-        where: Fail after the ``forward`` pass or, when most gradients are there, ``backward``.
+        where: Fail ``before`` or after the ``forward`` pass or, when most gradients are there,
+            ``backward``.
     """
 
     def __init__(self, task, cap, where="forward"):
@@ -28,11 +29,14 @@ class Short:
     def loss_sums(self, model, batch):
         if self.hook:
             self.hook.remove()
+        is_short = batch.size > self.cap
+        self.failures += is_short
+        if is_short and self.where == "before":
+            raise torch.OutOfMemoryError("CUDA out of memory")
         sums = self.task.loss_sums(model, batch)
-        if batch.size <= self.cap:
+        if not is_short:
             self.largest = max(self.largest, batch.size)
             return sums
-        self.failures += 1
         if self.where == "forward":
             raise torch.OutOfMemoryError("CUDA out of memory")
         self.hook = next(model.parameters()).register_hook(self._fail)  # whose gradient comes last

@@ -120,7 +120,7 @@ def _train_short(group, folder, kind, where, ranks):
 @pytest.mark.parametrize(
     ("kind", "where", "ranks"),
     [
-        *(("toy", where, ranks) for where in ("forward", "backward") for ranks in RANKS),
+        *(("toy", where, ranks) for where in ("before", "forward", "backward") for ranks in RANKS),
         ("translation", "backward", (1,)),
         ("images", "forward", (0,)),
     ],

@@ -104,6 +104,9 @@ def replicate(model: nn.Module, config: TrainingConfig, group: TorchProcessGroup
     # static_graph saves looking for unused parameters and lets activations be recomputed: none of
     # the first are trained here, and nothing does the second.
     parallel = nn.parallel.DistributedDataParallel(model, gradient_as_bucket_view=True)
+    # A process whose memory runs out before its forward pass would leave the others waiting for a
+    # broadcast there. Only statistics differ meanwhile, which ``unsharded`` shares.
+    parallel.broadcast_buffers = False
     exchange = Exchange(rounds=config.processes.communication == "bf16")
     parallel.register_comm_hook(exchange, Exchange.average)
     return DataParallel(parallel, _compiled(parallel, config), group, exchange)
@@ -138,6 +141,10 @@ class DataParallel:
     def norm(self, norms: Sequence[float]) -> float:
         """See ``Replica.norm``; all processes have the same gradient."""
         return math.hypot(*norms)
+
+    def rebuild_buckets(self) -> None:
+        """Order gradients as they became ready in the first backward pass; all processes must."""
+        self.parallel.reducer._rebuild_buckets()
 
     @contextmanager
     def unsharded(self, *, enabled: bool = True) -> Generator[None]:
