@@ -177,7 +177,7 @@ def answer(ask: Callable[[], T], seconds: float = REACH) -> T | None:
 def end_of(store: Any, rank: int) -> str:
     """Return what a launcher on this machine says of how a process ended; empty: nothing."""
     key = f"{KEY_EXITED}/{rank}"
-    return f", which was ended by {store.get(key).decode()}" if store.check([key]) else ""
+    return f", which {store.get(key).decode()}" if store.check([key]) else ""
 
 
 def attempt_store(store: Any, attempt: str = ONLY) -> Any:

@@ -55,8 +55,8 @@ def launch(arguments: Sequence[str], devices: int) -> int:
             subprocess.Popen(command, env=env, pass_fds=[reading], start_new_session=True)  # noqa: S603
             for env in environments
         ]
-        with _passing_on(started):
-            return _watch(started, attempt_store(store))
+        with _forward_signals(started) as signals:
+            return _watch(started, attempt_store(store), signals)
     finally:
         os.close(reading)
         os.close(writing)
@@ -92,15 +92,19 @@ def _environment(rank: int, devices: int, port: int, lifeline: int) -> dict[str,
 
 
 @contextmanager
-def _passing_on(started: Sequence[subprocess.Popen[bytes]]) -> Generator[None]:
-    def tell(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+def _forward_signals(started: Sequence[subprocess.Popen[bytes]]) -> Generator[list[int]]:
+    """Within, send signals on to all processes; yield the list of those that came."""
+    received: list[int] = []
+
+    def forward(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        received.append(number)
         for process in started:
             with suppress(ProcessLookupError):
                 process.send_signal(number)
 
-    previous = {number: signal.signal(number, tell) for number in SIGNALS}
+    previous = {number: signal.signal(number, forward) for number in SIGNALS}
     try:
-        yield
+        yield received
     finally:
         for process in started:
             process.kill()
@@ -109,9 +113,14 @@ def _passing_on(started: Sequence[subprocess.Popen[bytes]]) -> Generator[None]:
             signal.signal(number, handler)
 
 
-def _watch(started: Sequence[subprocess.Popen[bytes]], store: Store) -> int:
-    """Wait for all; the code of the first that failed, as a shell would give it."""
-    failure, first, deadline = 0, (0, 0), float("inf")
+def _watch(started: Sequence[subprocess.Popen[bytes]], store: Store, signals: Sequence[int]) -> int:
+    """Wait for all; return the code of the first that failed, as a shell would give it.
+
+    Raises:
+        TrainingError: One failed and none has reported why.
+    """
+    failures: list[tuple[int, int]] = []  # rank and code, the first first
+    deadline = float("inf")
     waiting = dict(enumerate(started))
     while waiting and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -120,16 +129,23 @@ def _watch(started: Sequence[subprocess.Popen[bytes]], store: Store) -> int:
             if code is None:
                 continue
             del waiting[rank]
-            if code < 0:
-                store.set(f"{KEY_EXITED}/{rank}", signal.Signals(-code).name)
-            if code and not failure:
-                failure = code if code > 0 else 128 - code
-                deadline = time.monotonic() + GRACE
-                first = (rank, code)
-    if failure and first[1] < 0 and store.add(KEY_REPORTED, 1) == 1:  # nobody was left to say so
-        rank, code = first
+            if code:
+                store.set(f"{KEY_EXITED}/{rank}", _describe(code))
+                deadline = min(deadline, time.monotonic() + GRACE)
+                failures.append((rank, code))
+    if not failures:
+        return 0
+    rank, code = failures[0]
+    is_expected = code > 0 and signals  # a process that was told to end need not say so
+    if not is_expected and store.add(KEY_REPORTED, 1) == 1:
         raise TrainingError(
-            f"process {rank} of {len(started)} was ended by {signal.Signals(-code).name}; "
+            f"process {rank} of {len(started)} {_describe(code)}; "
             "checkpoints are whole: go on with --resume"
         )
-    return failure
+    return code if code > 0 else 128 - code
+
+
+def _describe(code: int) -> str:
+    if code > 0:
+        return f"ended with exit code {code}"
+    return f"was ended by {signal.Signals(-code).name}"

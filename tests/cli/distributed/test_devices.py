@@ -137,7 +137,7 @@ def test_of_several_processes_none_waits_for_the_interpreter_to_end(
 SLOW = """
 import os, signal, time
 import seqtrans.images.recipe.prepare as it, seqtrans.training.distributed.launch as launching
-launching.GRACE = 1.0
+launching.GRACE = {grace}
 load = it.load_image_sets
 def slow(*arguments):
     if os.environ.get("RANK") == "1":
@@ -150,7 +150,7 @@ it.load_image_sets = slow
 @pytest.mark.faults
 @pytest.mark.parametrize("deed", ["os.kill(os.getpid(), signal.SIGSTOP)", "time.sleep(10)"])
 def test_while_preparing_only_the_silent_are_given_up(images, tmp_path, monkeypatch, deed):
-    (tmp_path / "sitecustomize.py").write_text(SLOW.format(deed=deed))
+    (tmp_path / "sitecustomize.py").write_text(SLOW.format(deed=deed, grace=1.0))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     wait = settings("training.max_steps=1", "training.processes.timeout_seconds=4")
     launcher = start(images, "--run", "run", "--devices", 2, *wait)
@@ -164,6 +164,22 @@ def test_while_preparing_only_the_silent_are_given_up(images, tmp_path, monkeypa
         "seqtrans: preparing the run: process 0 waited too long for process 1 of 2"
     ], said
     assert not (tmp_path / "run").exists()  # so that the next try can use the name
+
+
+@pytest.mark.faults
+def test_a_process_that_exits_silently_while_preparing_is_reported(images, tmp_path, monkeypatch):
+    (tmp_path / "sitecustomize.py").write_text(SLOW.format(deed="os._exit(3)", grace=20.0))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    one_step = settings("training.max_steps=1")
+    launcher = start(images, "--run", "run", "--devices", 2, *one_step)
+    said = launcher.communicate(timeout=100)[1]
+    assert launcher.returncode == 3, said
+    complaints = [line for line in said.splitlines() if line.startswith("seqtrans: ")]
+    assert [line.split(";")[0] for line in complaints] == [
+        "seqtrans: preparing the run: process 0 waited in vain for process 1 of 2, which ended "
+        "with exit code 3"
+    ], said
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_that_another_process_trains_is_left_alone(images):

@@ -71,7 +71,7 @@ def _meet_with(fate, processes, folder):
     elif fate == "fails":
         raise DataError("corpus is damaged")
     elif fate == "is killed near its launcher":
-        processes.store.set(f"{KEY_EXITED}/{VICTIM}", "SIGKILL")
+        processes.store.set(f"{KEY_EXITED}/{VICTIM}", "was ended by SIGKILL")
     os.kill(os.getpid(), signal.SIGKILL)
 
 
