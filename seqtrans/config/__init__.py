@@ -7,7 +7,7 @@ here, others use:
 
 - ``field_docs``: notes_of
 - ``trees``: flatten, flow, paths_in, named_paths, missing_paths, dotted, with_absolute_paths
-- ``types``: Positive, Probability, Size, number
+- ``types``: Positive, Probability, Size
 - ``validation``: shown
 """
 

@@ -34,14 +34,3 @@ class Untagged:
     """
 
     complete: Callable[[dict[str, Any]], dict[str, Any]]
-
-
-def number(size: int | Literal["auto"]) -> int:
-    """Return a batch size that is no longer ``auto``.
-
-    Raises:
-        ValueError: It has not been measured yet.
-    """
-    if size == "auto":
-        raise ValueError("a batch size is still auto: it is measured before training")
-    return size

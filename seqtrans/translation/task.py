@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from seqtrans.config.types import number
 from seqtrans.errors import SeqtransError, TrainingError
 from seqtrans.protocols import LossSums, ProcessGroup
 from seqtrans.runtime.out_of_memory import Halving
@@ -171,7 +170,7 @@ class TranslationTask:
         first = taken = 0  # sources and batches of the windows before
         for window in windows:
             inputs = window.inputs
-            batches = plan_inputs(inputs, number(decoding.batch_tokens))
+            batches = plan_inputs(inputs, int(decoding.batch_tokens))
             try:
                 of_window = search_inputs(
                     search,
@@ -227,7 +226,7 @@ class TranslationTask:
         """Sentences of the validation corpus that are measured at once, the longest first."""
         corpus = self.validation.corpus
         longer = np.maximum(corpus.source_lengths, corpus.target_lengths)
-        return plan_by_length(longer, batch_tokens=number(self.validation.decoding.batch_tokens))
+        return plan_by_length(longer, batch_tokens=int(self.validation.decoding.batch_tokens))
 
     def _losses_of(
         self, sentences: Sequence[int], model: nn.Module, halving: Halving

@@ -88,7 +88,7 @@ def test_no_file_gets_the_number_of_a_stream(home):
     """With the standard error closed, what is said would go into the next file that is opened."""
     code = (
         "import os, sys; from seqtrans import cli;"
-        "from seqtrans.cli.standard_streams import prepare_streams; prepare_streams();"
+        "from seqtrans.cli.text_io import prepare_streams; prepare_streams();"
         "file = open('model', 'wb'); assert file.fileno() > 2; print('loud', file=sys.stderr);"
         "os.write(2, b'loud'); import subprocess; subprocess.run(['sh', '-c', 'echo loud >&2'])"
     )

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from torch import nn
 
-from seqtrans.config.types import number
 from seqtrans.errors import CheckpointError
 from seqtrans.images.data.batches import ImageEpochs
 from seqtrans.images.models.build import ImageModelConfig, build_image_model
@@ -46,7 +45,7 @@ def build_classification(
     return ClassificationTask(
         train=ImageEpochs(
             train,
-            number(recipe.data.batch_size),
+            int(recipe.data.batch_size),
             recipe.training.seed,
             sets.facts.normalisation,
             recipe.data.augmentation,

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from seqtrans.config.types import number
 from seqtrans.errors import CheckpointError, DataError
 from seqtrans.runtime.device import DeviceName, Precision, place
 from seqtrans.runtime.out_of_memory import Halving, halves_of
@@ -135,7 +134,7 @@ class Scorer:
         fitting = [i for i, length in enumerate(longest) if length <= self.max_tokens]
         log_probs: list[list[float]] = [[math.nan] for _ in every]
         lengths = np.array([longest[i] for i in fitting], np.int64)
-        for group in plan_by_length(lengths, batch_tokens=number(self.config.batch_tokens)):
+        for group in plan_by_length(lengths, batch_tokens=int(self.config.batch_tokens)):
             rows = [fitting[i] for i in group.tolist()]
             found = self._halving([every[i] for i in rows], self._log_probs, halves_of)
             for row, of_row in zip(rows, chain.from_iterable(found), strict=True):

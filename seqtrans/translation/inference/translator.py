@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from seqtrans.config.types import number
 from seqtrans.errors import CheckpointError
 from seqtrans.runtime.device import DeviceName, Precision, place
 from seqtrans.runtime.out_of_memory import Halving
@@ -137,7 +136,7 @@ class Translator:
                 self.model,
                 inputs,
                 specials=self.segmenters.source.specials,
-                batches=plan_inputs(inputs, number(self.config.batch_tokens)),
+                batches=plan_inputs(inputs, int(self.config.batch_tokens)),
                 device=self.device,
                 halving=self._halving,
             )
@@ -149,7 +148,7 @@ class Translator:
 
 def window_characters(config: DecodingConfig) -> int:
     """Characters to translate at once, so that batches of like lengths fill."""
-    return _BATCHES_AHEAD * number(config.batch_tokens) * _CHARACTERS_A_TOKEN
+    return _BATCHES_AHEAD * int(config.batch_tokens) * _CHARACTERS_A_TOKEN
 
 
 @dataclass(frozen=True, eq=False)

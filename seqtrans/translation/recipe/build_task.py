@@ -1,6 +1,5 @@
 """The learning problem that a recipe describes: what training alone needs."""
 
-from seqtrans.config.types import number
 from seqtrans.translation.evaluation.metrics import corpus_scores
 from seqtrans.translation.recipe.load_data import Corpora
 from seqtrans.translation.recipe.schema import TranslationRecipe, ValidationConfig
@@ -22,7 +21,7 @@ def build_task(
             scorer=_build_scorer(recipe.validation),
         ),
         segmenters=segmenters,
-        batch_tokens=number(recipe.data.batch_tokens),
+        batch_tokens=int(recipe.data.batch_tokens),
         accumulate=recipe.training.micro_batches(processes),
         objective=recipe.objective,
         seed=recipe.training.seed,
