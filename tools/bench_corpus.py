@@ -19,8 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from seqtrans.translation.data.batch import collate_pairs
-from seqtrans.translation.data.batch_plan import largest_batch, plan_epoch
+from seqtrans.translation.data.batch import collate_pairs, largest_batch, plan_epoch
 from seqtrans.translation.data.cache import cached_corpus
 from seqtrans.translation.data.formats.text import TextFiles
 from seqtrans.translation.data.length_filter import FilterConfig

@@ -125,7 +125,7 @@ MUTANTS = (
     ),
     Mutant(
         "target subwords not sampled",
-        "seqtrans/translation/data/epochs.py",
+        "seqtrans/translation/data/encoded_corpus.py",
         "self.segmenters.target.sample([targets[i] for i in block], seeds[1])",
         "self.segmenters.target.encode([targets[i] for i in block])",
         TASKS,

@@ -20,10 +20,13 @@ from seqtrans.tensor_types import Tensor
 from seqtrans.training.distributed.sharded_tensors import in_parts
 from seqtrans.training.distributed.single_process import SINGLE_PROCESS
 from seqtrans.training.micro_batches import equal_number_of_calls, shared_updates
-from seqtrans.translation.data.batch import TranslationBatch, collate_pairs
-from seqtrans.translation.data.batch_plan import Plan, plan_by_length
-from seqtrans.translation.data.encoded_corpus import EncodedCorpus
-from seqtrans.translation.data.epochs import Epochs
+from seqtrans.translation.data.batch import (
+    Plan,
+    TranslationBatch,
+    collate_pairs,
+    plan_by_length,
+)
+from seqtrans.translation.data.encoded_corpus import EncodedCorpus, Epochs
 from seqtrans.translation.evaluation.perplexity import perplexity
 from seqtrans.translation.inference.batch_search import plan_inputs, search_inputs
 from seqtrans.translation.inference.line_windows import BLOCK_LINES, fixed_windows

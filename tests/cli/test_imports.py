@@ -150,7 +150,7 @@ def test_translating_imports_of_training_what_reads_a_run(by_translating):
         "seqtrans.translation.task",
         "seqtrans.translation.bulk",
         "seqtrans.translation.recipe.prepare",
-        "seqtrans.translation.data.epochs",
+        "seqtrans.translation.data.encoded_corpus",
         "seqtrans.translation.data.cache",
     )
 

@@ -14,7 +14,7 @@ from seqtrans.images.data.normalize import measure
 from seqtrans.images.models.image_shape import ImageShape
 from seqtrans.images.models.mlp import Mlp, MlpConfig
 from seqtrans.images.task import ClassificationTask
-from seqtrans.translation.data.encoded_corpus import encode_corpus, open_corpus
+from seqtrans.translation.data.corpus_files import encode_corpus, open_corpus
 from seqtrans.translation.models.encoder_decoder import EncoderDecoder, ModelConfig
 from seqtrans.translation.models.recurrent_decoder import RecurrentDecoderConfig
 from seqtrans.translation.models.transformer import (

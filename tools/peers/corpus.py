@@ -18,8 +18,8 @@ import numpy as np
 from contract import SEED
 from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
 
-from seqtrans.translation.data.batch_plan import Plan, plan_by_length, plan_epoch
-from seqtrans.translation.data.epochs import block_seed
+from seqtrans.translation.data.batch import Plan, plan_by_length, plan_epoch
+from seqtrans.translation.data.encoded_corpus import block_seed
 
 SIDES = ("source", "target")
 LONGEST = 250  # pieces of a sentence; also keeps pairs below every system's own limit

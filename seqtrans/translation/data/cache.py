@@ -15,13 +15,13 @@ from typing import Any, cast
 
 from seqtrans.errors import DataError
 from seqtrans.runtime.files.atomic_files import sync_folder
-from seqtrans.translation.data.encoded_corpus import (
+from seqtrans.translation.data.corpus_files import (
     FORMAT,
-    EncodedCorpus,
     check_corpus,
     encode_corpus,
     open_corpus,
 )
+from seqtrans.translation.data.encoded_corpus import EncodedCorpus
 from seqtrans.translation.data.formats.base import CorpusFiles
 from seqtrans.translation.data.length_filter import FilterConfig
 from seqtrans.translation.data.parallel_corpus import read_pairs

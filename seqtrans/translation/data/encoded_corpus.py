@@ -1,29 +1,71 @@
-"""Sentence pairs as token ids in memory-mapped files: written once, shared by all processes."""
+"""Sentence pairs as token ids, and the micro-batches of each epoch over them."""
 
-import json
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
-from pathlib import Path
-from typing import Any, SupportsIndex
+from typing import SupportsIndex
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, Integer
 
-from seqtrans.errors import DataError
-from seqtrans.runtime.files.atomic_files import sync_folder, write_atomically
-from seqtrans.translation.data.batch import Ids
-from seqtrans.translation.data.length_filter import Cause, DropReport, FilterConfig, classify
-from seqtrans.translation.data.ragged_arrays import Rows, RowWriter, Texts, check_rows, map_rows
+from seqtrans.translation.data.batch import (
+    Plan,
+    TranslationBatch,
+    collate_pairs,
+    largest_batch,
+    plan_epoch,
+)
+from seqtrans.translation.data.length_filter import Cause, DropReport
+from seqtrans.translation.protocols import Ids
 from seqtrans.translation.tokenization.segmenters import Segmenters
 
-FORMAT = 2
-"""Version of what ``encode_corpus`` writes; another version is another corpus."""
+_SAMPLED_PAIRS = 1 << 16
+"""Pairs segmented anew at a time: a second of work, so training waits no longer than that."""
 
-_META = "meta.json"
-_CHUNK_PAIRS = 4096
-_CHUNK_CHARACTERS = 1 << 21
+
+class Rows:
+    """Arrays of different lengths.
+
+    Args:
+        values: The elements of all rows, end to end.
+        offsets: Where each row starts in ``values``, and the end of the last.
+        lengths: Elements of every row.
+    """
+
+    def __init__(
+        self,
+        values: Integer[np.ndarray, " values"],
+        offsets: Int[np.ndarray, " offsets"],
+        lengths: Int[np.ndarray, " N"],
+    ) -> None:
+        self.lengths = lengths
+        self._values = values
+        self._offsets = offsets
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __getitem__(self, index: SupportsIndex) -> Integer[np.ndarray, " row"]:
+        row = range(len(self))[index]
+        return self._values[self._offsets[row] : self._offsets[row + 1]]
+
+
+class Texts:
+    """Lines of text.
+
+    Args:
+        rows: The UTF-8 bytes of every line.
+    """
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: SupportsIndex) -> str:
+        return self._rows[index].tobytes().decode()
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,88 +99,6 @@ class EncodedCorpus:
         return [(self.source[i], self.target[i]) for i in indices]
 
 
-def encode_corpus(
-    pairs: Iterable[tuple[str, str]],
-    segmenters: Segmenters,
-    limits: FilterConfig | None,
-    *,
-    keep_text: bool,
-    folder: Path,
-) -> DropReport:
-    """Write sentence pairs as token ids, in one pass and at a memory that does not grow.
-
-    Args:
-        pairs: Source and target sentences.
-        segmenters: Text to ids.
-        limits: Which pairs to leave out; None keeps all, empty ones too.
-        keep_text: Whether to store the text as well, so that it can be segmented anew.
-        folder: An existing, empty folder; ``open_corpus`` takes it once this has returned.
-
-    Raises:
-        DataError: Raised by ``pairs``.
-        OSError: The files can't be written.
-    """
-    report = DropReport({})
-    with ExitStack() as stack:
-        elements = ["<u2" if len(s.pieces) <= 1 << 16 else "<u4" for s in segmenters]
-        ids = {"source": elements[0], "target": elements[1]}
-        texts = {"source_text": "|u1", "target_text": "|u1"} if keep_text else {}
-        writers = {
-            name: stack.enter_context(RowWriter(folder / name, element))
-            for name, element in (ids | texts).items()
-        }
-        for chunk in _chunks(pairs):
-            report += _append(chunk, segmenters, limits, writers)
-    meta = {
-        "format": FORMAT,
-        "pairs": report.kept,
-        "rows": {name: writer.as_dict() for name, writer in writers.items()},
-        "report": report.as_dict(),
-    }
-    write_atomically(folder / _META, json.dumps(meta, indent=1) + "\n")
-    sync_folder(folder)
-    return report
-
-
-def open_corpus(folder: Path) -> EncodedCorpus:
-    """Map the files that ``encode_corpus`` wrote; nothing is read before it is asked for.
-
-    Raises:
-        DataError: There is no corpus of this format, or a part of it is missing.
-    """
-    try:
-        meta: dict[str, Any] = json.loads((folder / _META).read_bytes())
-        if meta["format"] != FORMAT:
-            raise ValueError(f"format {meta['format']}, not {FORMAT}")
-        rows = {name: map_rows(folder / name, meta["pairs"], d) for name, d in meta["rows"].items()}
-        texts = {name: Texts(rows[name]) for name in ("source_text", "target_text") if name in rows}
-        return EncodedCorpus(
-            source=rows["source"],
-            target=rows["target"],
-            source_text=texts.get("source_text"),
-            target_text=texts.get("target_text"),
-            report=DropReport.from_dict(meta["report"]),
-        )
-    except FileNotFoundError as error:
-        raise DataError(f"{error.filename}: no such file; an encoded corpus has it") from error
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise DataError(f"{folder}: not a whole encoded corpus: {error!r}; delete it") from error
-
-
-def check_corpus(folder: Path) -> None:
-    """Read all that ``encode_corpus`` wrote, once.
-
-    Raises:
-        DataError: A part of it is missing, or not as it was written.
-    """
-    open_corpus(folder)
-    try:
-        for name, description in json.loads((folder / _META).read_bytes())["rows"].items():
-            check_rows(folder / name, description)
-    except (OSError, ValueError, LookupError) as error:
-        raise DataError(f"{folder}: not a whole encoded corpus: {error}; delete it") from error
-
-
 def corpus_of(pairs: Sequence[tuple[Ids, Ids]]) -> EncodedCorpus:
     """A corpus in memory, of pairs that are token ids already."""
     rows: list[Rows] = []
@@ -150,43 +110,69 @@ def corpus_of(pairs: Sequence[tuple[Ids, Ids]]) -> EncodedCorpus:
     return EncodedCorpus(rows[0], rows[1], None, None, DropReport({Cause.KEPT: len(pairs)}))
 
 
-def _chunks(pairs: Iterable[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:
-    """Lists of pairs, of bounded number and text; one pair may be longer than that."""
-    chunk: list[tuple[str, str]] = []
-    characters = 0
-    for pair in pairs:
-        chunk.append(pair)
-        characters += len(pair[0]) + len(pair[1])
-        if len(chunk) >= _CHUNK_PAIRS or characters >= _CHUNK_CHARACTERS:
-            yield chunk
-            chunk, characters = [], 0
-    if chunk:
-        yield chunk
+@dataclass(frozen=True, eq=False)
+class Epochs:
+    """Batches of training pairs by token budget, planned by the lengths they really have.
+
+    Where the corpus keeps its text, subwords are drawn anew in every epoch, block by block of a
+    random order, before the batches of the block are planned: else the lengths a plan goes by
+    would not be those it gets, and a third of all positions would be padding.
+
+    Args:
+        corpus: Sentence pairs; with text beside the ids where subwords are to be sampled.
+        segmenters: Text of both languages to ids.
+        batch_tokens: Most positions, padding included, of either side of a batch.
+        seed: Decides the order of batches and the sampling of subwords.
+    """
+
+    corpus: EncodedCorpus
+    segmenters: Segmenters
+    batch_tokens: int
+    seed: int
+
+    def batches(self, epoch: int) -> Iterator[Callable[[], TranslationBatch]]:
+        """Functions that make the batches of an epoch; one not called costs next to nothing."""
+        for number, block in enumerate(self._blocks(epoch)):
+            plan = self._plan(block, epoch, number)
+            for indices in plan:
+                yield partial(self._collate, block, indices)
+
+    def count(self) -> int:
+        """Batches of the first epoch, as if no subwords were sampled."""
+        return len(self._plan(self.corpus, epoch=0, number=0))
+
+    def largest(self) -> TranslationBatch:
+        """The batch with the most positions of the first epoch's first block."""
+        block = next(self._blocks(epoch=0))
+        plan = self._plan(block, epoch=0, number=0)
+        found = largest_batch(plan, block.source_lengths, block.target_lengths)
+        return self._collate(block, plan[found])
+
+    def _blocks(self, epoch: int) -> Iterator[EncodedCorpus]:
+        """The corpus in parts that are planned together: as it is, or with sampled subwords."""
+        sources, targets = self.corpus.source_text, self.corpus.target_text
+        if sources is None or targets is None:
+            yield self.corpus
+            return
+        order = np.random.default_rng((self.seed, epoch)).permutation(len(self.corpus))
+        for number, first in enumerate(range(0, len(order), _SAMPLED_PAIRS)):
+            block = order[first : first + _SAMPLED_PAIRS].tolist()
+            key = np.random.SeedSequence((self.seed, epoch, number))
+            seeds = [int(word) for word in key.generate_state(2)]
+            source = self.segmenters.source.sample([sources[i] for i in block], seeds[0])
+            target = self.segmenters.target.sample([targets[i] for i in block], seeds[1])
+            yield corpus_of(list(zip(source, target, strict=True)))
+
+    def _plan(self, block: EncodedCorpus, epoch: int, number: int) -> Plan:
+        seed = block_seed(self.seed, number)
+        lengths = block.source_lengths, block.target_lengths
+        return plan_epoch(*lengths, batch_tokens=self.batch_tokens, seed=seed, epoch=epoch)
+
+    def _collate(self, block: EncodedCorpus, indices: np.ndarray) -> TranslationBatch:
+        pairs = block.pairs(indices.tolist())
+        return collate_pairs(pairs, *(segmenter.specials for segmenter in self.segmenters))
 
 
-def _append(
-    chunk: Sequence[tuple[str, str]],
-    segmenters: Segmenters,
-    limits: FilterConfig | None,
-    writers: dict[str, RowWriter],
-) -> DropReport:
-    """Encode pairs, leave some out, append the others."""
-    sides = [[pair[side] for pair in chunk] for side in (0, 1)]
-    ids = [segmenter.encode(lines) for segmenter, lines in zip(segmenters, sides, strict=True)]
-    lengths = [np.fromiter(map(len, rows), np.int32, count=len(chunk)) for rows in ids]
-    causes = (
-        np.zeros(len(chunk), dtype=np.uint8)
-        if limits is None
-        else classify(lengths[0], lengths[1], limits)
-    )
-    kept = np.flatnonzero(causes == Cause.KEPT)
-    for side, name in enumerate(("source", "target")):
-        flat = chain.from_iterable(ids[side][i] for i in kept)
-        kept_lengths = lengths[side][kept]
-        values = np.fromiter(flat, np.uint32, count=int(kept_lengths.sum()))
-        writers[name].append(values, kept_lengths)
-        if text := writers.get(f"{name}_text"):
-            lines = [sides[side][i].encode() for i in kept]
-            sizes = np.fromiter(map(len, lines), np.int32, count=len(lines))
-            text.append(b"".join(lines), sizes)
-    return DropReport.of(causes)
+def block_seed(seed: int, number: int) -> int:
+    """The seed by which the batches of a block are planned; an unsampled corpus is block 0."""
+    return int(np.random.SeedSequence((seed, number)).generate_state(1)[0])

@@ -8,8 +8,7 @@ import numpy as np
 import torch
 
 from seqtrans.runtime.out_of_memory import Halving, halves_of
-from seqtrans.translation.data.batch import collate_sources
-from seqtrans.translation.data.batch_plan import Plan, plan_by_length
+from seqtrans.translation.data.batch import Plan, collate_sources, plan_by_length
 from seqtrans.translation.protocols import (
     Hypothesis,
     Ids,

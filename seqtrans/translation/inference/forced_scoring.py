@@ -14,8 +14,7 @@ from seqtrans.errors import CheckpointError, DataError
 from seqtrans.runtime.device import DeviceName, Precision, place
 from seqtrans.runtime.out_of_memory import Halving, halves_of
 from seqtrans.tensor_types import Float, Int, Tensor
-from seqtrans.translation.data.batch import collate_pairs
-from seqtrans.translation.data.batch_plan import plan_by_length
+from seqtrans.translation.data.batch import collate_pairs, plan_by_length
 from seqtrans.translation.evaluation.perplexity import perplexity
 from seqtrans.translation.inference.input_checks import Pair, Target, given_pairs
 from seqtrans.translation.inference.sentence_splitter import Ids, sentences, source_parts

@@ -9,7 +9,8 @@ from pathlib import Path
 from seqtrans.errors import DataError
 from seqtrans.training.distributed.rendezvous import ALONE, Rendezvous
 from seqtrans.translation.data.cache import fill_cache
-from seqtrans.translation.data.encoded_corpus import EncodedCorpus, Rows, open_corpus
+from seqtrans.translation.data.corpus_files import open_corpus
+from seqtrans.translation.data.encoded_corpus import EncodedCorpus, Rows
 from seqtrans.translation.data.parallel_corpus import read_pairs
 from seqtrans.translation.evaluation.metrics import Measure, signatures
 from seqtrans.translation.evaluation.suitability import IN_RECIPE, unsuited

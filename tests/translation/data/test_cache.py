@@ -13,7 +13,7 @@ import pytest
 from seqtrans.errors import DataError
 from seqtrans.translation.data import cache as cache_module
 from seqtrans.translation.data.cache import cached_corpus, corpus_key
-from seqtrans.translation.data.encoded_corpus import check_corpus, encode_corpus, open_corpus
+from seqtrans.translation.data.corpus_files import check_corpus, encode_corpus, open_corpus
 from seqtrans.translation.data.formats.base import CorpusFiles
 from seqtrans.translation.data.formats.text import TextFiles
 from seqtrans.translation.data.formats.tsv import TsvFile
@@ -189,7 +189,7 @@ def test_a_cache_that_can_not_be_written_is_said_so(tmp_path, files, monkeypatch
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("seqtrans.translation.data.ragged_arrays.RowWriter.append", full)
+    monkeypatch.setattr("seqtrans.translation.data.corpus_files.RowWriter.append", full)
     with pytest.raises(DataError, match="No space left on device"):
         get(tmp_path, files)
     assert folders(tmp_path) == []

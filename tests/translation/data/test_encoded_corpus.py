@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seqtrans.errors import DataError
-from seqtrans.translation.data import encoded_corpus as encoded_module
+from seqtrans.translation.data import corpus_files
 from seqtrans.translation.data.batch import collate_pairs
-from seqtrans.translation.data.encoded_corpus import corpus_of, encode_corpus, open_corpus
+from seqtrans.translation.data.corpus_files import encode_corpus, open_corpus
+from seqtrans.translation.data.encoded_corpus import corpus_of
 from seqtrans.translation.data.length_filter import FilterConfig
 from seqtrans.translation.data.synthetic import synthetic_pairs
 from seqtrans.translation.protocols import Specials
@@ -65,8 +66,8 @@ sentence_pairs = st.lists(st.tuples(st.text(bmp, max_size=9), st.text(max_size=9
 def test_what_goes_in_comes_out(tmp_path_factory, pairs, chunk_pairs, chunk_characters):
     folder = tmp_path_factory.mktemp("corpus") / "it"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(encoded_module, "_CHUNK_PAIRS", chunk_pairs)
-        patch.setattr(encoded_module, "_CHUNK_CHARACTERS", chunk_characters)
+        patch.setattr(corpus_files, "_CHUNK_PAIRS", chunk_pairs)
+        patch.setattr(corpus_files, "_CHUNK_CHARACTERS", chunk_characters)
         report = encode(pairs, folder)
     corpus = open_corpus(folder)
     assert texts(corpus) == pairs
