@@ -20,7 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seqtrans.translation.data.batch import collate_pairs, largest_batch, plan_epoch
-from seqtrans.translation.data.cache import cached_corpus
+from seqtrans.translation.data.cache import fill_cache
+from seqtrans.translation.data.corpus_files import open_corpus
+from seqtrans.translation.data.encoded_corpus import EncodedCorpus
 from seqtrans.translation.data.formats.text import TextFiles
 from seqtrans.translation.data.length_filter import FilterConfig
 from seqtrans.translation.data.parallel_corpus import read_pairs
@@ -28,6 +30,7 @@ from seqtrans.translation.data.synthetic import synthetic_pairs
 from seqtrans.translation.tokenization.config import SubwordConfig
 from seqtrans.translation.tokenization.segmenters import (
     SegmentationConfig,
+    Segmenters,
     load_segmenters,
     train_segmenters,
 )
@@ -88,15 +91,14 @@ def empty(setup: Setup) -> str:
 
 def build(setup: Setup) -> str:
     """Encode the text into the cache, or find it there."""
-    segmenters = load_segmenters(setup.folder / "vocabulary")
-    corpus = cached_corpus(
-        setup.folder / "cache",
-        [setup.files],
-        segmenters,
-        FilterConfig(max_tokens=256),
-        keep_text=setup.keep_text,
-    )
-    return str(corpus.report)
+    return str(cached(setup, load_segmenters(setup.folder / "vocabulary")).report)
+
+
+def cached(setup: Setup, segmenters: Segmenters) -> EncodedCorpus:
+    """Return the corpus of the cache, encoded if need be."""
+    cache, limits = setup.folder / "cache", FilterConfig(max_tokens=256)
+    key = fill_cache(cache, [setup.files], segmenters, limits, keep_text=setup.keep_text)
+    return open_corpus(cache / key)
 
 
 def plan(setup: Setup) -> str:
@@ -111,13 +113,7 @@ def iterate(setup: Setup) -> str:
 
 def _epoch(setup: Setup, *, collate: bool) -> str:
     segmenters = load_segmenters(setup.folder / "vocabulary")
-    corpus = cached_corpus(
-        setup.folder / "cache",
-        [setup.files],
-        segmenters,
-        FilterConfig(max_tokens=256),
-        keep_text=setup.keep_text,
-    )
+    corpus = cached(setup, segmenters)
     lengths = (corpus.source_lengths, corpus.target_lengths)
     start = time.perf_counter()
     batches = plan_epoch(*lengths, batch_tokens=setup.batch_tokens, seed=1, epoch=0)

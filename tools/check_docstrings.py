@@ -16,7 +16,6 @@ NOT_YET = (
     "seqtrans/protocols.py",
     "seqtrans/recipe",
     "seqtrans/training",
-    "seqtrans/translation/data",
     "seqtrans/translation/inference",
     "seqtrans/translation/models",
     "seqtrans/translation/protocols.py",

@@ -129,7 +129,7 @@ def test_what_can_not_be_done_is_one_line(home, arguments, message):
     [
         ("data.segmentation={kind: sentencepiece, vocab_size: 5000}", "vocab"),
         ("model.decoder.hidden_dim=1000000000000", "the model does not fit into memory; make it smaller"),
-        ("data.filter.min_tokens=8", "no pair is left to learn from"),
+        ("data.filter.min_tokens=8", "no pair is left to train on"),
         ("training.freeze=['decodr.*']", "freeze: no parameter or buffer matches 'decodr.*'; there are decoder."),
         ("training.checkpoints={keep_best: 1, keep_last: 100000000}", "free some, or lower"),
         ("init_from=.", "is not a run directory"),

@@ -20,7 +20,8 @@ from seqtrans.training.oom import MicroBatchSizeLimits
 from seqtrans.training.reporting.loggers import JsonLinesLogger
 from seqtrans.training.reporting.plots import read_curves
 from seqtrans.training.trainer import Trainer
-from seqtrans.translation.data.cache import cached_corpus
+from seqtrans.translation.data.cache import fill_cache
+from seqtrans.translation.data.corpus_files import open_corpus
 from seqtrans.translation.data.formats.text import TextFiles
 from seqtrans.translation.data.formats.tsv import TsvFile
 from seqtrans.translation.data.parallel_corpus import read_pairs
@@ -292,9 +293,9 @@ def _corpus(folder: Path) -> TextFiles:
 
 def _cached(folder: Path):
     segmenters = load_segmenters(folder / "vocabulary")
-    return cached_corpus(
-        folder / "cache", [_corpus(folder)], segmenters, None, keep_text=True
-    ), segmenters
+    cache = folder / "cache"
+    key = fill_cache(cache, [_corpus(folder)], segmenters, None, keep_text=True)
+    return open_corpus(cache / key), segmenters
 
 
 def spoil_cache(chance: Chance, folder: Path) -> None:

@@ -16,26 +16,26 @@ Lengths = Integer[np.ndarray, " N"]
 Indices = Integer[np.ndarray, " B"]
 
 _BLOCK = 1 << 20
-"""Pairs sorted at once. More would pad no less, and sorting all of them takes memory."""
+"""Pairs sorted at once. More do not reduce padding, and sorting all of them takes memory."""
 _BUCKET = 2
-"""Differences of length in tokens that count as the same. Between equal pairs chance decides, so
-more makes the batches of two epochs differ more, and pads more (English-German, 205,030 pairs,
-8k pieces, 4,096 tokens: 1 pads 1.3 % of both sides and of two pairs in a batch 36 % meet again
-in the next epoch; 2 pads 2.2 % and 15 % do)."""
+"""Differences of length in tokens that count as equal. Pairs of equal length are shuffled: a larger
+bucket makes the batches of two epochs differ more, and pads more. For 205,030 English-German pairs,
+8k pieces and batches of 4,096 tokens, 1 pads 1.3 % of both sides, and 36 % of the pairs of pairs in
+a batch share one again in the next epoch; 2 pads 2.2 %, and 15 % do."""
 
 
 @dataclass(frozen=True)
 class TranslationBatch:
-    """Sentence pairs, right-padded. ``target_output`` is ``target_input`` one token later.
+    """Sentence pairs, right-padded. ``target_output`` is ``target_input`` shifted by one token.
 
     Attributes:
-        source: What the model reads.
-        target_input: BOS and ids; padding holds the target vocabulary's pad id.
-        target_output: Ids and EOS, padded alike.
-        target_mask: True where ``target_output`` is to be predicted.
-        num_targets: Target tokens to predict, EOS included: ``target_mask.sum()`` without a
-            device to wait for.
-        num_padded: The other positions of the target rectangle.
+        source: Source sentences.
+        target_input: BOS and ids; padding is the target vocabulary's pad id.
+        target_output: Ids and EOS; padding is the same.
+        target_mask: True where ``target_output`` is not padding.
+        num_targets: Target tokens, EOS included: ``target_mask.sum()`` without waiting for a
+            device.
+        num_padded: Padding positions of ``target_output``.
     """
 
     source: SourceBatch
@@ -51,9 +51,9 @@ class TranslationBatch:
         return self.source.tokens.numel() + self.target_output.numel()
 
     def halves(self) -> "tuple[TranslationBatch, ...]":
-        """See ``Batch.halves``: the first and the last pairs; on the CPU, where batches are made.
+        """See ``Batch.halves``; for batches on the CPU.
 
-        They stay as wide, so each pair is computed as it would have been.
+        The halves keep their width, so that each pair gives the same numbers.
         """
         middle = (len(self.source) + 1) // 2
         if middle == len(self.source):
@@ -86,10 +86,10 @@ class TranslationBatch:
 def collate_pairs(
     pairs: Sequence[tuple[Ids, Ids]], source: Specials, target: Specials
 ) -> TranslationBatch:
-    """Pad sentence pairs to rectangles and shift the target by one.
+    """Pad sentence pairs, and shift the target by one.
 
     Args:
-        pairs: Source and target ids without BOS and EOS; a side may be empty.
+        pairs: Source and target ids, without BOS and EOS; a side may be empty.
         source: Special ids of the source vocabulary.
         target: Special ids of the target vocabulary.
 
@@ -99,7 +99,7 @@ def collate_pairs(
     target_output, target_mask = _collate([t for _, t in pairs], target)
     target_input = target_output.roll(1, dims=1)
     target_input[:, 0] = target.bos
-    # The roll moved EOS of every sentence but the longest into the row; there it is padding.
+    # The roll moved EOS of all but the longest sentences into the row: make it padding.
     target_input[~target_mask] = target.pad
     num_targets = sum(len(t) for _, t in pairs) + len(pairs)
     return TranslationBatch(
@@ -113,7 +113,7 @@ def collate_pairs(
 
 
 def collate_sources(sentences: Sequence[Ids], specials: Specials) -> SourceBatch:
-    """Append EOS to every sentence and pad to a rectangle.
+    """Append EOS to every sentence, and pad.
 
     Raises:
         ValueError: There are no sentences.
@@ -139,14 +139,14 @@ def _collate(
 
 @dataclass(frozen=True, eq=False)
 class Plan(Sequence[np.ndarray]):
-    """Batches, each an array of indices into the corpus. A slice of a plan is a plan."""
+    """The batches of an epoch as arrays of indices into the corpus. A slice of a plan is a plan."""
 
     order: Integer[np.ndarray, " N"]
-    """Indices of pairs, those of a batch side by side."""
+    """Indices of pairs; those of a batch are adjacent."""
     starts: Integer[np.ndarray, " batches"]
-    """Where in ``order`` each batch starts."""
+    """Start of each batch in ``order``."""
     ends: Integer[np.ndarray, " batches"]
-    """Where in ``order`` each batch ends."""
+    """End of each batch in ``order``."""
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -166,16 +166,16 @@ class Plan(Sequence[np.ndarray]):
 def plan_epoch(
     source_lengths: Lengths, target_lengths: Lengths, *, batch_tokens: int, seed: int, epoch: int
 ) -> Plan:
-    """Every pair once, in batches of similar length in random order.
+    """Plan an epoch: every pair once, in batches of similar length, in random order.
 
-    No batch has more than ``batch_tokens`` positions on either side, EOS and padding counted,
-    except one pair alone that is longer than that. Memory beyond the plan's (4 bytes a pair and
-    16 a batch) does not grow with the corpus.
+    A batch has at most ``batch_tokens`` positions on either side, EOS and padding included; a
+    longer pair is a batch of its own. The plan takes 4 bytes for each pair and 16 for each batch;
+    other memory does not grow with the corpus. A pure function of its arguments.
 
     Args:
         source_lengths: Tokens of every source sentence, without EOS.
         target_lengths: Tokens of every target sentence, without BOS and EOS.
-        batch_tokens: Sentences times the longest of either side, at most.
+        batch_tokens: Most positions of a batch on either side.
         seed: Seed of the run, not negative.
         epoch: Number of the epoch, not negative.
 
@@ -194,18 +194,18 @@ def plan_epoch(
         return np.maximum(source, target)[sorting]
 
     bounds = _cut(order, sort, batch_tokens)
-    turn = generator.permutation(len(bounds) - 1)
-    return Plan(order, bounds[:-1][turn], bounds[1:][turn])
+    shuffled = generator.permutation(len(bounds) - 1)
+    return Plan(order, bounds[:-1][shuffled], bounds[1:][shuffled])
 
 
 def plan_by_length(lengths: Lengths, *, batch_tokens: int) -> Plan:
-    """Every sentence once, longest batch first: for decoding and validation.
+    """Plan decoding or validation: every sentence once, the longest first.
 
-    Sentences of equal length stay in their order. What runs out of memory does so at once.
+    Sentences of equal length keep their order. If memory runs out, it does so at the start.
 
     Args:
         lengths: Tokens of every sentence, without EOS; of pairs, those of the longer side.
-        batch_tokens: Sentences times the longest, EOS counted, at most.
+        batch_tokens: Most positions of a batch, EOS and padding included.
 
     Raises:
         ValueError: ``batch_tokens`` is not positive.
@@ -216,7 +216,7 @@ def plan_by_length(lengths: Lengths, *, batch_tokens: int) -> Plan:
 
 
 def largest_batch(plan: Plan, source_lengths: Lengths, target_lengths: Lengths) -> int:
-    """Index of the batch with the most positions on both sides; of several, the longest one.
+    """Return the index of the batch with most positions on both sides; of several, the longest.
 
     Raises:
         ValueError: The plan is empty.
@@ -231,10 +231,10 @@ def largest_batch(plan: Plan, source_lengths: Lengths, target_lengths: Lengths) 
 
 
 def _sort_key(source: Lengths, target: Lengths) -> Lengths:
-    """Order in which neighbours need little padding on both sides.
+    """Return keys by which sorted neighbors need little padding on both sides.
 
-    The longer side decides, then by how much the target is longer: rising and falling by turns,
-    so that where one length ends and the next begins the differences are alike.
+    The longer side counts first, then how much longer the target is than the source: ascending
+    for even lengths and descending for odd ones, so that it changes little between two lengths.
     """
     longer = np.maximum(source, target).astype(np.int64)
     difference = (target.astype(np.int64) - source) // _BUCKET
@@ -244,7 +244,10 @@ def _sort_key(source: Lengths, target: Lengths) -> Lengths:
 def _cut(
     order: Indices, sort: Callable[[Indices], Lengths], batch_tokens: int
 ) -> Integer[np.ndarray, " bounds"]:
-    """Where in ``order`` batches start, and the end of the last; ``sort`` gives rising lengths."""
+    """Return the start of each batch in ``order`` and the end of the last.
+
+    ``sort`` sorts a block in place and returns its ascending lengths.
+    """
     if batch_tokens < 1:
         raise ValueError(f"batch_tokens {batch_tokens} must be positive")
     bounds = [0]
@@ -253,7 +256,7 @@ def _cut(
         start = 0
         while start < len(lengths):
             window = lengths[start : start + max(1, batch_tokens // int(lengths[start]))]
-            # Lengths rise, so the last of the first n sentences is the longest of them.
+            # Lengths ascend, so the nth sentence is the longest of the first n.
             positions = window * np.arange(1, len(window) + 1)
             start += max(1, int(np.searchsorted(positions, batch_tokens, side="right")))
             bounds.append(first + start)

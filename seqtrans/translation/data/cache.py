@@ -1,4 +1,4 @@
-"""Encoded corpora, built once and found again by the content of all they were made from."""
+"""A cache of encoded corpora, by the content of all that they are made from."""
 
 import errno
 import fcntl
@@ -15,29 +15,11 @@ from typing import Any, cast
 
 from seqtrans.errors import DataError
 from seqtrans.runtime.files.atomic_files import sync_folder
-from seqtrans.translation.data.corpus_files import (
-    FORMAT,
-    check_corpus,
-    encode_corpus,
-    open_corpus,
-)
-from seqtrans.translation.data.encoded_corpus import EncodedCorpus
+from seqtrans.translation.data.corpus_files import FORMAT, check_corpus, encode_corpus
 from seqtrans.translation.data.formats.base import CorpusFiles
 from seqtrans.translation.data.length_filter import FilterConfig
 from seqtrans.translation.data.parallel_corpus import read_pairs
 from seqtrans.translation.tokenization.segmenters import Segmenters, fingerprint
-
-
-def cached_corpus(
-    cache: Path,
-    corpora: Sequence[CorpusFiles],
-    segmenters: Segmenters,
-    limits: FilterConfig | None,
-    *,
-    keep_text: bool,
-) -> EncodedCorpus:
-    """Return the sentence pairs of files as token ids; see ``fill_cache``."""
-    return open_corpus(cache / fill_cache(cache, corpora, segmenters, limits, keep_text=keep_text))
 
 
 def fill_cache(
@@ -48,24 +30,27 @@ def fill_cache(
     *,
     keep_text: bool,
 ) -> str:
-    """Encode the sentence pairs of files, unless the cache has them; return their folder in it.
+    """Encode the sentence pairs of files, unless the cache has them.
 
-    All processes of a run may call it at once: one builds, the others wait and map its files. A
-    build that is killed, or a damaged entry, leaves nothing that would be taken for a corpus.
+    Several processes may call it at once: one builds, the others wait for it. A corpus that was
+    not finished, or is damaged, is built again.
 
     Args:
-        cache: Folder of corpora, made if need be; any of its folders may be deleted.
-        corpora: Files of sentence pairs, one after the other.
+        cache: Folder of the cache, created if needed; any folder in it may be deleted.
+        corpora: Files of sentence pairs.
         segmenters: Text to ids.
         limits: Which pairs to leave out; None keeps all, empty ones too.
-        keep_text: Whether to store the text as well, so that it can be segmented anew.
+        keep_text: Whether to store the text too, so that it can be segmented again.
+
+    Returns:
+        Name of the folder in ``cache`` for ``open_corpus``.
 
     Raises:
         DataError: A file can't be read, no pair is left, or the cache can't be written.
     """
     key = corpus_key(corpora, segmenters, limits, keep_text=keep_text)
     folder = cache / key
-    if _is_whole(folder):
+    if _is_complete(folder):
         return key
     try:
         cache.mkdir(parents=True, exist_ok=True)
@@ -73,12 +58,12 @@ def fill_cache(
             if is_alone:
                 for leftover in cache.glob(f".{key}.*.partial"):
                     shutil.rmtree(leftover, ignore_errors=True)
-            if not _is_whole(folder):  # else another process was faster
+            if not _is_complete(folder):  # else another process was faster
                 _build(folder, corpora, segmenters, limits, keep_text=keep_text)
     except OSError as error:
-        remedy = "make room, or set" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "set"
+        hint = "free some space, or set" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "set"
         raise DataError(
-            f"{cache}: can't keep the encoded corpus: {error.strerror or error}; {remedy} another "
+            f"{cache}: can't store the encoded corpus: {error.strerror or error}; {hint} another "
             "folder as data.cache"
         ) from error
     return key
@@ -91,7 +76,7 @@ def corpus_key(
     *,
     keep_text: bool,
 ) -> str:
-    """Hexadecimal digits that differ where ``encode_corpus`` would write something else.
+    """Return hexadecimal digits that differ if ``encode_corpus`` would write something else.
 
     Raises:
         DataError: A file can't be read.
@@ -107,7 +92,7 @@ def corpus_key(
 
 
 def _with_digests(value: Any) -> Any:
-    """Return plain values with digests of files in place of their names."""
+    """Replace paths among plain values by digests of the files."""
     if isinstance(value, dict):
         return {key: _with_digests(v) for key, v in cast("dict[str, Any]", value).items()}
     if isinstance(value, list | tuple):
@@ -123,7 +108,7 @@ def _build(
     *,
     keep_text: bool,
 ) -> None:
-    """Build aside and rename; of several builders the first wins."""
+    """Build a corpus in another folder and rename it; of several builders the first wins."""
     with TemporaryDirectory(
         prefix=f".{folder.name}.",
         suffix=".partial",
@@ -136,18 +121,18 @@ def _build(
         report = encode_corpus(pairs, segmenters, limits, keep_text=keep_text, folder=built)
         if not report.kept:
             names = ", ".join(str(path) for one in corpora for path in one.paths)
-            raise DataError(f"{names}: no pair is left to learn from: {report}")
+            raise DataError(f"{names}: no pair is left to train on: {report}")
         try:
             built.rename(folder)
         except OSError:
-            if _is_whole(folder):  # another process was faster
+            if _is_complete(folder):  # another process was faster
                 return
             folder.rename(Path(aside) / "damaged")
             built.rename(folder)
         sync_folder(folder.parent)
 
 
-def _is_whole(folder: Path) -> bool:
+def _is_complete(folder: Path) -> bool:
     try:
         check_corpus(folder)
     except DataError:
@@ -157,7 +142,7 @@ def _is_whole(folder: Path) -> bool:
 
 @contextmanager
 def _locked(path: Path) -> Generator[bool, None, None]:
-    """Wait until no other process is in here; yield whether the file system can tell."""
+    """Lock a file; yield whether the file system can."""
     with path.open("wb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX)
@@ -168,7 +153,7 @@ def _locked(path: Path) -> Generator[bool, None, None]:
 
 
 def file_digest(path: Path) -> str:
-    """Return hexadecimal digits that differ where the content of a file does; read once.
+    """Return a digest of the content of a file, in hexadecimal; an unchanged file is read once.
 
     Raises:
         DataError: The file can't be read.

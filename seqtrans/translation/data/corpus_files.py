@@ -19,7 +19,7 @@ from seqtrans.translation.data.length_filter import Cause, DropReport, FilterCon
 from seqtrans.translation.tokenization.segmenters import Segmenters
 
 FORMAT = 2
-"""Version of what ``encode_corpus`` writes; another version is another corpus."""
+"""Version of the files; files of another version are not opened."""
 
 _META = "meta.json"
 _CHUNK_PAIRS = 4096
@@ -37,14 +37,14 @@ def encode_corpus(
     keep_text: bool,
     folder: Path,
 ) -> DropReport:
-    """Write sentence pairs as token ids, in one pass and at a memory that does not grow.
+    """Write sentence pairs as token ids, in one pass and bounded memory.
 
     Args:
         pairs: Source and target sentences.
         segmenters: Text to ids.
         limits: Which pairs to leave out; None keeps all, empty ones too.
-        keep_text: Whether to store the text as well, so that it can be segmented anew.
-        folder: An existing, empty folder; ``open_corpus`` takes it once this has returned.
+        keep_text: Whether to store the text too, so that it can be segmented again.
+        folder: An existing, empty folder, for ``open_corpus``.
 
     Raises:
         DataError: Raised by ``pairs``.
@@ -73,10 +73,10 @@ def encode_corpus(
 
 
 def open_corpus(folder: Path) -> EncodedCorpus:
-    """Map the files that ``encode_corpus`` wrote; nothing is read before it is asked for.
+    """Map the files that ``encode_corpus`` wrote into memory.
 
     Raises:
-        DataError: There is no corpus of this format, or a part of it is missing.
+        DataError: A file is missing, or has another format or size.
     """
     try:
         meta: dict[str, Any] = json.loads((folder / _META).read_bytes())
@@ -92,27 +92,27 @@ def open_corpus(folder: Path) -> EncodedCorpus:
             report=DropReport.from_dict(meta["report"]),
         )
     except FileNotFoundError as error:
-        raise DataError(f"{error.filename}: no such file; an encoded corpus has it") from error
+        raise DataError(f"{error.filename}: missing from an encoded corpus") from error
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise DataError(f"{folder}: not a whole encoded corpus: {error!r}; delete it") from error
+        raise DataError(f"{folder}: damaged encoded corpus: {error!r}; delete it") from error
 
 
 def check_corpus(folder: Path) -> None:
-    """Read all that ``encode_corpus`` wrote, once.
+    """Compare the files that ``encode_corpus`` wrote with their checksums.
 
     Raises:
-        DataError: A part of it is missing, or not as it was written.
+        DataError: A file is missing or was altered.
     """
     open_corpus(folder)
     try:
         for name, description in json.loads((folder / _META).read_bytes())["rows"].items():
             check_rows(folder / name, description)
     except (OSError, ValueError, LookupError) as error:
-        raise DataError(f"{folder}: not a whole encoded corpus: {error}; delete it") from error
+        raise DataError(f"{folder}: damaged encoded corpus: {error}; delete it") from error
 
 
 def _chunks(pairs: Iterable[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:
-    """Lists of pairs, of bounded number and text; one pair may be longer than that."""
+    """Yield lists of pairs, bounded in number and characters; one pair alone may be longer."""
     chunk: list[tuple[str, str]] = []
     characters = 0
     for pair in pairs:
@@ -131,7 +131,7 @@ def _append(
     limits: FilterConfig | None,
     writers: "dict[str, RowWriter]",
 ) -> DropReport:
-    """Encode pairs, leave some out, append the others."""
+    """Encode pairs, and append those that the limits keep."""
     sides = [[pair[side] for pair in chunk] for side in (0, 1)]
     ids = [segmenter.encode(lines) for segmenter, lines in zip(segmenters, sides, strict=True)]
     lengths = [np.fromiter(map(len, rows), np.int32, count=len(chunk)) for rows in ids]
@@ -154,10 +154,10 @@ def _append(
 
 
 class RowWriter:
-    """Appends rows to the files that ``map_rows`` maps. A context manager: whole when left.
+    """Writes rows to the files that ``map_rows`` maps. A context manager, which closes them.
 
     Args:
-        stem: Path of the files without their endings.
+        stem: Path of the files without extension.
         element: Type of an element in numpy's notation: ``|u1``, ``<u2`` or ``<u4``.
     """
 
@@ -176,11 +176,11 @@ class RowWriter:
     def append(
         self, values: bytes | Integer[np.ndarray, " values"], lengths: Int[np.ndarray, " rows"]
     ) -> None:
-        """Add rows.
+        """Write rows.
 
         Args:
-            values: Their elements, end to end.
-            lengths: Elements of each.
+            values: Elements of the rows, end to end.
+            lengths: Number of elements of each.
         """
         ends = self.num_values + np.cumsum(lengths, dtype=np.int64)
         self._write("values", np.frombuffer(values, "|u1") if isinstance(values, bytes) else values)
@@ -189,7 +189,7 @@ class RowWriter:
         self.num_values += int(lengths.sum())
 
     def as_dict(self) -> dict[str, str | int]:
-        """What ``map_rows`` needs to know, for JSON."""
+        """Return the description for ``map_rows``, for JSON."""
         sums = {f"{kind}_crc32": number for kind, number in self._checksums.items()}
         return {"element": self.element.str, "values": self.num_values, **sums}
 
@@ -213,11 +213,11 @@ class RowWriter:
 
 
 def map_rows(stem: Path, num_rows: int, description: Mapping[str, str | int]) -> Rows:
-    """Map the files of a ``RowWriter``, whose ``as_dict`` gave the description.
+    """Map the files of a ``RowWriter``; ``description`` is its ``as_dict``.
 
     Raises:
         OSError: A file is missing.
-        ValueError: A file has another size than it should have.
+        ValueError: A file has a wrong size.
     """
     element, num_values = str(description["element"]), int(description["values"])
     if element not in _ELEMENTS:
@@ -230,11 +230,11 @@ def map_rows(stem: Path, num_rows: int, description: Mapping[str, str | int]) ->
 
 
 def check_rows(stem: Path, description: Mapping[str, str | int]) -> None:
-    """Read the files of a ``RowWriter``, whose ``as_dict`` gave the description.
+    """Compare the files of a ``RowWriter`` with the checksums of its ``as_dict``.
 
     Raises:
         OSError: A file can't be read.
-        ValueError: A file has other bytes than were written.
+        ValueError: A file was altered.
     """
     for kind in _FILES:
         path, checksum = _path(stem, kind), 0

@@ -28,9 +28,9 @@ class Rows:
     """Arrays of different lengths.
 
     Args:
-        values: The elements of all rows, end to end.
-        offsets: Where each row starts in ``values``, and the end of the last.
-        lengths: Elements of every row.
+        values: Elements of all rows, end to end.
+        offsets: Start of each row in ``values``, and the end of the last.
+        lengths: Number of elements of each row.
     """
 
     def __init__(
@@ -70,37 +70,37 @@ class Texts:
 
 @dataclass(frozen=True, eq=False)
 class EncodedCorpus:
-    """Sentence pairs as token ids, without BOS and EOS, and as text where that was kept."""
+    """Sentence pairs as token ids, without BOS and EOS, and as text if that was kept."""
 
     source: Rows
     target: Rows
     source_text: Texts | None
-    """What the source ids were made from; None unless it was kept."""
+    """Text of ``source``; None unless it was kept."""
     target_text: Texts | None
-    """What the target ids were made from; None unless it was kept."""
+    """Text of ``target``; None unless it was kept."""
     report: DropReport
-    """How many pairs were left out when the corpus was made, and why."""
+    """Number of pairs that were left out, by cause."""
 
     def __len__(self) -> int:
         return len(self.source)
 
     @property
     def source_lengths(self) -> Int[np.ndarray, " N"]:
-        """Tokens of every source sentence."""
+        """Number of tokens of each source sentence."""
         return self.source.lengths
 
     @property
     def target_lengths(self) -> Int[np.ndarray, " N"]:
-        """Tokens of every target sentence."""
+        """Number of tokens of each target sentence."""
         return self.target.lengths
 
     def pairs(self, indices: Iterable[SupportsIndex]) -> list[tuple[Ids, Ids]]:
-        """Source and target ids of some pairs."""
+        """Return the source and target ids of some pairs."""
         return [(self.source[i], self.target[i]) for i in indices]
 
 
 def corpus_of(pairs: Sequence[tuple[Ids, Ids]]) -> EncodedCorpus:
-    """A corpus in memory, of pairs that are token ids already."""
+    """Build a corpus in memory from pairs of token ids."""
     rows: list[Rows] = []
     for side in (0, 1):
         lengths = np.fromiter((len(pair[side]) for pair in pairs), np.int32, count=len(pairs))
@@ -112,17 +112,17 @@ def corpus_of(pairs: Sequence[tuple[Ids, Ids]]) -> EncodedCorpus:
 
 @dataclass(frozen=True, eq=False)
 class Epochs:
-    """Batches of training pairs by token budget, planned by the lengths they really have.
+    """The micro-batches of each epoch: a pure function of the corpus, the seed and the epoch.
 
-    Where the corpus keeps its text, subwords are drawn anew in every epoch, block by block of a
-    random order, before the batches of the block are planned: else the lengths a plan goes by
-    would not be those it gets, and a third of all positions would be padding.
+    If the corpus has text, each epoch samples its subwords: in random order, block by block, each
+    block before its batches are planned. Batches planned by other lengths than the sampled ones
+    would be a third padding.
 
     Args:
-        corpus: Sentence pairs; with text beside the ids where subwords are to be sampled.
-        segmenters: Text of both languages to ids.
-        batch_tokens: Most positions, padding included, of either side of a batch.
-        seed: Decides the order of batches and the sampling of subwords.
+        corpus: Sentence pairs; with text if subwords are to be sampled.
+        segmenters: Text to ids.
+        batch_tokens: Most positions of a batch on either side, padding included.
+        seed: Seed of the run.
     """
 
     corpus: EncodedCorpus
@@ -131,25 +131,25 @@ class Epochs:
     seed: int
 
     def batches(self, epoch: int) -> Iterator[Callable[[], TranslationBatch]]:
-        """Functions that make the batches of an epoch; one not called costs next to nothing."""
+        """Yield functions that build the batches of an epoch; skipping one is cheap."""
         for number, block in enumerate(self._blocks(epoch)):
             plan = self._plan(block, epoch, number)
             for indices in plan:
                 yield partial(self._collate, block, indices)
 
     def count(self) -> int:
-        """Batches of the first epoch, as if no subwords were sampled."""
+        """Return the number of batches of an epoch without sampling."""
         return len(self._plan(self.corpus, epoch=0, number=0))
 
     def largest(self) -> TranslationBatch:
-        """The batch with the most positions of the first epoch's first block."""
+        """Build the largest batch of the first block of the first epoch."""
         block = next(self._blocks(epoch=0))
         plan = self._plan(block, epoch=0, number=0)
-        found = largest_batch(plan, block.source_lengths, block.target_lengths)
-        return self._collate(block, plan[found])
+        index = largest_batch(plan, block.source_lengths, block.target_lengths)
+        return self._collate(block, plan[index])
 
     def _blocks(self, epoch: int) -> Iterator[EncodedCorpus]:
-        """The corpus in parts that are planned together: as it is, or with sampled subwords."""
+        """Yield parts of the corpus that are planned together: all of it, or sampled blocks."""
         sources, targets = self.corpus.source_text, self.corpus.target_text
         if sources is None or targets is None:
             yield self.corpus
@@ -174,5 +174,5 @@ class Epochs:
 
 
 def block_seed(seed: int, number: int) -> int:
-    """The seed by which the batches of a block are planned; an unsampled corpus is block 0."""
+    """Return the seed of the plan of a block; a corpus without sampling is block 0."""
     return int(np.random.SeedSequence((seed, number)).generate_state(1)[0])

@@ -1,4 +1,4 @@
-"""Which sentence pairs are left out of training by their lengths, and a report of them."""
+"""Leave out sentence pairs by their lengths, and report how many."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class FilterConfig:
 
 
 class Cause(IntEnum):
-    """Why a pair is left out; of several causes the first counts. ``KEPT`` is none."""
+    """Why a pair is left out; ``KEPT`` if it is not. Of several causes the first counts."""
 
     KEPT = 0
     EMPTY_SOURCE = 1
@@ -43,7 +43,7 @@ class Cause(IntEnum):
     RATIO = 7
 
 
-_SAID = {
+_NAMES = {
     Cause.EMPTY_SOURCE: "empty source",
     Cause.EMPTY_TARGET: "empty target",
     Cause.SHORT_SOURCE: "source too short",
@@ -59,7 +59,7 @@ def classify(
     target_lengths: Int[np.ndarray, " N"],
     config: FilterConfig,
 ) -> UInt8[np.ndarray, " N"]:
-    """The ``Cause`` of every pair from its lengths in tokens without BOS and EOS."""
+    """Return the ``Cause`` of every pair from its lengths in tokens, without BOS and EOS."""
     shorter = np.minimum(source_lengths, target_lengths)
     longer = np.maximum(source_lengths, target_lengths)
     ratio = np.inf if config.max_ratio is None else config.max_ratio
@@ -78,10 +78,10 @@ def classify(
 
 @dataclass(frozen=True)
 class DropReport:
-    """How many pairs were kept, and left out for what cause. Reports add up."""
+    """Number of pairs kept, and left out by cause. Reports can be added."""
 
     counts: Mapping[Cause, int]
-    """Pairs of every cause; a cause that is absent had none."""
+    """Number of pairs by cause; 0 if absent."""
 
     @classmethod
     def of(cls, causes: UInt8[np.ndarray, " N"]) -> "DropReport":
@@ -95,7 +95,7 @@ class DropReport:
         return cls({cause: counts.get(cause.name.lower(), 0) for cause in Cause})
 
     def as_dict(self) -> dict[str, int]:
-        """Counts by the name of the cause in lower case, for JSON."""
+        """Return counts by the lower-case name of the cause, for JSON."""
         return {cause.name.lower(): self.counts.get(cause, 0) for cause in Cause}
 
     def __add__(self, other: "DropReport") -> "DropReport":
@@ -104,17 +104,17 @@ class DropReport:
 
     @property
     def total(self) -> int:
-        """Pairs seen."""
+        """Number of all pairs."""
         return sum(self.counts.values())
 
     @property
     def kept(self) -> int:
-        """Pairs not left out."""
+        """Number of pairs not left out."""
         return self.counts.get(Cause.KEPT, 0)
 
     def __str__(self) -> str:
-        """One line for people."""
+        """Return one line for a log."""
         dropped = self.total - self.kept
-        said = f"{self.total:,} pairs, {self.kept:,} kept, {dropped:,} dropped"
-        causes = [f"{n:,} {_SAID[c]}" for c in _SAID if (n := self.counts.get(c, 0))]
-        return f"{said}: {', '.join(causes)}" if causes else said
+        summary = f"{self.total:,} pairs, {self.kept:,} kept, {dropped:,} dropped"
+        causes = [f"{n:,} {name}" for c, name in _NAMES.items() if (n := self.counts.get(c, 0))]
+        return f"{summary}: {', '.join(causes)}" if causes else summary

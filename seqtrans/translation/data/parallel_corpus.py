@@ -1,6 +1,6 @@
-"""Sentence pairs read from files of any format.
+"""Read sentence pairs from files of any format.
 
-A new format is a file in ``formats`` and a member of ``CorpusFormat``.
+A new format is a module in ``formats`` and a member of ``CorpusFormat``.
 """
 
 from collections.abc import Iterator
@@ -15,15 +15,15 @@ from seqtrans.translation.data.formats.tsv import TsvFile
 
 
 def _with_kind(files: dict[str, Any]) -> dict[str, Any]:
-    """Return what a recipe says of a corpus without its kind, with it.
+    """Add the kind to the keys of a corpus in a recipe.
 
-    Recipes that runs stored before there were kinds have all keys, also those that say nothing.
+    Recipes that runs stored before there were kinds have the keys of both kinds.
     """
-    said = {key: value for key, value in files.items() if value is not None}
-    if "tsv" in said:
-        return {"kind": "tsv", **said}
-    idle = {"source_column": 1, "target_column": 2}
-    return {"kind": "text", **{k: v for k, v in said.items() if idle.get(k) != v}}
+    given = {key: value for key, value in files.items() if value is not None}
+    if "tsv" in given:
+        return {"kind": "tsv", **given}
+    defaults = {"source_column": 1, "target_column": 2}
+    return {"kind": "text", **{k: v for k, v in given.items() if defaults.get(k) != v}}
 
 
 CorpusFormat: TypeAlias = Annotated[
@@ -33,15 +33,15 @@ CorpusFormat: TypeAlias = Annotated[
     | TmxFile,
     Untagged(_with_kind),
 ]  # fmt: skip
-"""What a recipe may say of sentence pairs, told apart by ``kind``."""
+"""A corpus in a recipe, by ``kind``."""
 
 
 def read_pairs(*corpora: CorpusFiles) -> Iterator[tuple[str, str]]:
-    """Source and target sentences of one corpus after the other, in file order.
+    """Yield source and target sentences of one corpus after the other, in file order.
 
     Raises:
-        DataError: A file can't be read (see ``open_lines``), is not of its format or has no
-            lines, two files have different numbers of lines, or a record lacks a side.
+        DataError: A file can't be read, has another format or no lines; two files have different
+            numbers of lines; or a record lacks a side.
     """
     for files in corpora:
         yield from at_least_one(files.pairs(), str(files.paths[0]))

@@ -1,4 +1,4 @@
-"""Sentence pairs made up by a rule: for tests, first recipes and measurements."""
+"""Synthetic sentence pairs, for tests and benchmarks."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -20,18 +20,18 @@ def synthetic_pairs(
     num_symbols: int = 10,
     mean_tokens: float | None = None,
 ) -> Iterator[tuple[str, str]]:
-    """Numbers separated by spaces, and the same copied, reversed or sorted.
+    """Yield numbers separated by spaces, and the same numbers copied, reversed or sorted.
 
-    A pure function of its arguments; the first pairs do not depend on how many follow.
+    A pure function of its arguments; the first pairs do not depend on ``num_pairs``.
 
     Args:
-        rule: What the target makes of the source.
+        rule: How the target is made from the source.
         num_pairs: Number of pairs.
-        seed: Another seed, other pairs.
-        max_tokens: Most numbers in a sentence; the fewest is 1.
-        num_symbols: The numbers are 0 to ``num_symbols - 1``.
-        mean_tokens: Lengths spread like those of natural text around this mean; where None, all
-            lengths are equally frequent.
+        seed: Seed of the random numbers.
+        max_tokens: Most numbers of a sentence; the fewest is 1.
+        num_symbols: Numbers are 0 to ``num_symbols - 1``.
+        mean_tokens: Mean length, distributed as in natural text; if None, all lengths are equally
+            frequent.
     """
     generator = np.random.default_rng(seed)
     for first in range(0, num_pairs, _BLOCK):

@@ -12,7 +12,7 @@ import pytest
 
 from seqtrans.errors import DataError
 from seqtrans.translation.data import cache as cache_module
-from seqtrans.translation.data.cache import cached_corpus, corpus_key
+from seqtrans.translation.data.cache import corpus_key, fill_cache
 from seqtrans.translation.data.corpus_files import check_corpus, encode_corpus, open_corpus
 from seqtrans.translation.data.formats.base import CorpusFiles
 from seqtrans.translation.data.formats.text import TextFiles
@@ -48,7 +48,8 @@ def files(tmp_path):
 
 
 def get(tmp_path, files, segmenters=LETTERS, limits=NO_LIMITS, keep_text=False):
-    return cached_corpus(tmp_path / "cache", [files], segmenters, limits, keep_text=keep_text)
+    cache = tmp_path / "cache"
+    return open_corpus(cache / fill_cache(cache, [files], segmenters, limits, keep_text=keep_text))
 
 
 def folders(tmp_path):
@@ -113,8 +114,9 @@ def test_several_corpora_follow_one_another(tmp_path, files):
     tsv = tmp_path / "more.tsv"
     tsv.write_text("vier\tfour\n")
     more = TsvFile(tsv=tsv, source_column=2, target_column=1)
-    corpus = cached_corpus(tmp_path / "cache", [files, more], LETTERS, None, keep_text=False)
-    assert texts(corpus)[-2:] == [("three", "drei"), ("four", "vier")]
+    cache = tmp_path / "cache"
+    key = fill_cache(cache, [files, more], LETTERS, None, keep_text=False)
+    assert texts(open_corpus(cache / key))[-2:] == [("three", "drei"), ("four", "vier")]
 
 
 ENTRY = ["source.values", "source.offsets", "target.lengths", "target_text.values", "meta.json"]
@@ -148,7 +150,7 @@ def test_a_damaged_entry_is_built_anew(tmp_path, files, name, harm):
         (folder / name).write_bytes((folder / name).read_bytes()[:-1])
         if name == "meta.json":  # without its last byte, a line end, it would still do
             (folder / name).write_bytes((folder / name).read_bytes()[:-1])
-    with pytest.raises(DataError, match=name if harm == "remove" else "not a whole"):
+    with pytest.raises(DataError, match=name if harm == "remove" else "damaged encoded corpus"):
         open_corpus(folder)
     assert texts(get(tmp_path, files, keep_text=True)) == expected
     assert folders(tmp_path) == [folder]
@@ -182,7 +184,7 @@ def test_a_missing_file_is_named(tmp_path, files):
 
 def test_a_cache_that_can_not_be_written_is_said_so(tmp_path, files, monkeypatch):
     (tmp_path / "cache").write_text("not a folder")
-    with pytest.raises(DataError, match="cache: can't keep the encoded corpus"):
+    with pytest.raises(DataError, match="cache: can't store the encoded corpus"):
         get(tmp_path, files)
     (tmp_path / "cache").unlink()
 

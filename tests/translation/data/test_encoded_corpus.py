@@ -144,7 +144,7 @@ def test_a_description_that_does_not_fit_is_refused(tmp_path, change):
     encode([("a", "b"), ("cd", "ef"), ("g", "h")], tmp_path / "it")
     meta = json.loads((tmp_path / "it/meta.json").read_text()) | change
     (tmp_path / "it/meta.json").write_text(json.dumps(meta))
-    with pytest.raises(DataError, match="not a whole encoded corpus"):
+    with pytest.raises(DataError, match="damaged encoded corpus"):
         open_corpus(tmp_path / "it")
 
 

@@ -1,4 +1,4 @@
-"""Formats of files of sentence pairs: one file each, which has its settings and its reader.
+"""Formats of files of sentence pairs: settings and reader, one module for each.
 
 - ``base``: CorpusFiles, at_least_one
 - ``jsonl``: JsonLinesFile

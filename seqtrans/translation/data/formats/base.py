@@ -1,4 +1,4 @@
-"""What every format of files of sentence pairs has."""
+"""Base class of the formats of sentence pairs."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -11,19 +11,19 @@ from seqtrans.errors import DataError
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusFiles(ABC):
-    """Where sentence pairs are and how to read them; a format is a dataclass derived from it.
+    """Files of sentence pairs in one format, which is a dataclass derived from this.
 
-    Its fields are the keys that a recipe may have: ``kind``, a ``Literal`` of its own; files, as
-    ``Path``; and what else says which text is read. The cache and resumed runs know a corpus by
-    all of them, files by their content.
+    Its fields are keys of the recipe: ``kind``, a ``Literal`` of its own; files, as ``Path``; and
+    whatever else decides which text is read. The cache and resumed runs identify a corpus by all
+    fields, and files by their content.
     """
 
     @abstractmethod
     def pairs(self) -> Iterator[tuple[str, str]]:
-        """Return source and target sentences in the order of the file, without line ends.
+        """Yield source and target sentences in the order of the file, without line ends.
 
         Raises:
-            DataError: A file can't be read, or is not of this format.
+            DataError: A file can't be read, or has another format.
         """
 
     @property
@@ -33,10 +33,10 @@ class CorpusFiles(ABC):
 
 
 def at_least_one(pairs: Iterator[tuple[str, str]], name: str) -> Iterator[tuple[str, str]]:
-    """Return the same pairs.
+    """Yield the same pairs.
 
     Raises:
-        DataError: There are none; the message calls their file ``name``.
+        DataError: There are none; ``name`` is the file, for the message.
     """
     first = next(pairs, None)
     if first is None:

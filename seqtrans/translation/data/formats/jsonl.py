@@ -45,40 +45,37 @@ def _parse(line: str, place: str) -> Any:
     try:
         return json.loads(line)
     except json.JSONDecodeError as error:
-        what = f"{error.msg}, at character {error.pos + 1}" if line.strip() else "the line is empty"
+        what = f"{error.msg} at character {error.pos + 1}" if line.strip() else "the line is empty"
         raise DataError(f"{place}: not JSON: {what}; every line must be a JSON object") from None
-    except (ValueError, RecursionError) as error:  # endless numbers, brackets within brackets
+    except (ValueError, RecursionError) as error:  # very long numbers, very deep nesting
         raise DataError(f"{place}: JSON that can't be read: {error}") from None
 
 
 def _sentence(record: Any, key: str, place: str) -> str:
-    found = _lookup(record, key, place)
-    if not isinstance(found, str):
-        raise DataError(f"{place}: '{key}' must be text, not {_kind_of(found)}")
+    sentence = _lookup(record, key, place)
+    if not isinstance(sentence, str):
+        raise DataError(f"{place}: '{key}' must be text, not {_kind_of(sentence)}")
     try:
-        found.encode()
+        sentence.encode()
     except UnicodeEncodeError as error:
-        code = f"\\u{ord(found[error.start]):04x}"
-        raise DataError(f"{place}: '{key}' holds {code}, half of a character") from None
-    return _LINE_ENDS.sub(" ", found)
+        code = f"\\u{ord(sentence[error.start]):04x}"
+        raise DataError(f"{place}: '{key}' has half a surrogate pair, {code}") from None
+    return _LINE_ENDS.sub(" ", sentence)
 
 
 def _lookup(value: Any, key: str, place: str) -> Any:
-    """Return what an object has under a key, or under what leads to it by dots."""
-    asked = key
+    """Return the value of a key of an object; dots lead into nested objects."""
+    full_key = key
     while isinstance(value, dict):
-        holder = cast("dict[str, Any]", value)
-        if key in holder:
-            return holder[key]
+        parent = cast("dict[str, Any]", value)
+        if key in parent:
+            return parent[key]
         first, dot, key = key.partition(".")
-        if not dot or first not in holder:
-            raise DataError(f"{place}: lacks the key '{asked}'; it has {_named(holder)}")
-        value = holder[first]
-    raise DataError(f"{place}: lacks the key '{asked}': {_kind_of(value)} is no JSON object")
-
-
-def _named(holder: dict[str, Any]) -> str:
-    return ", ".join(repr(name) for name in holder) or "no keys"
+        if not dot or first not in parent:
+            keys = ", ".join(map(repr, parent)) or "no keys"
+            raise DataError(f"{place}: lacks the key '{full_key}'; it has {keys}")
+        value = parent[first]
+    raise DataError(f"{place}: lacks the key '{full_key}': {_kind_of(value)} is not an object")
 
 
 def _kind_of(value: Any) -> str:

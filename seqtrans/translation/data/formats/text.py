@@ -27,17 +27,17 @@ class TextFiles(CorpusFiles):
 
 
 class NamedLines(NamedTuple):
-    """Lines of text, and what messages call the place they come from."""
+    """Lines of text, and the name of their file for messages."""
 
     name: str
     lines: Iterator[str]
 
 
 def align(source: NamedLines, target: NamedLines) -> Iterator[tuple[str, str]]:
-    """Return pairs of lines.
+    """Yield pairs of lines.
 
     Raises:
-        DataError: There are none, or not as many on both sides.
+        DataError: There are none, or one side has more lines.
     """
     return at_least_one(_aligned(source, target), source.name)
 

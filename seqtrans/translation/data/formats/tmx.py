@@ -13,9 +13,9 @@ from seqtrans.runtime.files.text_files import open_blocks
 from seqtrans.translation.data.formats.base import CorpusFiles
 
 _CODES = frozenset(("bpt", "ept", "it", "ph", "ut"))
-"""Elements that hold codes of a word processor instead of text; ``hi`` only marks text."""
-_LONGEST = 1 << 24  # characters of a sentence; more is no text
-_SPACE = re.compile("[ \t\r\n]+")  # what XML may have been indented and wrapped with
+"""Elements that hold markup instead of text; ``hi`` holds text."""
+_LONGEST = 1 << 24  # characters of a sentence
+_SPACE = re.compile("[ \t\r\n]+")  # XML may be indented and wrapped with it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,34 +38,34 @@ class TmxFile(CorpusFiles):
             )
 
     def pairs(self) -> Iterator[tuple[str, str]]:
-        """Read the units one after the other; memory holds one of them and a block."""
+        """Read unit by unit, in bounded memory."""
         reader = _Reader(self)
-        for block in open_blocks(self.file, _other_than_xml):
+        for block in open_blocks(self.file, _not_xml):
             yield from reader.read(block)
         yield from reader.read(b"", is_last=True)
-        reader.refuse_nothing()
+        reader.check_found()
 
 
-def _other_than_xml(head: bytes) -> Foreign | None:
-    """Return what a file is that is no XML; parsers read UTF-16 with a byte order mark as well."""
+def _not_xml(head: bytes) -> Foreign | None:
+    """Return what a file is if not XML, which may be UTF-16 with a byte order mark."""
     is_wide = head.startswith((b"\xff\xfe<\0", b"\xfe\xff\0<"))
     return None if is_wide else foreign(head)
 
 
 class _Reader:
-    """Turns the bytes of a TMX file into pairs."""
+    """Parses the bytes of a TMX file into pairs."""
 
     def __init__(self, corpus: TmxFile) -> None:
         self.name = str(corpus.file)
         self.wanted = (corpus.source_language, corpus.target_language)
-        self.languages: dict[str, None] = {}  # of all units, for the message if none is of use
-        self.found = False
-        self.pairs: list[tuple[str, str]] = []  # of the block that is read now
+        self.languages: dict[str, None] = {}  # of all units
+        self.has_pairs = False
+        self.pairs: list[tuple[str, str]] = []  # of the current block
         self.unit: dict[str, str] = {}  # sentences by language
         self.language = ""
-        self.text: list[str] | None = None  # parts of a sentence, within one
+        self.text: list[str] | None = None  # parts of the current sentence
         self.length = 0
-        self.codes = 0  # how many elements of codes this is within
+        self.codes = 0  # depth of nested markup elements
         self.is_open = False
         self.parser = expat.ParserCreate()
         self.parser.buffer_text = True
@@ -76,24 +76,24 @@ class _Reader:
         self.parser.SkippedEntityHandler = self.refuse_unknown_entity
 
     def read(self, block: bytes, *, is_last: bool = False) -> list[tuple[str, str]]:
-        """Return the pairs that end within the next block."""
+        """Parse the next block and return the pairs that end in it."""
         self.pairs = []
         try:
             self.parser.Parse(block, is_last)
         except expat.ExpatError as error:
             reason = expat.ErrorString(error.code)
             raise DataError(f"{self.name}:{error.lineno}: not XML: {reason}") from None
-        except (ValueError, LookupError) as error:  # of encodings
+        except (ValueError, LookupError) as error:  # unknown or wrong encoding
             raise self.error(f"XML that can't be decoded: {error}; convert it to UTF-8") from None
         return self.pairs
 
     def error(self, what: str) -> DataError:
-        """Return what is wrong with the line that is read now."""
+        """Return an error that names the current line."""
         return DataError(f"{self.name}:{self.parser.CurrentLineNumber}: {what}")
 
-    def refuse_nothing(self) -> None:
+    def check_found(self) -> None:
         """Refuse a file without a unit of both languages."""
-        if self.found:
+        if self.has_pairs:
             return
         known = ", ".join(self.languages)
         has = f"its languages are {known}" if known else "it has no units"
@@ -128,29 +128,29 @@ class _Reader:
         elif name == "tu":
             pair = _chosen(self.unit, self.wanted)
             if pair:
-                self.found = True
+                self.has_pairs = True
                 self.pairs.append(pair)
 
     def add(self, text: str) -> None:
-        """Read text, which may be a part of a sentence."""
+        """Read a part of the text of a sentence."""
         if self.text is None or self.codes:
             return
         self.text.append(text)
         self.length += len(text)
         if self.length > _LONGEST:
-            raise self.error(f"a sentence has more than {_LONGEST:,} characters: is it text?")
+            raise self.error(f"a sentence has more than {_LONGEST:,} characters")
 
     def refuse_entity(self, name: str, *_: object) -> None:
-        """Refuse entities of the file's own: a few lines of them may stand for gigabytes."""
-        raise self.error(f"declares the entity {name!r}; write the text itself")
+        """Refuse declared entities: a few lines of them can expand to gigabytes."""
+        raise self.error(f"declares the entity {name!r}; replace it by its text")
 
     def refuse_unknown_entity(self, name: str, _: int) -> None:
-        """Refuse what would be left out without a word."""
-        raise self.error(f"the entity &{name}; is declared nowhere in this file")
+        """Refuse undeclared entities, which the parser would skip."""
+        raise self.error(f"the entity &{name}; is not declared")
 
 
 def _chosen(unit: Mapping[str, str], wanted: tuple[str, str]) -> tuple[str, str] | None:
-    """Return the sentences of two languages; the more exact code chooses first."""
+    """Return the sentences of two languages, or None; the longer code is matched first."""
     left = dict(unit)
     sentences: dict[str, str] = {}
     for code in sorted(wanted, key=len, reverse=True):
@@ -162,7 +162,7 @@ def _chosen(unit: Mapping[str, str], wanted: tuple[str, str]) -> tuple[str, str]
 
 
 def _nearest(code: str, languages: Mapping[str, str]) -> str | None:
-    """Return the language that a code means: itself, else one of its regions, else its general."""
+    """Return the language that a code matches: itself, else one of its regions, else its parent."""
     if code in languages:
         return code
     regions = [language for language in languages if language.startswith(f"{code}-")]

@@ -118,12 +118,12 @@ OTHER = '<!DOCTYPE tmx SYSTEM "tmx14.dtd">\n<tmx'
 @pytest.mark.parametrize(
     ("text", "place", "said"),
     [
-        (HEAD.replace("<tmx", BOMB), ":3: ", "declares the entity 'a'; write the text itself"),
-        (HEAD.replace("<tmx", FILE), ":2: ", "declares the entity 'b'; write the text itself"),
+        (HEAD.replace("<tmx", BOMB), ":3: ", "declares the entity 'a'; replace it by its text"),
+        (HEAD.replace("<tmx", FILE), ":2: ", "declares the entity 'b'; replace it by its text"),
         (
             HEAD.replace("<tmx", OTHER) + unit(en="a&nbsp;b", de="c") + END,
             ":5: ",
-            "the entity &nbsp; is declared nowhere in this file",
+            "the entity &nbsp; is not declared",
         ),
         (HEAD + unit(en="a&nbsp;b", de="c") + END, ":4: ", "not XML: undefined entity"),
         (HEAD + "<tu>\n<tuv lang='en'></tu>", ":4: ", "not XML: mismatched tag"),
