@@ -90,8 +90,8 @@ PROCESS_MUTANTS = (
     Mutant(
         "processes: attempts are taken for one another",
         ATTEMPTS,
-        "own = uuid.uuid4().hex",
-        "own = ONLY",
+        "drawn = uuid.uuid4().hex",
+        "drawn = ONLY",
         STARTED_AGAIN,
     ),
     Mutant(

@@ -40,11 +40,11 @@ def classify(
     """
     from seqtrans.images.classifier import images_of, open_classifier
     from seqtrans.runtime.memory import limit_memory_to_cgroup
-    from seqtrans.training.reporting.loggers import speaking
+    from seqtrans.training.reporting.loggers import log_to_stderr
 
     limit_memory_to_cgroup()
     found = open_classifier(model, checkpoint)
-    with speaking():
+    with log_to_stderr():
         paths = images_of(images)
     write = _as_json if output_format == "jsonl" else _as_table
     lines = (line for path in paths for line in write(path, _likeliest(found, path, top)))

@@ -30,11 +30,11 @@ def evaluate_run(path: Path, checkpoint: str, output_format: Literal["table", "j
     from seqtrans.images.recipe.build import load_classifier
     from seqtrans.images.recipe.load_data import read_like
     from seqtrans.runtime.memory import limit_memory_to_cgroup, prepare_memory
-    from seqtrans.training.reporting.loggers import speaking
+    from seqtrans.training.reporting.loggers import log_to_stderr
 
     limit_memory_to_cgroup()
     prepare_memory()  # pictures are drawn in the end
-    with speaking():
+    with log_to_stderr():
         classifier = load_classifier(path, checkpoint)
         files = classifier.recipe.data.test
         if files is None:

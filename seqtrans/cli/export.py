@@ -50,9 +50,9 @@ def export(
     """
     from seqtrans.images.export.export_run import export_run
     from seqtrans.recipe.ship_run import ship_run
-    from seqtrans.training.reporting.loggers import speaking
+    from seqtrans.training.reporting.loggers import log_to_stderr
 
-    with speaking():
+    with log_to_stderr():
         if output_format != "run":
             export_run(run, _kind(output_format, output), output, checkpoint)
         elif output is None:

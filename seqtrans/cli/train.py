@@ -181,13 +181,13 @@ def _train(
     from seqtrans.recipe.load import prepare
     from seqtrans.runtime.memory import limit_memory_to_cgroup, prepare_memory
     from seqtrans.training.preflight import check
-    from seqtrans.training.reporting.loggers import ConsoleLogger, speaking
+    from seqtrans.training.reporting.loggers import ConsoleLogger, log_to_stderr
     from seqtrans.training.trainer import Trainer
 
     with ExitStack() as stack:
         is_first = processes.rank == 0
         if is_first:
-            stack.enter_context(speaking(directory.log))
+            stack.enter_context(log_to_stderr(directory.log))
         with nullcontext() if resumption or not is_first else _removed_on_failure(directory):
             limit_memory_to_cgroup()
             prepare_memory()  # before ``auto`` measures

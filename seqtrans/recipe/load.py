@@ -131,10 +131,10 @@ def prepare(recipe: "Recipe", run: RunDirectory, processes: Rendezvous = ALONE) 
     Raises:
         SeqtransError: Anything that the user can mend.
     """
-    from seqtrans.training.reporting.loggers import silent
+    from seqtrans.training.reporting.loggers import log_errors_only
 
     processes.patience = recipe.training.processes.timeout_seconds
-    with nullcontext() if processes.rank == 0 else silent():
+    with nullcontext() if processes.rank == 0 else log_errors_only():
         if recipe.task == "translation":
             from seqtrans.translation.recipe import prepare as translation
 

@@ -92,7 +92,7 @@ def with_resolved_sizes_of(recipe: T, stored: T) -> T:
         return recipe
     parts: dict[str, Any] = {}
     for field in filter(lambda field: field.init, dataclasses.fields(recipe)):
-        own, other = getattr(recipe, field.name), getattr(stored, field.name)
-        is_open = field.name in SIZES and own == "auto"
-        parts[field.name] = other if is_open else with_resolved_sizes_of(own, other)
+        value, other = getattr(recipe, field.name), getattr(stored, field.name)
+        is_open = field.name in SIZES and value == "auto"
+        parts[field.name] = other if is_open else with_resolved_sizes_of(value, other)
     return cast("T", dataclasses.replace(cast("Any", recipe), **parts))

@@ -32,7 +32,7 @@ class Compiled(nn.Module):
         return self._compiled is not None
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """What the model's forward pass returns."""
+        """Return what the model returns."""
         if self._compiled is None:
             return self.plain(*args, **kwargs)
         try:

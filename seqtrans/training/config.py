@@ -120,7 +120,7 @@ class TrainingConfig:
         return build_schedule(self.schedule, peak, self.max_steps, self.max_minutes)
 
     def micro_batches(self, processes: int) -> int:
-        """How many there are in an update of so many processes."""
+        """Return the number of micro-batches in an update of so many processes."""
         return self.accumulate * (processes if self.processes.batch == "each" else 1)
 
     def refuse_unmeasured(self, sizes: Mapping[str, object]) -> None:

@@ -51,9 +51,9 @@ def shared_updates(
 
 
 def equal_number_of_calls(
-    model: nn.Module, group: ProcessGroup, own: Sequence[T], spare: T
+    model: nn.Module, group: ProcessGroup, inputs: Sequence[T], spare: T
 ) -> Iterator[tuple[T, bool]]:
-    """What this process is to call a model with, and whether that counts.
+    """Yield what this process is to call a model with, and whether the result counts.
 
     Where weights are shared out, each call fetches them from all processes, so that all must make
     as many: those that have fewer make the rest with ``spare``. What comes of a call is not to be
@@ -62,13 +62,13 @@ def equal_number_of_calls(
     Args:
         model: To be called.
         group: This process; every one must take all there is.
-        own: What it has.
+        inputs: What this process calls it with.
         spare: For calls that count for nothing.
     """
-    number = len(own)
+    number = len(inputs)
     if in_parts(model):
         number = max(map(int, group.gather(str(number))))
     device = next(model.parameters()).device
     for i in range(number):
-        yield (own[i], True) if i < len(own) else (spare, False)
+        yield (inputs[i], True) if i < len(inputs) else (spare, False)
         group.await_device(device)

@@ -1,7 +1,7 @@
-"""Answer a lack of memory in training: compute smaller parts, and remember how small.
+"""When memory runs out in training: compute smaller parts of micro-batches, and store the limit.
 
-What was learnt is a function of the step and lies on the disk, so that a run which goes on divides
-the same micro-batches.
+The limit is a function of the step and is stored, so that a resumed run divides the same
+micro-batches.
 """
 
 import json
@@ -33,7 +33,7 @@ _SHARE = 0.75
 
 @dataclass(frozen=True, kw_only=True)
 class Limit:
-    """After so many steps, what is larger is divided."""
+    """From a step on, larger micro-batches are divided."""
 
     after_step: NonNegative
     largest: Positive  # ``Batch.size``
@@ -49,13 +49,12 @@ class Limits:
 class MicroBatchSizeLimits:
     """The largest part of a micro-batch that is computed at once, as a function of the step.
 
-    Whether memory runs out is no function of anything, and a divided micro-batch differs in its
-    last bits and in its dropout. So what is learnt is on the disk before it is used: a run that
-    is stopped and goes on divides the same micro-batches from the same step on, even where there
-    is more memory then. Without ``sizes.yaml`` a run would forget it.
+    When memory runs out can't be computed, and a divided micro-batch differs in its last bits and
+    in its dropout. So a limit is stored before it is used: a resumed run divides the same
+    micro-batches from the same step on, even if it has more memory.
 
     Args:
-        file: Where to keep what is learnt; None: nowhere.
+        file: ``sizes.yaml``, where limits are stored; None: nowhere.
     """
 
     def __init__(self, file: Path | None) -> None:
@@ -63,7 +62,7 @@ class MicroBatchSizeLimits:
         self.limits: tuple[Limit, ...] = ()
 
     def read(self, group: ProcessGroup) -> None:
-        """Take up what was learnt before a stop, as the first process finds it.
+        """Read the limits that the first process finds in the file.
 
         Raises:
             CheckpointError: The file is not what seqtrans wrote.
@@ -71,22 +70,22 @@ class MicroBatchSizeLimits:
         if self._file is None:
             return
         try:
-            found = Limits()
+            stored = Limits()
             if group.rank == 0 and self._file.exists():
-                found = config.load(Limits, self._file)
-            told = group.gather(config.dump(found))[0]  # see ``CheckpointManager``
-            self.limits = config.loads(Limits, told, str(self._file)).limits
+                stored = config.load(Limits, self._file)
+            text = group.gather(config.dump(stored))[0]  # see ``CheckpointManager``
+            self.limits = config.loads(Limits, text, str(self._file)).limits
         except RecipeError as error:
             first = str(error).partition("\n")[0]
             raise CheckpointError(f"{first}; delete it, and memory will be tried anew") from error
 
     def limit(self, step: int) -> int | None:
-        """The largest ``Batch.size`` after ``step`` steps; None: whatever there is."""
+        """Return the largest ``Batch.size`` after ``step`` steps; None: unlimited."""
         sizes = [limit.largest for limit in self.limits if limit.after_step <= step]
         return min(sizes, default=None)
 
     def parts(self, batch: BatchT, step: int) -> list[BatchT]:
-        """The batch in parts within the limit, as far as it can be divided; in order."""
+        """Return the batch in parts within the limit, in order, as far as it can be divided."""
         limit = self.limit(step)
         halves = [batch] if limit is None or batch.size <= limit else batch.halves()
         if len(halves) == 1:
@@ -100,14 +99,14 @@ class MicroBatchSizeLimits:
         return limit.largest
 
     def record_locally(self, step: int, size: int) -> int:
-        """Note and keep what no other process knows of; of several that do so, one is kept."""
+        """Add and store a limit that other processes do not know; the last that is stored stays."""
         limit = self.learn(step, size)
         with suppress(TrainingError):
             self.write()
         return limit
 
     def write(self) -> None:
-        """Keep what was learnt.
+        """Store the limits.
 
         Raises:
             TrainingError: It can't be written.
@@ -122,16 +121,16 @@ class MicroBatchSizeLimits:
             raise TrainingError(f"{self._file} can't be written: {reason}") from error
 
     def shown(self, step: int) -> Mapping[str, float]:
-        """What to log: nothing as long as all fits."""
+        """Return what to log: nothing as long as everything fits."""
         limit = self.limit(step)
         return {} if limit is None else {"size_limit": float(limit)}
 
 
 class PartTooLargeError(Exception, Generic[BatchT]):
-    """Memory ran out in an attempt at an update, which is then made again in smaller parts.
+    """Memory ran out in an attempt at an update; it is repeated with smaller parts.
 
     Args:
-        part: What this process computed then; None: it ran out in another process.
+        part: What this process was computing; None: memory ran out in another process.
     """
 
     def __init__(self, part: BatchT | None) -> None:
@@ -140,24 +139,24 @@ class PartTooLargeError(Exception, Generic[BatchT]):
 
 
 class OomRecovery(Generic[BatchT]):
-    """Makes an update ready to be computed again, in smaller parts.
+    """Prepares another attempt at an update, with smaller parts.
 
-    Where memory runs out, in whichever process and pass, what there is of the gradient is thrown
-    away and all processes compute all of it again, with smaller parts of micro-batches: ``sizes``
-    says how small, from this step on. The sums stay those of whole micro-batches; but dropout
-    draws for each part anew, and batch normalization normalizes each by itself.
+    When memory runs out, in any process and pass, all processes drop their gradients and compute
+    them again with smaller parts of micro-batches, as ``sizes`` limits them from this step on. The
+    sums stay those of whole micro-batches; but dropout draws for each part anew, and batch
+    normalization normalizes each by itself.
 
-    An update that fits costs nothing more: processes agree at its end, as they do on whether the
-    loss is finite. Whoever has failed by then has given zeros to the others, who average their
-    gradients while they compute them. Where weights are shared out there is nothing to give: the
-    run ends, and once it goes on takes smaller parts.
+    An update that fits costs nothing more: at its end processes agree whether memory ran out, as
+    they do on whether the loss is finite. A process where it ran out has sent zeros to the others,
+    which average gradients while they compute them. With sharded weights there is no such way: the
+    run ends, and takes smaller parts once it is resumed.
 
     Args:
-        task: What to learn from.
-        model: What learns.
-        group: This process.
-        gradients: Of the model.
-        sizes: What is known to fit.
+        task: Training data and loss.
+        model: The model.
+        group: The processes that train it together.
+        gradients: Those of the model.
+        sizes: Which sizes fit.
     """
 
     def __init__(
@@ -173,23 +172,23 @@ class OomRecovery(Generic[BatchT]):
         self.buffers = BufferSnapshot(model) if has_buffers else None
 
     def shrink_parts(self, failed: BatchT | None, step: int) -> None:
-        """Agree on what fits, keep that, and make ready for another attempt.
+        """Agree on a new limit, store it, and restore the state before the attempt.
 
         Args:
-            failed: For which part memory ran out in this process; None: for none.
+            failed: The part for which memory ran out in this process; None: it ran out elsewhere.
             step: Updates done before.
 
         Raises:
-            TrainingError: What failed can't be divided, or what was learnt can't be kept.
+            TrainingError: A part can't be divided, or the limit can't be stored.
         """
-        own = None if failed is None else (failed.size, len(failed.halves()))
-        found = [json.loads(text) for text in self.group.gather(json.dumps(own))]
-        shortages: list[tuple[int, int]] = [(size, parts) for size, parts in filter(None, found)]
+        shortage = None if failed is None else (failed.size, len(failed.halves()))
+        gathered = [json.loads(text) for text in self.group.gather(json.dumps(shortage))]
+        shortages: list[tuple[int, int]] = [(size, parts) for size, parts in filter(None, gathered)]
         size = min(size for size, _ in shortages)
         if any(parts == 1 for _, parts in shortages):
             raise indivisible(size, f"step {step + 1}: ")
         limit = self.sizes.learn(step, size)
-        with all_or_none(self.group, "what was learnt of memory"):
+        with all_or_none(self.group, "the limit of micro-batch sizes"):
             if self.group.rank == 0:
                 self.sizes.write()
         text = (
@@ -202,10 +201,10 @@ class OomRecovery(Generic[BatchT]):
             self.buffers.restore()
 
     def complete_collectives(self, replica: Replica, failed: BatchT, step: int) -> None:
-        """Answer the others, who go on and do not know yet that memory ran out here.
+        """Send zeros to the others, which do not know yet that memory ran out here.
 
         Raises:
-            TrainingError: There is no way to, or what failed can't be divided.
+            TrainingError: Weights are sharded, or the part can't be divided.
         """
         self.gradients.drop()
         release()
@@ -244,7 +243,7 @@ class BufferSnapshot:
 
 
 def indivisible(size: int, where: str = "") -> TrainingError:
-    """The error that not even a part of ``size`` fits; ``where`` goes before it."""
+    """Return the error that not even a part of ``size`` fits; ``where`` is its prefix."""
     return TrainingError(
         f"{where}memory can't hold a part, of size {size:,}, that can't be divided: leave out "
         "sentences that long, or take smaller images or a smaller model"
@@ -252,7 +251,7 @@ def indivisible(size: int, where: str = "") -> TrainingError:
 
 
 def smallest(batch: BatchT) -> BatchT:
-    """A part of a batch that can't be divided: it fits if anything does."""
+    """Return a part of a batch that can't be divided: it fits if anything does."""
     while len(halves := batch.halves()) > 1:
         batch = halves[0]
     return batch

@@ -20,7 +20,7 @@ class TrainState:
     stopping: StoppingState = field(default_factory=StoppingState)
 
     def __str__(self) -> str:
-        """Where it stands, for people, who count epochs from 1."""
+        """Return where the run stands, for people: they count epochs from 1."""
         return f"step {self.step:,} in epoch {self.updated_epoch + 1}"
 
     @property

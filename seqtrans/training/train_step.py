@@ -32,7 +32,7 @@ from seqtrans.training.reporting.nonfinite import advice, describe
 from seqtrans.training.state import TrainState
 
 StopVotes = Callable[[], Sequence[float]]
-"""Numbers of this process, to be summed over all: a sum of its own would take long."""
+"""Numbers of this process, summed over all together with others: one sum takes less time."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Part(Generic[BatchT]):
 
     batch: BatchT
     seed: int  # of its randomness
-    is_padding: bool = False  # computed so that other processes have company; teaches nothing
+    is_padding: bool = False  # without effect; matches a pass of another process
 
 
 @dataclass(frozen=True)
@@ -67,11 +67,11 @@ class Updater(Generic[BatchT]):
     """Everything that changes the weights of a model.
 
     Args:
-        task: What to learn from.
-        model: What learns; its weights are trained in place.
-        config: How.
-        group: This process.
-        sizes: What is known to fit into memory.
+        task: Training data and loss.
+        model: The model; its weights are trained in place.
+        config: The training configuration.
+        group: The processes that train the model together.
+        sizes: Which sizes fit into memory.
 
     Raises:
         TrainingError: A pattern of ``config`` matches nothing.
@@ -108,15 +108,15 @@ class Updater(Generic[BatchT]):
     def update(
         self, micro_batches: Sequence[BatchT], state: TrainState, stop_votes: StopVotes = tuple
     ) -> StepResult:
-        """Take one optimizer step, in as many attempts and parts as memory asks for.
+        """Take one optimizer step, in as many attempts and parts as memory requires.
 
-        The gradient is that of the mean over every target of every micro-batch of every rank,
-        however unevenly they are spread, and in however many parts memory holds them.
+        The gradient is that of the mean loss over every target of every micro-batch of every rank,
+        however unevenly they are distributed, and into however many parts they are divided.
 
         Args:
-            micro_batches: Those of this process, of which there may be none.
-            state: Its ``step`` is counted up, and the micro-batches of the epoch.
-            stop_votes: Asked once the gradient is there, and summed over all processes.
+            micro_batches: Those of this process, maybe none.
+            state: Its ``step`` and the micro-batches of the epoch are counted up.
+            stop_votes: Called once the gradient is there; summed over all processes.
 
         Raises:
             TrainingError: A loss or the gradient is not finite, or memory can't hold the smallest
@@ -168,7 +168,7 @@ class Updater(Generic[BatchT]):
         return StepResult(results, norm, rate, tuple(summed_votes))
 
     def enter_epoch(self, epoch: int) -> None:
-        """Freeze and thaw what is due: what learns is a function of the epoch."""
+        """Freeze and thaw parameters: which learn is a function of the epoch."""
         if self.freezing.enter(epoch):
             self._replica = None
         self.freezing.train(epoch)
@@ -181,14 +181,14 @@ class Updater(Generic[BatchT]):
         return self._replica
 
     def _replicate(self) -> Replica:
-        """Make the model ready to sum gradients in a lasting order.
+        """Make the model ready to sum gradients in an order that stays the same.
 
-        DDP arranges gradients anew after its first backward pass, as they became ready. Sums of
-        more than two processes depend on that in their last bits, so a resumed run would have
-        others in its first update; hence one pass for nothing, of the same batch in every run.
+        DDP reorders gradients after its first backward pass, as they became ready. Sums over more
+        than two processes depend on the order in their last bits, so a resumed run would differ in
+        its first update; hence one pass without effect, of the same batch in every run.
 
         Raises:
-            TrainingError: Memory can't hold even that, in any process.
+            TrainingError: Memory can't hold even that batch, in any process.
         """
         replica = replicate(self.model, self.config, self.group)
         if isinstance(replica, DataParallel):
@@ -209,10 +209,10 @@ class Updater(Generic[BatchT]):
     def _divide(
         self, micro_batches: Sequence[BatchT], step: int
     ) -> tuple[Sequence[Part[BatchT]], float]:
-        """Return what this process computes, one after the other, and the targets of all processes.
+        """Return the parts that this process computes, and the number of targets in all processes.
 
-        Where weights are shared out, every pass of one process fetches from all the others, so all
-        make equally many.
+        With sharded weights, every pass of one process fetches weights from all others, so all
+        make equally many passes.
         """
         divides = bool(self.sizes.limits)  # as memory ran out before
         parts = [
@@ -230,15 +230,15 @@ class Updater(Generic[BatchT]):
 
     @property
     def _padding(self) -> Part[BatchT]:
-        """A pass for a process that has one less than others: it learns nothing, but meets them."""
+        """A pass without effect, for a process that has fewer parts than others."""
         return Part(smallest(self.task.largest_batch()), seed=0, is_padding=True)
 
     def _forward_backward(self, replica: Replica, part: Part[BatchT], weight: float) -> PartResult:
-        """Add the gradient of a part, times ``weight``, to what there is.
+        """Add the gradient of a part, times ``weight``, to the gradients.
 
         Raises:
-            PartTooLargeError: Memory ran out. The error that said so is gone, and with it the
-                frames that hold tensors.
+            PartTooLargeError: Memory ran out. The original error is gone, and with it the frames
+                that hold tensors.
         """
         start_generators(self.device, part.seed)
         batch = part.batch
@@ -258,7 +258,7 @@ class Updater(Generic[BatchT]):
         raise PartTooLargeError(batch)
 
     def _read(self, results: Sequence[PartResult]) -> tuple[Sequence[float], float]:
-        """Return losses and the norm of the gradient: the one time that a GPU is waited for."""
+        """Return losses and the norm of the gradient; nothing else in an update waits for a GPU."""
         numbers = [*(part.sums.loss for part in results), *self.gradients.norms()]
         self.group.await_device(self.device)
         values = read(numbers)
@@ -272,10 +272,10 @@ class Updater(Generic[BatchT]):
         norm: float,
         state: TrainState,
     ) -> Sequence[float]:
-        """Return sums of ``votes`` over all processes, if all are ready to make the update.
+        """Return sums of ``votes`` over all processes, if all can make the update.
 
-        All processes raise the same way or none does; the gradient is common, a loss tells the
-        cause.
+        All processes raise an error or none does. They share the gradient, so that a process whose
+        loss is not finite knows the cause.
 
         Raises:
             PartTooLargeError: Memory ran out in another process.
@@ -283,17 +283,17 @@ class Updater(Generic[BatchT]):
         """
         is_cause = not all(map(math.isfinite, losses))
         is_failure = is_cause or not math.isfinite(norm)
-        own = is_failure, is_cause, False, *votes
-        failures, causes, shortages, *sums = self.group.sum([float(value) for value in own])
+        flags = is_failure, is_cause, False
+        failures, causes, shortages, *sums = self.group.sum([*map(float, flags), *votes])
         if shortages:
             raise PartTooLargeError(None)
         if failures:
             self.gradients.drop()
-            kind = TrainingError if is_cause or (is_failure and not causes) else ElsewhereError
+            error = TrainingError if is_cause or (is_failure and not causes) else ElsewhereError
             counts = [part.num_targets for part in results]
             problem = describe(losses, norm, counts) or "see another process"
             where = f"epoch {state.epoch + 1}, update {state.updates_in_epoch + 1}"
-            raise kind(
+            raise error(
                 f"step {state.step + 1} ({where}): {problem}; nothing was updated or saved; "
                 f"{advice(self.config, bf16=self.bf16)}"
             )

@@ -31,7 +31,7 @@ from seqtrans.images.task import ClassificationTask
 from seqtrans.protocols import ProcessGroup
 from seqtrans.training.optim.optimizer import AdamConfig
 from seqtrans.training.optim.schedule import ConstantConfig
-from seqtrans.training.reporting.loggers import ConsoleLogger, JsonLinesLogger, speaking
+from seqtrans.training.reporting.loggers import ConsoleLogger, JsonLinesLogger, log_to_stderr
 from seqtrans.training.trainer import Trainer
 
 LOG_EVERY = 223  # as in the recipes
@@ -68,7 +68,7 @@ def main(arguments: argparse.Namespace) -> None:
     torch.manual_seed(recipe.training.seed)
     model = build_image_model(recipe.model, sets.facts.seen(recipe.data.resize), contract.CLASSES)
     task = TimedTask(**vars(build_classification(recipe, sets, model)))
-    with TemporaryDirectory() as folder, speaking(), ConsoleLogger(task.unit) as console:
+    with TemporaryDirectory() as folder, log_to_stderr(), ConsoleLogger(task.unit) as console:
         loggers = [JsonLinesLogger(Path(folder) / "metrics.jsonl"), console]
         Trainer(task, model, recipe.training, loggers=loggers).fit()
     contract.write_report(

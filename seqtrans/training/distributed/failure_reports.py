@@ -69,14 +69,14 @@ class AbsentError(dist.DistError):
 
 
 def is_lost_contact(error: BaseException) -> bool:
-    """Whether an error of ``torch.distributed`` says that another process does not answer."""
+    """Return whether an error of ``torch.distributed`` means that another process is gone."""
     lost = "gloo" in str(error) or "NCCL" in str(error)  # as a plain RuntimeError
     return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and lost)
 
 
 @contextmanager
 def in_contact(group: Member, where: Callable[[], str]) -> Generator[None]:
-    """Within, an error that means that another process is gone says so.
+    """Turn an error that means that another process is gone into one that says so.
 
     Args:
         group: This process.
@@ -102,9 +102,9 @@ def lost(error: BaseException, group: Member, where: str) -> LostContactError:
         where: What it was doing: "step 12, while it summed gradients".
     """
     waited = "too long" if "timed out" in str(error).lower() else "in vain"
-    found = error.missing if isinstance(error, AbsentError) else _missing(group)
+    ends = error.missing if isinstance(error, AbsentError) else _missing(group)
     missing = " and ".join(
-        f"process {rank} of {group.world_size}{how}" for rank, how in found.items()
+        f"process {rank} of {group.world_size}{end}" for rank, end in ends.items()
     )
     return LostContactError(
         f"{where}: process {group.rank} waited {waited} for {missing or 'another process'}; "
@@ -113,7 +113,7 @@ def lost(error: BaseException, group: Member, where: str) -> LostContactError:
 
 
 def should_report(error: BaseException, group: Member | None) -> bool:
-    """Whether this process is to report ``error``: the first that asks, and the cause first.
+    """Return whether this process reports ``error``: the first that asks does, the cause first.
 
     A process that only met the consequences gives the one that caused them time to speak. On a
     host that can reach no other, one process speaks for it.
@@ -153,10 +153,10 @@ def _missing(group: Member) -> dict[int, str]:
         missing = [rank for rank, key in enumerate(keys) if not store.check([key])]
         return {rank: end_of(store, rank) for rank in missing}
 
-    found = answer(look)
-    if found is None:  # the store is where the first process is
+    missing = answer(look)
+    if missing is None:  # the store is where the first process is
         return {0: ", with which all contact is lost"} if group.rank else {}
-    return found
+    return missing
 
 
 def answer(ask: Callable[[], T], seconds: float = REACH) -> T | None:
@@ -181,5 +181,5 @@ def end_of(store: Any, rank: int) -> str:
 
 
 def attempt_store(store: Any, attempt: str = ONLY) -> Any:
-    """The part of a launcher's store in which it and the processes of an attempt talk."""
+    """Return the part of a launcher's store that it and the processes of an attempt use."""
     return PrefixStore(f"seqtrans/{attempt}", store)

@@ -24,7 +24,7 @@ class Exchange:
         self._begun: list[torch.futures.Future[Tensor]] = []
 
     def begin(self) -> None:
-        """A backward pass is to come."""
+        """Prepare for a backward pass."""
         self._begun = []
 
     def average(self, bucket: GradBucket) -> torch.futures.Future[Tensor]:

@@ -63,7 +63,7 @@ def launch(arguments: Sequence[str], devices: int) -> int:
 
 
 def follow_launcher() -> None:
-    """In a process that ``launch`` started: finish, as on SIGTERM, when the launcher is gone."""
+    """Finish, as on SIGTERM, when the launcher that started this process is gone."""
     lifeline = os.environ.pop(LIFELINE, None)
     if lifeline is None:
         return
@@ -93,7 +93,7 @@ def _environment(rank: int, devices: int, port: int, lifeline: int) -> dict[str,
 
 @contextmanager
 def _forward_signals(started: Sequence[subprocess.Popen[bytes]]) -> Generator[list[int]]:
-    """Within, send signals on to all processes; yield the list of those that came."""
+    """Forward signals to all processes; yield the list of those received."""
     received: list[int] = []
 
     def forward(number: int, frame: FrameType | None) -> None:  # noqa: ARG001

@@ -51,15 +51,15 @@ class TorchProcessGroup:
 
     def gather(self, text: str) -> list[str]:
         """See ``ProcessGroup.gather``; as bytes, because torch would pickle objects."""
-        own = torch.frombuffer(bytearray(text.encode() or b"\0"), dtype=torch.uint8)
+        encoded = torch.frombuffer(bytearray(text.encode() or b"\0"), dtype=torch.uint8)
         sizes = torch.zeros(self.world_size, dtype=torch.int64)
         sizes[self.rank] = len(text.encode())
         dist.all_reduce(sizes)
         padded = torch.zeros(max(1, int(sizes.max())), dtype=torch.uint8)
-        padded[: len(own)] = own
-        found = [torch.empty_like(padded) for _ in range(self.world_size)]
-        dist.all_gather(found, padded)
-        sized = zip(found, sizes.tolist(), strict=True)
+        padded[: len(encoded)] = encoded
+        rows = [torch.empty_like(padded) for _ in range(self.world_size)]
+        dist.all_gather(rows, padded)
+        sized = zip(rows, sizes.tolist(), strict=True)
         return [row[:size].numpy().tobytes().decode() for row, size in sized]
 
     def share(self, tensors: Iterable[Tensor]) -> None:
@@ -89,7 +89,7 @@ class TorchProcessGroup:
 
 @contextmanager
 def all_or_none(group: ProcessGroup, what: str) -> Generator[None]:
-    """Within, one process writes; if it can't, that is an error in all of them.
+    """Let one process write; if it can't, raise an error in all of them.
 
     Args:
         group: This process; every one must enter.

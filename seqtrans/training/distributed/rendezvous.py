@@ -86,9 +86,9 @@ class Rendezvous:
         key = f"seqtrans/{name}/{socket.gethostname() if per_host else ''}"
         if not is_first:
             return self._await(key)
-        found = work() or ""
-        self.store.set(key, found)
-        return found
+        result = work() or ""
+        self.store.set(key, result)
+        return result
 
     def meet(self, name: str) -> None:
         """Wait until all processes have come here, for as long as all are alive.
@@ -154,11 +154,11 @@ class Rendezvous:
         counts, silent = [0] * self.world_size, [0.0] * self.world_size
         last, pause, unanswered = time.monotonic(), _GLANCE, 0
         while unanswered < 2:  # once it can be that this process was stopped amid a question
-            found = answer(partial(self._look, key), self.patience / 2)
-            unanswered = unanswered + 1 if found is None else 0
-            if found is None:
+            seen = answer(partial(self._look, key), self.patience / 2)
+            unanswered = unanswered + 1 if seen is None else 0
+            if seen is None:
                 continue
-            text, failure, new_counts = found
+            text, failure, new_counts = seen
             if text is not None:
                 return text
             if failure is not None:

@@ -16,7 +16,7 @@ ONLY = "0"
 
 
 def job() -> str:
-    """What processes that replace each other have in common; empty where nobody restarts them.
+    """Return an id that restarted processes share with those before; empty: nobody restarts them.
 
     It is the id of ``torchrun --rdzv-id``, the same after every host was started anew. Without one
     it is the process that started this one, which outlives those that it restarts.
@@ -42,7 +42,7 @@ def _start_of(pid: int) -> str:
 
 
 def is_owned_by(file: Path, job: str) -> bool:
-    """Whether ``write_owner`` wrote the name of this job into a file."""
+    """Return whether ``write_owner`` wrote the name of this job into a file."""
     try:
         return job != "" and file.read_text(encoding="utf-8") == job
     except (OSError, UnicodeDecodeError):
@@ -60,7 +60,7 @@ def write_owner(file: Path, job: str) -> None:
 
 
 def name_attempt(store: Any, rank: int, world_size: int, seconds: float) -> str:
-    """A name that the processes of this attempt have in common, and those of no other.
+    """Return a name that the processes of this attempt share, and those of no other.
 
     The store of a launcher outlives the processes, and what earlier ones told each other in it
     would mislead. Launchers count restarts, but each host for itself. So the first process draws a
@@ -77,24 +77,24 @@ def name_attempt(store: Any, rank: int, world_size: int, seconds: float) -> str:
     """
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         return ONLY
-    own = uuid.uuid4().hex
+    drawn = uuid.uuid4().hex
     deadline = time.monotonic() + seconds
     if rank > 0:
-        store.set(f"{_HELLO}/{rank}", own)
-        while not store.check([f"{_ANSWER}/{own}"]):
+        store.set(f"{_HELLO}/{rank}", drawn)
+        while not store.check([f"{_ANSWER}/{drawn}"]):
             _pause(deadline, {0}, world_size)
-        name = store.get(f"{_ANSWER}/{own}").decode()
+        name = store.get(f"{_ANSWER}/{drawn}").decode()
         store.set(f"{_MET}/{name}/{rank}", "1")
         return name
     missing = set(range(1, world_size))
     while missing:
         for other in sorted(missing):
             if store.check([f"{_HELLO}/{other}"]):  # maybe from one that is gone
-                store.set(f"{_ANSWER}/{store.get(f'{_HELLO}/{other}').decode()}", own)
-            if store.check([f"{_MET}/{own}/{other}"]):
+                store.set(f"{_ANSWER}/{store.get(f'{_HELLO}/{other}').decode()}", drawn)
+            if store.check([f"{_MET}/{drawn}/{other}"]):
                 missing.remove(other)
         _pause(deadline, missing, world_size)
-    return own
+    return drawn
 
 
 def _pause(deadline: float, missing: Collection[int], world_size: int) -> None:

@@ -10,24 +10,24 @@ from seqtrans.tensor_types import Tensor
 
 
 def is_part(tensor: Any) -> bool:
-    """Whether this process holds a part of the tensor only."""
+    """Return whether this process holds only a part of the tensor."""
     return hasattr(tensor, "full_tensor")
 
 
 def in_parts(model: nn.Module) -> bool:
-    """Whether, but in a forward or backward pass, this process holds parts of weights only."""
+    """Return whether this process holds only parts of weights between forward passes."""
     return any(is_part(parameter) for parameter in model.parameters())
 
 
 def own_part(tensor: Any) -> Tensor:
-    """What this process holds of a tensor, sharing its memory."""
+    """Return what this process holds of a tensor, sharing its memory."""
     return tensor.to_local() if is_part(tensor) else tensor
 
 
 def gathered(
     tensors: Mapping[str, Any], wait: Callable[[torch.device], None], *, keep: bool
 ) -> dict[str, Tensor]:
-    """Whole tensors; every process must call it where it holds parts.
+    """Return whole tensors; every process must call it where it holds parts.
 
     Args:
         tensors: By name, the same names everywhere.
@@ -35,29 +35,29 @@ def gathered(
         keep: Whether this process wants them; else nothing is returned, and at no time more
             than one whole tensor is in memory.
     """
-    found: dict[str, Tensor] = {}
+    kept: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
-        whole = tensor
+        full = tensor
         if is_part(tensor):
-            whole = tensor.full_tensor()
-            wait(whole.device)
-            whole = whole.cpu()
+            full = tensor.full_tensor()
+            wait(full.device)
+            full = full.cpu()
         if keep:
-            found[name] = whole
-    return found
+            kept[name] = full
+    return kept
 
 
 @torch.no_grad()
 def assign(target: Tensor, source: Tensor) -> None:
-    """Copy ``source`` into ``target``: parts into parts, and of a whole its part."""
+    """Copy ``source`` into ``target``, or this process's part of it."""
     target.copy_(part_of(source, like=target))
 
 
-def part_of(whole: Tensor, like: Any) -> Tensor:
-    """This process's part of what every process has all of, cut as ``like`` is."""
-    if is_part(whole) or not is_part(like):
-        return whole
+def part_of(full: Tensor, like: Any) -> Tensor:
+    """Return this process's part, cut as ``like`` is, of a tensor that every process has."""
+    if is_part(full) or not is_part(like):
+        return full
     from torch.distributed.tensor import distribute_tensor
 
-    whole = whole.to(like.device, like.dtype)
-    return distribute_tensor(whole, like.device_mesh, like.placements, src_data_rank=None)
+    full = full.to(like.device, like.dtype)
+    return distribute_tensor(full, like.device_mesh, like.placements, src_data_rank=None)

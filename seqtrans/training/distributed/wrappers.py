@@ -35,7 +35,7 @@ class Replica(Protocol):
         ...
 
     def gradient_sync(self, *, enabled: bool) -> AbstractContextManager[None]:
-        """Within, a backward pass averages gradients over all processes; or not yet."""
+        """Average gradients over all processes in backward passes within; or not yet."""
         ...
 
     def complete_collectives_with_zeros(self) -> bool:
@@ -50,7 +50,7 @@ class Replica(Protocol):
         ...
 
     def unsharded(self, *, enabled: bool = True) -> AbstractContextManager[None]:
-        """Within, every process holds the same whole model, for any use but training.
+        """Give every process the same whole model within, for any use but training.
 
         Where it is not ``enabled`` weights may stay shared out, for calls that all processes make
         equally often; buffers are the same.
@@ -91,9 +91,9 @@ def shard_weights(
 
 
 def replicate(model: nn.Module, config: TrainingConfig, group: TorchProcessGroup) -> Replica:
-    """The model for training by all processes, compiled where that is wanted.
+    """Return the model for training by all processes, compiled if configured.
 
-    What it returns holds on to which parameters learn; after a change of that make it anew.
+    Make it again after parameters were frozen or thawed.
     """
     if group.world_size == 1:
         return SingleReplica(_compiled(model, config))
@@ -186,7 +186,7 @@ class FullySharded:
 def unshard_for_inference(
     model: nn.Module, group: TorchProcessGroup, *, enabled: bool = True
 ) -> Generator[None]:
-    """Within, every process holds the same buffers of what was shared out, and all weights.
+    """Give every process all weights of a sharded model, and the same buffers, within this context.
 
     Args:
         model: What was shared out.
@@ -234,7 +234,7 @@ def _compiled(model: nn.Module, config: TrainingConfig) -> nn.Module:
 
 
 def _layers(model: nn.Module) -> Iterator[nn.Module]:
-    """The parts of a model that follow each other, such as the layers of a Transformer."""
+    """Yield the parts of a model that follow each other, such as the layers of a Transformer."""
     for part in model.children():
         if isinstance(part, nn.ModuleList | nn.Sequential):
             yield from (layer for layer in part if any(True for _ in layer.parameters()))

@@ -34,7 +34,7 @@ class MovingAverage:
 
     @contextmanager
     def applied(self) -> Generator[None]:
-        """Within, the model holds the averages."""
+        """Let the model hold the averages within this context."""
         weights = [p.clone() for p in self.parameters]
         # Values are copied, storages stay: recurrent kernels and DDP hold on to them.
         torch._foreach_copy_(self.parameters, self.averages)  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]
@@ -57,5 +57,5 @@ class MovingAverage:
             assign(average, stored[name])
 
     def named(self) -> dict[str, Tensor]:
-        """Averages by parameter name."""
+        """Return averages by parameter name."""
         return dict(self._averages)

@@ -47,16 +47,16 @@ class Freezing:
             raise TrainingError(f"freeze: {held} leave no parameter to train in the first epoch")
 
     def is_frozen(self, name: str, epoch: int) -> bool:
-        """Whether a parameter or buffer stays as it is in an epoch, counted from 0."""
+        """Return whether a parameter or buffer is frozen in an epoch, counted from 0."""
         return name in self._until and epoch < self._until[name]
 
     def learning(self) -> dict[str, float]:
-        """By name of the parameters that learn sooner or later: the first epoch, from 0."""
+        """Return, by name of the parameters that ever learn, the first epoch they do, from 0."""
         begins = {name: self._until.get(name, 0) for name in self._parameters}
         return {name: epoch for name, epoch in begins.items() if epoch != _FOR_GOOD}
 
     def enter(self, epoch: int) -> bool:
-        """Let learn what learns in an epoch; whether that is something else than before."""
+        """Freeze and thaw for an epoch; return whether anything changed."""
         changed = False
         for name, parameter in self._parameters.items():
             learns = not self.is_frozen(name, epoch)

@@ -8,7 +8,7 @@ from seqtrans.errors import TrainingError
 
 
 def matching(pattern: str, names: Iterable[str], key: str, what: str) -> list[str]:
-    """The names that a pattern means.
+    """Return the names that a pattern matches.
 
     Args:
         pattern: A full name, or one with ``*``, which also crosses dots: ``encoder.*``.

@@ -31,7 +31,7 @@ def build_optimizer(
     factors: Mapping[str, float] | None = None,
     learning: Mapping[str, float] | None = None,
 ) -> Optimizer:
-    """The optimizer a config describes. Those without a gradient are passed over at every step.
+    """Build an optimizer; it skips parameters without a gradient.
 
     Weight decay spares tensors of fewer than two dimensions: biases and the gains of
     normalizations have no scale that it could keep small without harm. Embeddings decay.
@@ -111,7 +111,7 @@ def _build(config: OptimizerConfig, groups: list[dict[str, Any]]) -> Optimizer:
 
 
 def moments_per_weight(config: OptimizerConfig) -> int:
-    """How many numbers the optimizer keeps beside each weight; for estimates of size."""
+    """Return how many numbers the optimizer keeps for each weight, for estimates of size."""
     match config:
         case AdamConfig() | AdamWConfig() | MuonConfig():
             return 2  # of Muon's matrices one; an upper bound
@@ -219,12 +219,12 @@ class Gradients:
             parameter.grad = None
 
     def _all(self) -> list[Tensor]:
-        found = [p.grad for p in self._parameters if p.grad is not None]
-        return [own_part(gradient) for gradient in found] if self._in_parts else found
+        gradients = [p.grad for p in self._parameters if p.grad is not None]
+        return [own_part(gradient) for gradient in gradients] if self._in_parts else gradients
 
 
 def read(numbers: Sequence[Float[Tensor, ""]]) -> list[float]:
-    """Their values: the one time in an update that a CUDA device is waited for."""
+    """Return the values of tensors: the one time in an update that a CUDA device is waited for."""
     if all(number.is_cpu for number in numbers):
         return [number.item() for number in numbers]
     return torch.stack([number.float() for number in numbers]).tolist()

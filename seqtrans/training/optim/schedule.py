@@ -123,7 +123,7 @@ def build_schedule(
 
 
 def lower_on_plateau(config: ScheduleConfig, lr_scale: float, waited: int) -> float:
-    """``lr_scale`` after a validation that was the ``waited``-th in a row without a gain."""
+    """Return ``lr_scale`` after ``waited`` validations in a row without a gain."""
     if not isinstance(config, PlateauConfig) or waited == 0 or waited % config.patience:
         return lr_scale
     return max(lr_scale * config.factor, config.min_scale)

@@ -37,7 +37,7 @@ def warn_of_rates(
 
 
 def planned_updates(config: TrainingConfig, updates_in_epoch: Callable[[], int]) -> int | None:
-    """How many updates a training has unless it stops early; None where that is unknown."""
+    """Return how many updates a training has unless it stops early; None: unknown."""
     limits = [config.max_steps] if config.max_steps else []
     if config.max_epochs:
         limits.append(config.max_epochs * updates_in_epoch())

@@ -32,7 +32,7 @@ COLUMNS: dict[str, Format] = {  # of a line about training, the most important f
 FIRST = 3  # columns before those that only the task knows, and the speed
 SPEED = "targets_per_second"
 GAP = "  "
-UNSAID = frozenset({"nll", "seconds"})
+HIDDEN = frozenset({"nll", "seconds"})
 
 
 class JsonLinesLogger:
@@ -50,7 +50,7 @@ class JsonLinesLogger:
 class ConsoleLogger:
     """Says one line per call and, on a terminal, moves a progress bar.
 
-    Lines go through ``logging``, hence also wherever ``speaking`` sends them. Use it as a
+    Lines go through ``logging``, hence also wherever ``log_to_stderr`` sends them. Use it as a
     context, so that the bar disappears at the end.
 
     Args:
@@ -92,7 +92,7 @@ class ConsoleLogger:
 
 
 def describe(step: int, metrics: Mapping[str, float], unit: str) -> list[str]:
-    """What to tell people of what was measured at a step, the most important first.
+    """Return the parts of a line about a step, the most important first.
 
     Args:
         step: Optimizer step.
@@ -101,17 +101,17 @@ def describe(step: int, metrics: Mapping[str, float], unit: str) -> list[str]:
     """
     train = _under("train/", metrics)
     known = [show(train[name]) if name in train else "" for name, show in COLUMNS.items()]
-    unknown = train.keys() - COLUMNS.keys() - UNSAID - {SPEED}
+    unknown = train.keys() - COLUMNS.keys() - HIDDEN - {SPEED}
     others = [f"{name} {train[name]:.4g}" for name in sorted(unknown)]
     speed = [f"{train[SPEED]:,.0f} {unit}/s"] if SPEED in train else []
     measured = [f"{name} {value:.4g}" for name, value in _under("valid/", metrics).items()]
-    said = "validation: " + ", ".join(measured) if measured else ""
-    parts = (f"step {step:,}", *known[:FIRST], *others, *speed, *known[FIRST:], said)
+    validation = "validation: " + ", ".join(measured) if measured else ""
+    parts = (f"step {step:,}", *known[:FIRST], *others, *speed, *known[FIRST:], validation)
     return [part for part in parts if part]
 
 
 def fitted(parts: Sequence[str], width: int) -> str:
-    """As many parts as fit into ``width`` characters, at least the first two."""
+    """Return as many parts as fit into ``width`` characters, at least the first two."""
     count = len(parts)
     while count > 2 and len(GAP.join(parts[:count])) > width:
         count -= 1
@@ -119,15 +119,15 @@ def fitted(parts: Sequence[str], width: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Hours, minutes and seconds, as ``1:02:03`` or ``2:03``."""
+    """Return hours, minutes and seconds, as ``1:02:03`` or ``2:03``."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 @contextmanager
-def speaking(log: Path | None = None) -> Generator[None]:
-    """Within, what seqtrans has to say goes to stderr and, with the time, to a file.
+def log_to_stderr(log: Path | None = None) -> Generator[None]:
+    """Send log messages to stderr and, with the time, to a file.
 
     Raises:
         OSError: The file can't be written.
@@ -152,8 +152,8 @@ def speaking(log: Path | None = None) -> Generator[None]:
 
 
 @contextmanager
-def silent() -> Generator[None]:
-    """Within, seqtrans says nothing but errors: another process says the same."""
+def log_errors_only() -> Generator[None]:
+    """Log nothing but errors: another process logs the same."""
     root = logging.getLogger("seqtrans")
     level = root.level
     root.setLevel(logging.ERROR)

@@ -27,7 +27,7 @@ _SCORES = {
 
 
 def read_curves(metrics: Path) -> dict[str, list[tuple[int, float]]]:
-    """Values by name and step from a ``metrics.jsonl``; a line cut short is left out.
+    """Read values by name and step from a ``metrics.jsonl``, without lines that are cut short.
 
     Raises:
         DataError: The file can't be read.

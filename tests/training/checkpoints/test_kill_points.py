@@ -21,7 +21,7 @@ from seqtrans.training.checkpoints.run_directory import (
 )
 from seqtrans.training.config import CheckpointsConfig
 from seqtrans.training.optim.optimizer import AdamConfig
-from seqtrans.training.reporting.loggers import speaking
+from seqtrans.training.reporting.loggers import log_to_stderr
 from tests.support.fault_injection import USER_ERROR, Points, counted, die, exit_code, refuse
 from tests.support.interruption import HARD, files_of, history
 from tests.support.processes import processes
@@ -49,7 +49,7 @@ def train(folder: Path, points: Points | None = None) -> None:
     with counted(points) if points else nullcontext(), writing(folder):
         is_run = (folder / "recipe.yaml").exists()
         run = open_run(folder) if is_run else create(folder, "toy: true\n")
-        with speaking(run.log):
+        with log_to_stderr(run.log):
             config = {**CONFIG, "optimizer": AdamConfig(learning_rate=0.01)}
             trainer = toy_trainer(Scarce(**vars(toy_task())), run=run, checkpoints=KEEP, **config)
             trainer.resume()

@@ -15,7 +15,7 @@ from seqtrans.training.reporting.loggers import (
     describe,
     duration,
     fitted,
-    speaking,
+    log_to_stderr,
 )
 from seqtrans.training.reporting.tensorboard import TensorBoardLogger
 
@@ -67,7 +67,7 @@ def test_a_line_fits_into_a_terminal_and_is_whole_in_the_log(tmp_path, monkeypat
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "80")
-    with speaking(tmp_path / "log.txt"), ConsoleLogger("tokens") if has_bar else nullcontext():
+    with log_to_stderr(tmp_path / "log.txt"), ConsoleLogger("tokens") if has_bar else nullcontext():
         logger = logging.getLogger("seqtrans.training")
         parts = describe(1200, TRAIN, "tokens")
         logger.info("%s", "  ".join(parts), extra={"parts": parts})
@@ -99,7 +99,7 @@ def test_what_is_said_goes_to_stderr_and_into_the_log(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     root = logging.getLogger("seqtrans")
     before = list(root.handlers), root.level, root.propagate
-    with speaking(tmp_path / "log.txt"), ConsoleLogger("tokens") as console:
+    with log_to_stderr(tmp_path / "log.txt"), ConsoleLogger("tokens") as console:
         console.log(1200, TRAIN)
         logging.getLogger("seqtrans.training").warning("beware")
     assert sys.stderr.getvalue() == f"{SAID}\nbeware\n"
@@ -111,7 +111,7 @@ def test_what_is_said_goes_to_stderr_and_into_the_log(tmp_path, monkeypatch):
 def test_a_full_disk_does_not_hush_the_console(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     (tmp_path / "log.txt").symlink_to("/dev/full")
-    with speaking(tmp_path / "log.txt"):
+    with log_to_stderr(tmp_path / "log.txt"):
         logging.getLogger("seqtrans.training").info("going on")
     assert sys.stderr.getvalue() == "going on\n"
 
@@ -121,7 +121,7 @@ def test_on_a_terminal_a_bar_shows_how_far_the_run_is(monkeypatch):
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "100")
-    with speaking(), ConsoleLogger("tokens") as console:
+    with log_to_stderr(), ConsoleLogger("tokens") as console:
         console.log(1200, TRAIN)
         assert sys.stderr is not terminal  # what is written appears above the bar
         console._progress.refresh()
