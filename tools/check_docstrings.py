@@ -12,11 +12,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 NOT_YET = (
-    "seqtrans/cli",
-    "seqtrans/recipe",
-    "seqtrans/training/checkpoints",
-    "seqtrans/training/preflight.py",
-    "seqtrans/training/prepare.py",
     "seqtrans/translation/inference",
     "seqtrans/translation/models",
     "seqtrans/translation/protocols.py",

@@ -48,7 +48,7 @@ PROCESS_MUTANTS = (
     Mutant(
         "processes: weights are shared out only when training begins",
         "seqtrans/training/prepare.py",
-        "        shard_weights(model, config.processes, group, own_device())\n",
+        "        shard_weights(model, config.processes, group, local_device())\n",
         "",
         SHARDED,
     ),
@@ -62,8 +62,8 @@ PROCESS_MUTANTS = (
     Mutant(
         "processes: one tries a smaller batch while the others wait for its weights",
         "seqtrans/training/preflight.py",
-        "            if is_shared_out and others:\n",
-        "            if not is_shared_out and others:\n",
+        "            if is_sharded and others:\n",
+        "            if not is_sharded and others:\n",
         SHARDED,
     ),
     Mutant(

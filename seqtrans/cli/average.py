@@ -41,5 +41,5 @@ def average(
         raise CheckpointError(f"{run} has no checkpoint {unknown[0]}; it has {kept or 'none'}")
     weights = mean_weights([directory.at(s) for s in steps])
     store.save_averaged(steps, {}, weights)
-    said = ", ".join(map(str, steps))
-    sys.stderr.write(f"{directory.checkpoints / 'averaged'}: the mean of the steps {said}\n")
+    listed = ", ".join(map(str, steps))
+    sys.stderr.write(f"{directory.checkpoints / 'averaged'}: the mean of the steps {listed}\n")

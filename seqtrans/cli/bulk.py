@@ -29,23 +29,23 @@ def translate_in_bulk(work: "Work", output: Path | None, means: "Means") -> None
     if output is None or (output.exists() and not output.is_dir()):
         named = "" if output is None else f", which {output} is not"
         raise SeqtransError(f"a bulk job writes several files: give --output a folder{named}")
-    talk = _Talk(output)
+    report = _ProgressReport(output)
     with Interruption() as interruption:
         try:
             # What is lost is translated again; nothing that is done is half done.
             with interruption.abandonable(), closing(translate_files(work, output, means)) as steps:
                 for progress in steps:
-                    talk.tell(progress)
+                    report.update(progress)
         except Abandoned:
             pass
     if interruption.signal is not None:
-        talk.say("stopped; the same command goes on")
+        report.say("stopped; the same command goes on")
         raise typer.Exit(128 + interruption.signal)
-    talk.conclude()
+    report.conclude()
 
 
-class _Talk:
-    """Tells the standard error how far the job is: often on a terminal, rarely in a log."""
+class _ProgressReport:
+    """Writes the progress to the standard error: often on a terminal, rarely in a log."""
 
     def __init__(self, output: Path) -> None:
         self._output = output
@@ -54,7 +54,7 @@ class _Talk:
         self._started = self._shown = time.monotonic()
         self._last: Progress
 
-    def tell(self, progress: "Progress") -> None:
+    def update(self, progress: "Progress") -> None:
         is_first = not hasattr(self, "_last")
         self._last = progress
         if is_first:  # cutting files into shards is done

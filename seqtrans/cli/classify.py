@@ -43,18 +43,18 @@ def classify(
     from seqtrans.training.reporting.loggers import log_to_stderr
 
     limit_memory_to_cgroup()
-    found = open_classifier(model, checkpoint)
+    classifier = open_classifier(model, checkpoint)
     with log_to_stderr():
         paths = images_of(images)
     write = _as_json if output_format == "jsonl" else _as_table
-    lines = (line for path in paths for line in write(path, _likeliest(found, path, top)))
+    lines = (line for path in paths for line in write(path, _likeliest(classifier, path, top)))
     write_lines(lines, sys.stdout.buffer)
 
 
-def _likeliest(found: "ReadyClassifier", path: Path, top: int) -> list[tuple[str, float]]:
-    probabilities = found.probabilities(path)
+def _likeliest(classifier: "ReadyClassifier", path: Path, top: int) -> list[tuple[str, float]]:
+    probabilities = classifier.probabilities(path)
     values, numbers = probabilities.topk(min(top, len(probabilities)))
-    named = (found.classes[number] for number in numbers.tolist())
+    named = (classifier.classes[number] for number in numbers.tolist())
     return list(zip(named, values.tolist(), strict=True))
 
 

@@ -101,8 +101,8 @@ def evaluate(  # noqa: PLR0913 - typer's signature
     if [*reference, *hypothesis].count(Path("-")) > 1:
         raise DataError("the standard input is given twice: it can be read once")
     references, systems = _texts(reference), _texts(hypothesis)
-    for said in _advice(measure, references, systems, is_asked=bool(metric)):
-        sys.stderr.write(f"{said}\n")
+    for message in _advice(measure, references, systems, is_asked=bool(metric)):
+        sys.stderr.write(f"{message}\n")
     scores = score_systems(systems, references, measure, confidence=confidence, paired=paired)
     _print(scores, output_format)
 
@@ -115,7 +115,7 @@ def _print(scores: Sequence[Score], output_format: Literal["table", "json"]) -> 
 
 
 def _run_alone(hypothesis: Sequence[Path], options: Sequence[str]) -> Path:
-    """The run of a classifier, if nothing but that is given."""
+    """Return the run of a classifier if it is the only argument, else None."""
     run = hypothesis[0]
     if len(hypothesis) == 1 and run.is_dir():
         if options:
@@ -129,7 +129,7 @@ def _run_alone(hypothesis: Sequence[Path], options: Sequence[str]) -> Path:
 
 
 def _texts(paths: Iterable[Path]) -> dict[str, list[str]]:
-    """Lines of every file by its name."""
+    """Return the lines of every file by its name."""
     texts: dict[str, list[str]] = {}
     for path in paths:
         name = name_of(path)
@@ -146,7 +146,7 @@ def _advice(
     *,
     is_asked: bool,
 ) -> Iterator[str]:
-    """What to know before scores are read; of chrF++ only where it was asked for."""
+    """Yield advice on how to read the scores; on chrF++ only if it was asked for."""
     from seqtrans.translation.evaluation.suitability import Names, looks_tokenized, unsuited
 
     if not is_asked:
@@ -164,7 +164,7 @@ def _advice(
 
 
 def _table(scores: Sequence[Score]) -> str:
-    """A row for every system, a column for every metric, and the signatures below."""
+    """Return a table with a row for every system, and the signatures of the metrics below."""
     titles = list(dict.fromkeys(score.name for score in scores))
     tested = [score for score in scores if score.p_value is not None] or scores
     rows = [["system", *titles]]

@@ -43,43 +43,44 @@ def evaluate_run(path: Path, checkpoint: str, output_format: Literal["table", "j
             )
         images = read_like(files, classifier.facts, "test")
         normalisation, resize = classifier.facts.normalisation, classifier.recipe.data.resize
-        found = judge(classifier.model, images, normalisation, resize)
-        report = {"checkpoint": classifier.checkpoint.name, **_report(found)}
+        judgement = judge(classifier.model, images, normalisation, resize)
+        report = {"checkpoint": classifier.checkpoint.name, **_report(judgement)}
         text = as_json(report, indent=1) + "\n"
         if output_format == "table":
-            sys.stdout.write(_table(found.confusion))
+            sys.stdout.write(_table(judgement.confusion))
             sys.stdout.flush()
         else:
             print_data(text)
-        _keep(path, text, found, images)
+        _keep(path, text, judgement, images)
 
 
-def _report(found: "Judgement") -> dict[str, Any]:
-    names = found.confusion.classes
+def _report(judgement: "Judgement") -> dict[str, Any]:
+    names = judgement.confusion.classes
     return {
-        "accuracy": found.confusion.accuracy,
-        "images": found.confusion.total,
-        "classes": [score._asdict() for score in found.confusion.by_class()],
-        "confusion": found.confusion.counts,
+        "accuracy": judgement.confusion.accuracy,
+        "images": judgement.confusion.total,
+        "classes": [score._asdict() for score in judgement.confusion.by_class()],
+        "confusion": judgement.confusion.counts,
         "mistakes": [
             {**m._asdict(), "label": names[m.label], "called": names[m.called]}
-            for m in found.mistakes
+            for m in judgement.mistakes
         ],
     }
 
 
-def _keep(path: Path, text: str, found: "Judgement", images: "ImageSet") -> None:
+def _keep(path: Path, text: str, judgement: "Judgement", images: "ImageSet") -> None:
     """Write ``confusion.json``, and the pictures for which the libraries are there."""
     from seqtrans.runtime.files.atomic_files import open_aside, write_atomically
     from seqtrans.training.reporting.plots import draw_confusion
 
     write_atomically(path / "confusion.json", text)
     try:
-        draw_confusion(found.confusion.counts, found.confusion.classes, path / "confusion.png")
+        confusion = judgement.confusion
+        draw_confusion(confusion.counts, confusion.classes, path / "confusion.png")
     except ImportError:
         logger.info("no confusion.png: that takes pip install 'seqtrans[plots]'")
     sheet = path / "mistakes.png"
-    shown = found.mistakes[:SHOWN_MISTAKES]
+    shown = judgement.mistakes[:SHOWN_MISTAKES]
     if not shown:
         sheet.unlink(missing_ok=True)
         return
@@ -101,24 +102,25 @@ def _save_mistakes(shown: "list[Mistake]", images: "ImageSet", file: Any) -> Non
     save_sheet(chosen.images, captions, file)
 
 
-def _table(found: "Confusion") -> str:
-    """Accuracy, a row for every class, and the matrix if it is small."""
-    lines = [f"accuracy {found.accuracy:.2%}: {found.right:,} of {found.total:,} images", ""]
+def _table(confusion: "Confusion") -> str:
+    """Return the accuracy, a row for every class, and the matrix if it is small."""
+    right = f"{confusion.right:,} of {confusion.total:,} images"
+    lines = [f"accuracy {confusion.accuracy:.2%}: {right}", ""]
     rows = [["class", "images", "precision", "recall"]]
-    for score in found.by_class():
+    for score in confusion.by_class():
         shares = ("-" if s is None else f"{s:.2%}" for s in (score.precision, score.recall))
         rows.append([score.name, f"{score.images:,}", *shares])
     lines += _aligned(rows)
-    if len(found.classes) <= SHOWN_CLASSES:
+    if len(confusion.classes) <= SHOWN_CLASSES:
         lines += ["", "rows: what images are; columns: what they are called"]
-        named = zip(found.classes, found.counts, strict=True)
+        named = zip(confusion.classes, confusion.counts, strict=True)
         matrix = [[name, *(f"{n or '.'}" for n in counts)] for name, counts in named]
-        lines += _aligned([["", *found.classes], *matrix])
+        lines += _aligned([["", *confusion.classes], *matrix])
     return "".join(f"{line}\n" for line in lines)
 
 
 def _aligned(rows: list[list[str]]) -> list[str]:
-    """Cells below each other: the first to the left, the others to the right."""
+    """Return rows as lines with aligned columns: the first to the left, the others right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows

@@ -62,7 +62,7 @@ def export(
 
 
 def _kind(asked: "FormatName | None", output: Path | None) -> "FormatName":
-    """The kind that was asked for, or that the name of the file tells; they must not differ."""
+    """Return the format that was asked for, or that of the file name; they must not differ."""
     kinds: dict[str, FormatName] = {
         ".onnx": "onnx", ".pt": "torchscript", ".ts": "torchscript", ".pt2": "pt2",
     }  # fmt: skip

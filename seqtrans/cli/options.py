@@ -45,16 +45,16 @@ def overridden(
     changes: Sequence[str] = (),
     **options: float | None,
 ) -> "SearchConfig":
-    """How ``run`` searches, by ``settings`` of its recipe, but for what was given.
+    """Return how to search: as the recipe of ``run`` says, changed by options.
 
     Args:
         run: A trained run.
-        settings: Where in the recipe it is said how.
-        changes: What ``--set`` gave, each ``key=value``.
-        **options: What options of their own gave, by name of the key.
+        settings: Key of the recipe with the settings; ``validation``: validation.decoding.
+        changes: Values of ``--set``, each ``key=value``.
+        **options: Values of other options by name of the key; None: not given.
 
     Raises:
-        RecipeError: They have values that can't be, or contradict the recipe.
+        RecipeError: Values are invalid, or contradict the recipe.
     """
     from seqtrans import config
 

@@ -92,16 +92,16 @@ def score(  # noqa: PLR0913 - typer's signature
 
 
 def _with_tokens(lines: Iterable[tuple[str, str]], path: Path) -> Iterator["Pair"]:
-    """Pairs whose target is the tokens in a line of JSON."""
+    """Yield pairs in which the target is the tokens of a line of JSON."""
     for number, (source, line) in enumerate(lines, start=1):
         yield source, _tokens(line, f"{name_of(path)}:{number}")
 
 
 def _tokens(line: str, place: str) -> list[str] | list[list[str]]:
-    """The tokens in a line of JSON; in parts where it was translated so."""
+    """Return the tokens of a line of JSON, in parts if it was translated in parts."""
     try:
-        found = json.loads(line)
-        tokens, parts = found["tokens"], found.get("parts")
+        item = json.loads(line)
+        tokens, parts = item["tokens"], item.get("parts")
         if not isinstance(tokens, list) or not all(
             isinstance(x, str) for x in cast("list[Any]", tokens)
         ):
@@ -142,9 +142,9 @@ def _as_json(pair: "ScoredPair") -> str:
 
 
 def _said(summary: "Summary", max_tokens: int) -> str:
-    said = f"{summary.pairs:,} pairs, {summary.tokens:,} target tokens"
+    message = f"{summary.pairs:,} pairs, {summary.tokens:,} target tokens"
     if summary.tokens:
-        said += f", log-probability {summary.log_prob:.2f}, perplexity {summary.perplexity:.3f}"
+        message += f", log-probability {summary.log_prob:.2f}, perplexity {summary.perplexity:.3f}"
     for count, how in (
         (summary.skipped, f"not scored: longer than {max_tokens:,} tokens"),
         (summary.blank, "blank on both sides, as translate makes them without the model"),
@@ -156,5 +156,5 @@ def _said(summary: "Summary", max_tokens: int) -> str:
         ),
     ):
         if count:
-            said += f"\n{count:,} of them {how}"
-    return f"{said}\n"
+            message += f"\n{count:,} of them {how}"
+    return f"{message}\n"

@@ -80,19 +80,19 @@ def _classification(settings: "ClassificationRecipe", directory: "RunDirectory")
 
 
 def _parameters(model: "nn.Module") -> list[str]:
-    """Number of parameters, of the whole and of each part; tied ones count once."""
+    """Return the number of parameters in all and of each part; tied ones count once."""
     total = sum(parameter.numel() for parameter in model.parameters())
     seen: set[int] = set()
     parts: list[str] = []
     for name, part in model.named_children():
-        own = {id(p): p.numel() for p in part.parameters() if id(p) not in seen}
-        seen |= own.keys()
-        parts.append(f"{name} {sum(own.values()):,}")
+        counts = {id(p): p.numel() for p in part.parameters() if id(p) not in seen}
+        seen |= counts.keys()
+        parts.append(f"{name} {sum(counts.values()):,}")
     return [f"parameters   {total:,}" + (f": {', '.join(parts)}" if parts else "")]
 
 
 def _checkpoints(run: "RunDirectory") -> list[str]:
-    """Every checkpoint with what validation measured, a row each."""
+    """Return a line for every checkpoint with its validation metrics."""
     from seqtrans.training.checkpoints import format as checkpoint
     from seqtrans.training.checkpoints.run_directory import AVERAGED
 
@@ -105,8 +105,8 @@ def _checkpoints(run: "RunDirectory") -> list[str]:
     lines: list[str] = []
     for name in names:
         state = checkpoint.read_state(run.checkpoints / name, check_files=False)
-        found = {k: v for k, v in state["metrics"].items() if k in SHOWN}
-        measured = ", ".join(f"{k} {v:.4g}" for k, v in found.items()) or "not validated"
+        metrics = {k: v for k, v in state["metrics"].items() if k in SHOWN}
+        measured = ", ".join(f"{k} {v:.4g}" for k, v in metrics.items()) or "not validated"
         lines.append(f"checkpoint   {name:>8}  {measured}{marks[name]}")
     return lines
 

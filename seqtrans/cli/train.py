@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from seqtrans.training.trainer import Outcome, Trainer
 
 logger = logging.getLogger(__name__)
-FAILED_ELSEWHERE = 2  # as where an error was said
+FAILED_ELSEWHERE = 2  # the exit code of the process that reports the error
 SHOWN_KEYS = 5
 
 
@@ -98,7 +98,7 @@ def _default_run(recipe: Path) -> Path:
 def _launch(
     devices: int, recipe: Path, run: Path, settings: list[str], *, resume: bool, tensorboard: bool
 ) -> NoReturn:
-    """Start the same command in several processes and leave as they do."""
+    """Start the same command in several processes; exit with their code."""
     from seqtrans.training.distributed.launch import launch
 
     flags = {"--resume": resume, "--tensorboard": tensorboard}
@@ -109,7 +109,7 @@ def _launch(
 
 
 def _was_restarted(path: Path, processes: "Rendezvous") -> bool:
-    """Whether this process is one that replaces others, of which the first began the run."""
+    """Return whether this process was started again by a launcher whose job began the run."""
     from seqtrans.training.checkpoints.run_directory import RunDirectory
     from seqtrans.training.distributed.restarts import is_owned_by
 
@@ -160,14 +160,15 @@ def _resume_run(
         write_owner(directory.job, processes.job)
 
     processes.once("run", take)
-    found = resume_recipe(directory, recipe, settings)
-    if found.others and processes.rank == 0:
-        of = ", ".join(found.others[:SHOWN_KEYS]) + ", ..." * (len(found.others) > SHOWN_KEYS)
+    resumption = resume_recipe(directory, recipe, settings)
+    others = resumption.others
+    if others and processes.rank == 0:
+        of = ", ".join(others[:SHOWN_KEYS]) + ", ..." * (len(others) > SHOWN_KEYS)
         sys.stderr.write(
             f"going on as {directory.recipe} says; {recipe} says something else of {of}: --set "
             "KEY=VALUE changes it\n"
         )
-    return found.recipe, directory, found
+    return resumption.recipe, directory, resumption
 
 
 def _train(
@@ -244,7 +245,7 @@ def _loggers(directory: "RunDirectory", *, tensorboard: bool) -> "list[MetricsLo
 
 
 def _conclude(outcome: "Outcome", recipe: "Recipe", directory: "RunDirectory") -> None:
-    """Say how the run ended, draw its curves, and say what to do with it."""
+    """Log how the run ended, draw its curves, and suggest the next command."""
     from seqtrans.training.reporting.plots import draw_curves, read_curves
 
     logger.info("%s after step %s", outcome.reason.value, f"{outcome.state.step:,}")

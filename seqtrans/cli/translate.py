@@ -144,19 +144,20 @@ def translate(  # noqa: PLR0913 - typer's signature
     use_threads(threads)
     with open_output(output) as file:
         translator = Translator(loaded.model, loaded.segmenters, config, device, precision)
-        found = with_progress(_translations(translator, inputs[0] if inputs else None), "lines")
-        write_lines((render(translation, output_format) for translation in found), file)
+        lines = (render(each, output_format) for each in _translations(translator, inputs))
+        write_lines(with_progress(lines, "lines"), file)
 
 
-def _translations(translator: "Translator", text: Path | None) -> "Iterator[Translation]":
-    """Those of a file are batched as in a bulk job, so that they are the same to the last digit."""
+def _translations(translator: "Translator", inputs: list[Path] | None) -> "Iterator[Translation]":
+    """Yield translations; of a file in batches as in a bulk job, for the same digits."""
+    text = inputs[0] if inputs else None
     if text is not None and text.is_file():
         return translator.stream_blocks(read_lines(text), SHARD_LINES)
     return translator.stream(read_lines(text))
 
 
 def _files(inputs: list[Path] | None) -> list[Path]:
-    """The inputs of a bulk job, which reads them more than once."""
+    """Return the inputs of a bulk job; they must be files, as it reads them more than once."""
     if not inputs or any(str(path) == "-" for path in inputs):
         raise SeqtransError("a bulk job reads files: name them, or leave its options away")
     return inputs

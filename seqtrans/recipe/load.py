@@ -56,15 +56,15 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> "Recipe":
     problems += [
         f"{document.place(key)}: {dotted(key)}: {file}: {reason}"
         for key, file in paths_in(recipe)
-        if (reason := _unkept(file))
+        if (reason := _name_problem(file))
     ]
     if problems:
         raise RecipeError("\n".join(problems))
     return recipe
 
 
-def _unkept(file: Path) -> str:
-    """Why the stored recipe of a run, which is UTF-8, can't name a file; nothing if it can."""
+def _name_problem(file: Path) -> str:
+    """Return why a stored recipe, which is UTF-8, can't name a file; an empty string if it can."""
     try:
         str(file).encode()
     except UnicodeEncodeError:
@@ -145,7 +145,7 @@ def prepare(recipe: "Recipe", run: RunDirectory, processes: Rendezvous = ALONE) 
 
 
 def _validate(document: config.Document) -> "Recipe":
-    """Return the recipe that a document describes; of translation unless it says otherwise."""
+    """Return the recipe that a document describes; without a task, it is of translation."""
     task = document.get("task", "translation")
     if task not in TASKS:
         near = suggestion(task, TASKS) if isinstance(task, str) else ""

@@ -1,4 +1,4 @@
-"""A copy of a run that holds what using its model takes, and nothing else."""
+"""Copy of a run with what is needed to use its model, and nothing else."""
 
 import logging
 import shutil
@@ -30,7 +30,7 @@ def ship_run(path: Path, output: Path, name: str = "best") -> None:
 
     Args:
         path: The run directory, of any task.
-        output: Where the copy goes; it appears whole or not at all.
+        output: Path of the copy; it appears complete or not at all.
         name: Which checkpoint; see ``load_run``.
 
     Raises:
@@ -64,7 +64,7 @@ def ship_run(path: Path, output: Path, name: str = "best") -> None:
 
 
 def _find_damage(recipe: "Recipe", path: Path, name: str) -> None:
-    """Load a run as those will who use it."""
+    """Load a run as its users will, to find damage."""
     if recipe.task == "translation":
         from seqtrans.translation.recipe.load_run import load_run
 

@@ -34,12 +34,12 @@ _SHOWN = 5
 
 
 class PreflightResult(NamedTuple):
-    """What the largest batch took, or the largest part of it that fits."""
+    """Size, time and memory of the largest batch, or of the largest part of it that fits."""
 
     targets: int  # of the batch
     fitting: int  # of those, how many were computed at once
     seconds: float  # forward and backward
-    memory: int  # bytes at the peak; on the CPU of the whole process so far
+    memory: int  # peak in bytes; on the CPU, of the process since it started
     unused: tuple[str, ...]  # parameters that no gradient reaches, but for those that are frozen
 
 
@@ -91,34 +91,34 @@ def try_largest_batch(
     sizes: MicroBatchSizeLimits | None = None,
     step: int | None = None,
 ) -> PreflightResult:
-    """One forward and backward pass on the batch that needs the most memory.
+    """Run one forward and backward pass on the batch that needs the most memory.
 
-    Where it does not fit, half of it is tried, and so on, as training will divide it. Weights,
-    buffers and the random state are afterwards as they were; there is no gradient. Where weights
-    are shared out every process must call it, for the same batch.
+    If it does not fit, half of it is tried, and so on, as training will split it. Weights, buffers
+    and the random state are restored; there is no gradient. If weights are sharded, every process
+    must call it, for the same batch.
 
     Args:
-        task: What to learn from.
-        model: What will learn, where it will.
-        config: How.
-        group: This process.
-        sizes: What is known to fit: nothing larger is tried.
-        step: Updates done before by a run that goes on; None in a new one.
+        task: The task.
+        model: The model, on the device of the training.
+        config: The training config.
+        group: The process group.
+        sizes: Known limits: nothing larger is tried.
+        step: Updates done before in a resumed run; None in a new one.
 
     Raises:
-        TrainingError: Not even the smallest part fits into memory; or, where weights are shared
-            out, the first that was tried.
+        TrainingError: Not even the smallest part fits into memory; or, if weights are sharded, the
+            first that was tried.
     """
     device = next(model.parameters()).device
     batch, sizes = task.largest_batch(), sizes or MicroBatchSizeLimits(None)
     part = max(sizes.parts(batch, sys.maxsize), key=lambda part: part.size)
-    is_shared_out = in_parts(model)
+    is_sharded = in_parts(model)
     with untouched(model):
         began = time.monotonic()
         while (unused := _fits(task, model, config, part)) is None:
             release()
             smaller, *others = part.halves()
-            if is_shared_out and others:
+            if is_sharded and others:
                 raise _undivided(part, sizes, step)
             part = smaller
             if not others:
@@ -136,21 +136,21 @@ def try_largest_batch(
 
 
 def _undivided(part: Batch, sizes: MicroBatchSizeLimits, step: int | None) -> TrainingError:
-    """The error that memory ran out here while the others wait for weights; see ``OomRecovery``."""
-    said = (
+    """Return the error that memory ran out while others wait for weights; see ``OomRecovery``."""
+    cause = (
         f"the largest batch, of {part.num_targets} targets, does not fit into memory, and where "
         "weights are shared out processes can't try a part of it: "
     )
     if step is None:
-        return TrainingError(f"{said}take smaller batches, or more processes")
+        return TrainingError(f"{cause}take smaller batches, or more processes")
     limit = sizes.record_locally(step, part.size)
     return TrainingError(
-        f"{said}go on with --resume, by which what is larger than {limit:,} is divided"
+        f"{cause}go on with --resume, by which what is larger than {limit:,} is divided"
     )
 
 
 def check_used(unused: Sequence[str], processes: int) -> None:
-    """Say which parameters never learn, as no gradient reaches them.
+    """Log which parameters never learn, as no gradient reaches them.
 
     Raises:
         TrainingError: There are some, and several processes, which would wait for their gradients.
@@ -176,18 +176,18 @@ def batch_fits(
     with untouched(model):
         try:
             ballast = torch.empty(reserved, dtype=torch.uint8, device=device)
-            found = _fits(task, model, config, task.largest_batch()) is not None
+            fits = _fits(task, model, config, task.largest_batch()) is not None
             del ballast
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-            found = False
+            fits = False
     release()
-    return found
+    return fits
 
 
 def reserved_memory(model: nn.Module, config: TrainingConfig) -> int:
-    """Bytes that training keeps besides weights, gradients and activations, about."""
+    """Return about how many bytes training keeps besides weights, gradients and activations."""
     trained = sum(p.nbytes for p in model.parameters() if p.requires_grad)
     average = sum(p.nbytes for p in model.parameters()) if config.ema_decay else 0
     return int(trained * moments_per_weight(config.optimizer)) + average
@@ -196,7 +196,7 @@ def reserved_memory(model: nn.Module, config: TrainingConfig) -> int:
 def _fits(
     task: Task[BatchT], model: nn.Module, config: TrainingConfig, batch: BatchT
 ) -> tuple[str, ...] | None:
-    """The parameters that no gradient reaches; None where memory can't hold both passes."""
+    """Return the parameters that no gradient reaches; None if memory can't hold both passes."""
     device = next(model.parameters()).device
     try:
         with reproducible(device, wanted=config.deterministic):
@@ -213,10 +213,10 @@ def _fits(
 
 
 def check_room(run: RunDirectory, model: nn.Module, config: TrainingConfig) -> None:
-    """Make sure that all checkpoints of a run fit on its disk.
+    """Check that all checkpoints of a run fit on its disk.
 
     Raises:
-        TrainingError: They don't.
+        TrainingError: They don't fit.
     """
     wanted = config.checkpoints
     count = wanted.keep_best + wanted.keep_last + 1  # the one being written
@@ -226,7 +226,7 @@ def check_room(run: RunDirectory, model: nn.Module, config: TrainingConfig) -> N
 
 
 def checkpoint_size(model: nn.Module, config: TrainingConfig) -> int:
-    """Bytes of one checkpoint, about."""
+    """Return about how many bytes a checkpoint has."""
     weights = sum(tensor.nbytes for tensor in named_weights(model).values())
     trained = sum(p.nbytes for p in model.parameters() if p.requires_grad)
     average = weights if config.ema_decay else 0
@@ -243,7 +243,7 @@ def _unused(model: nn.Module, frozen: Sequence[str]) -> Iterator[str]:
 
 @contextmanager
 def untouched(model: nn.Module) -> Generator[None]:
-    """Within, ``model`` is as in training; afterwards it is as it was, and has no gradient."""
+    """Let ``model`` train within this context; restore its buffers and modes, drop gradients."""
     device = next(model.parameters()).device
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     modes = [(module, module.training) for module in model.modules()]
@@ -262,15 +262,15 @@ def untouched(model: nn.Module) -> Generator[None]:
 
 
 def check_disk_space(run: RunDirectory, checkpoint_bytes: int, count: int) -> None:
-    """Make sure that the checkpoints of a run will fit on its disk.
+    """Check that the checkpoints of a run will fit on its disk.
 
     Args:
-        run: Where they go; what is there already counts as room.
+        run: The run directory; its checkpoints count as free space.
         checkpoint_bytes: Size of one.
         count: How many there will be at a time, the one being written included.
 
     Raises:
-        TrainingError: They won't.
+        TrainingError: They won't fit.
     """
     free = shutil.disk_usage(run.path).free
     held = sum(file.stat().st_size for file in run.checkpoints.rglob("*") if file.is_file())
@@ -283,7 +283,7 @@ def check_disk_space(run: RunDirectory, checkpoint_bytes: int, count: int) -> No
 
 
 def _size(size: float) -> str:
-    """Bytes for people: ``12 kB``, ``3.4 GB``."""
+    """Return bytes in a readable unit: ``12 kB``, ``3.4 GB``."""
     unit, *larger = ("bytes", "kB", "MB", "GB", "TB")
     while size >= 999.5 and larger:
         size, unit, larger = size / 1000, larger[0], larger[1:]

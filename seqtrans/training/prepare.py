@@ -1,4 +1,4 @@
-"""What a trainer needs, and a fresh model brought to where it will learn."""
+"""What a trainer needs; make a fresh model and place it on its device."""
 
 import logging
 import os
@@ -25,20 +25,20 @@ TOO_LARGE = "the model does not fit into memory; make it smaller"
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a trainer needs, and what checks before it starts."""
+    """What a trainer needs, and what is tried before it starts."""
 
     group: TorchProcessGroup
     task: Task[Any]
-    model: nn.Module  # on the device where it shall learn, shared out where that is wanted
+    model: nn.Module  # on the device of the training, sharded if configured
     origins: Origins
     updates_in_epoch: Callable[[], int]
-    """Counts the updates of an epoch; about, where their number is drawn."""
+    """Returns the number of updates in an epoch; an estimate if that is random."""
     rehearse: Callable[[TorchProcessGroup], None] | None = None
-    """Tries what validation does with the model besides calling it; every process must call it."""
+    """Tries what validation does, such as decoding; every process must call it."""
 
 
 def fresh_model(build: Callable[[], ModuleT], config: TrainingConfig) -> ModuleT:
-    """Return a model with weights drawn by the seed, on the CPU; say how large it is.
+    """Return a model with weights drawn by the seed, on the CPU; log its size.
 
     Raises:
         TrainingError: It does not fit into memory.
@@ -46,34 +46,34 @@ def fresh_model(build: Callable[[], ModuleT], config: TrainingConfig) -> ModuleT
     torch.manual_seed(config.seed)
     with enough_memory(lambda: TOO_LARGE):
         model = build()
-    count, device = sum(parameter.numel() for parameter in model.parameters()), own_device()
+    count, device = sum(parameter.numel() for parameter in model.parameters()), local_device()
     logger.info("model: %s parameters, on %s", f"{count:,}", device)
-    if said := substitution(config.precision, device):
-        logger.info("%s", said)
+    if message := substitution(config.precision, device):
+        logger.info("%s", message)
     return model
 
 
 def place_model(model: nn.Module, config: TrainingConfig, group: TorchProcessGroup) -> None:
-    """Bring a model to where it will learn: all of it, or this process's parts alone.
+    """Place a model on the device of its training: all of it, or this process's shards.
 
     Args:
-        model: On the CPU.
-        config: How it will learn.
-        group: This process.
+        model: The model, on the CPU.
+        config: The training config.
+        group: The process group.
 
     Raises:
         TrainingError: It does not fit into memory.
     """
     with enough_memory(lambda: TOO_LARGE):
         if not config.processes.shards(group.world_size):
-            model.to(own_device())
+            model.to(local_device())
             return
-        shard_weights(model, config.processes, group, own_device())
+        shard_weights(model, config.processes, group, local_device())
     logger.info("weights: shared out to %d processes", group.world_size)
 
 
-def own_device() -> torch.device:
-    """Return a GPU where there is one: of several processes on a machine, each has its own."""
+def local_device() -> torch.device:
+    """Return this process's GPU, of several processes on a machine each has one; or the CPU."""
     if not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))

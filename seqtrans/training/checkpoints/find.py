@@ -1,4 +1,4 @@
-"""Find a checkpoint of a run by its name, and the recipe that the run stores."""
+"""Find a checkpoint of a run by its name, and read the stored recipe."""
 
 from pathlib import Path
 from typing import TypeVar
@@ -25,7 +25,7 @@ def stored_recipe_of(cls: type[RecipeT], task: str, run: RunDirectory) -> Recipe
 
 
 def find_checkpoint(run: RunDirectory, name: str) -> Path:
-    """Folder of the checkpoint called ``name``; see ``load_run``.
+    """Return the folder of a checkpoint; for its names see ``load_run``.
 
     Raises:
         CheckpointError: There is no such checkpoint.
@@ -36,8 +36,8 @@ def find_checkpoint(run: RunDirectory, name: str) -> Path:
             return run.pointed(name if is_chosen else "last")
         except CheckpointError as error:
             there = ", ".join(_kept(run))
-            told = f"; its checkpoints are {there}" if there else ""
-            raise CheckpointError(f"{error}{told}") from error
+            hint = f"; its checkpoints are {there}" if there else ""
+            raise CheckpointError(f"{error}{hint}") from error
     path = run.checkpoints / name
     if name != path.name or not path.is_dir():
         known = ", ".join(["best", "last", *_kept(run)])

@@ -31,7 +31,7 @@ Writers = Mapping[str, Callable[[Path], None]]
 
 
 class OtherFormatError(CheckpointError):
-    """A checkpoint is whole, but not of a format that this version reads."""
+    """A checkpoint is undamaged, but of a format that this version can't read."""
 
 
 def write(
@@ -40,7 +40,7 @@ def write(
     tensors: Mapping[str, dict[str, Tensor]],
     others: Writers | None = None,
 ) -> None:
-    """Write a checkpoint that appears whole or not at all, replacing one of the same name.
+    """Write a checkpoint that appears complete or not at all, replacing one of the same name.
 
     Args:
         path: Folder to make.
@@ -75,10 +75,10 @@ def write(
 
 def remove(path: Path) -> None:
     """Delete a checkpoint so that it is never seen half deleted."""
-    doomed = path.with_name(f".{path.name}.removed{PARTIAL}")
-    shutil.rmtree(doomed, ignore_errors=True)
-    path.rename(doomed)
-    shutil.rmtree(doomed)
+    removed = path.with_name(f".{path.name}.removed{PARTIAL}")
+    shutil.rmtree(removed, ignore_errors=True)
+    path.rename(removed)
+    shutil.rmtree(removed)
 
 
 def rewrite_state(path: Path, state: Mapping[str, Any]) -> None:
@@ -88,11 +88,11 @@ def rewrite_state(path: Path, state: Mapping[str, Any]) -> None:
 
 
 def read_state(path: Path, *, check_files: bool = True) -> dict[str, Any]:
-    """The plain values of a checkpoint, without ``format`` and ``files``.
+    """Return the plain values of a checkpoint, without ``format`` and ``files``.
 
     Args:
         path: Folder of the checkpoint.
-        check_files: Whether to read every byte of the tensors to see that it is unaltered.
+        check_files: Whether to check the checksums of all files.
 
     Raises:
         CheckpointError: There is no checkpoint, or a file is not as it was written.
@@ -105,10 +105,10 @@ def read_state(path: Path, *, check_files: bool = True) -> dict[str, Any]:
 
 
 def read_used(path: Path) -> tuple[dict[str, Any], str]:
-    """The plain values of a checkpoint, and the stem of the weights that it is used with.
+    """Return the plain values of a checkpoint, and the stem of the weights to use it with.
 
-    These are the moving average where one was kept. They are checked; what only training goes on
-    from may be missing.
+    These are the moving average if one was kept. Their checksum is checked; files that only
+    training needs may be missing.
 
     Raises:
         CheckpointError: As ``read_state``.
@@ -123,14 +123,14 @@ def read_used(path: Path) -> tuple[dict[str, Any], str]:
 
 
 def other_files(path: Path) -> list[str]:
-    """Names of the files of a checkpoint that hold its weights in other formats; they are checked.
+    """Return the names of the files with the weights in other formats; checksums are checked.
 
     Raises:
         CheckpointError: As ``read_state``.
     """
-    own = {f"{stem}.safetensors" for stem in (MODEL, AVERAGE, OPTIMIZER)}
+    ours = {f"{stem}.safetensors" for stem in (MODEL, AVERAGE, OPTIMIZER)}
     seals = _read_sealed(path)[1]
-    others = [name for name in seals if name not in own and name == Path(name).name]
+    others = [name for name in seals if name not in ours and name == Path(name).name]
     there = [name for name in others if (path / name).exists()]
     for name in there:
         _check(path / name, seals[name])
@@ -138,21 +138,21 @@ def other_files(path: Path) -> list[str]:
 
 
 def _read_sealed(path: Path) -> tuple[dict[str, Any], Mapping[str, Any]]:
-    """The plain values of a checkpoint, and size and checksum of every file of it."""
+    """Return the plain values of a checkpoint, and size and checksum of each of its files."""
     document = _read_body(path / STATE)
     body = cast("dict[str, Any]", document.value)
-    if (found := body.pop("format", None)) != FORMAT:
-        raise OtherFormatError(f"{path / STATE} has format {found}; this version reads {FORMAT}")
+    if (stored := body.pop("format", None)) != FORMAT:
+        raise OtherFormatError(f"{path / STATE} has format {stored}; this version reads {FORMAT}")
     check_values(document)
     return body, body.pop("files")
 
 
 def read_training(path: Path, *, check_files: bool = True) -> dict[str, Any]:
-    """The plain values of a checkpoint that training can go on from; see ``read_state``.
+    """Return the plain values of a checkpoint that training can resume from; see ``read_state``.
 
     Raises:
-        CheckpointError: As ``read_state``; or it lacks values, or the optimizer's tensors, as one
-            does that was shipped to be used.
+        CheckpointError: As ``read_state``; or values or the optimizer's tensors are missing, as in
+            a shipped run.
     """
     plain, seals = _read_sealed(path)
     if check_files:
@@ -178,7 +178,7 @@ def _check_resumable(path: Path, seals: Mapping[str, Any]) -> None:
 
 
 def read_tensors(path: Path, stem: str) -> dict[str, Tensor]:
-    """Tensors of one file of a checkpoint, by name, on the CPU.
+    """Return the tensors of one file of a checkpoint, by name, on the CPU.
 
     Raises:
         CheckpointError: The file is missing or damaged, or memory can't hold it.
@@ -193,7 +193,7 @@ def read_tensors(path: Path, stem: str) -> dict[str, Tensor]:
 
 
 def read_inference_weights(path: Path) -> dict[str, Tensor]:
-    """The weights to translate with: the moving average where one was kept.
+    """Return the weights to translate with: the moving average if one was kept.
 
     Raises:
         CheckpointError: As ``read_state``.
@@ -212,7 +212,7 @@ def _load(file: Path) -> dict[str, Tensor]:
 def _write_tensors(tensors: dict[str, Tensor], file: Path) -> None:
     try:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, file)
-    except SafetensorError as error:  # how safetensors reports what the system said
+    except SafetensorError as error:  # how safetensors reports errors of the system
         raise OSError(str(error)) from error
 
 

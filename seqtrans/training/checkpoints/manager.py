@@ -1,4 +1,4 @@
-"""What the trainer holds, to and from the checkpoints of its run."""
+"""Save and restore what the trainer holds."""
 
 import json
 from collections.abc import Callable, Generator, Mapping
@@ -39,9 +39,9 @@ T = TypeVar("T")
 
 
 class CheckpointManager:
-    """Saves and restores model, optimizer and moving average; nothing where there is no run.
+    """Saves and restores model, optimizer and moving average; does nothing without a run.
 
-    With several processes the first writes, and all learn whether it could.
+    Of several processes the first writes; if it fails, all raise the error.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class CheckpointManager:
         self._saved_step = state.step
 
     def resume(self) -> TrainState | None:
-        """Restore the newest good checkpoint; None where nothing was saved yet.
+        """Restore the newest good checkpoint; return None if there is none yet.
 
         Raises:
             CheckpointError: None is good, or it does not fit.
@@ -84,12 +84,13 @@ class CheckpointManager:
         """
         if self.run is None:
             return None
-        found = prepare_to_resume(self.run) if self.group.rank == 0 else None
-        step = self._told(found[0] if found else None)  # the others read what it has tidied up
+        newest = prepare_to_resume(self.run) if self.group.rank == 0 else None
+        # The others read the checkpoint only after the first has tidied up.
+        step = self._broadcast(newest[0] if newest else None)
         if step is None:
             return None
         path = self.run.at(step)
-        plain = found[1] if found else checkpoint.read_training(path)
+        plain = newest[1] if newest else checkpoint.read_training(path)
         self._restore(path, plain["optimizer"])
         self._saved_step = step
         if self.store and self.group.rank == 0:
@@ -98,15 +99,15 @@ class CheckpointManager:
         if state.micro_batches_in_epoch == 0:  # as in checkpoints that did not hold it yet
             per_update = self.config.micro_batches(self.group.world_size)
             state.micro_batches_in_epoch = state.updates_in_epoch * per_update
-        return self._reconsidered(state, plain)
+        return self._recount(state, plain)
 
-    def _reconsidered(self, state: TrainState, plain: Mapping[str, Any]) -> TrainState:
-        """The state of a checkpoint, where it counts otherwise than before; the first says so."""
+    def _recount(self, state: TrainState, plain: Mapping[str, Any]) -> TrainState:
+        """Return the state, reset where it is no longer valid; the first process logs that."""
         if self.store and self.group.rank == 0:
             records, config = self.store.records(), self.config.stopping
             state.stopping = recounted(state.stopping, plain, records, config, self.origins)
             state = begun_anew(state, plain, self.origins)
-        values: dict[str, Any] = self._told(asdict(state))
+        values: dict[str, Any] = self._broadcast(asdict(state))
         stopping = StoppingState(**values.pop("stopping"))
         return TrainState(**values, stopping=stopping)
 
@@ -125,11 +126,11 @@ class CheckpointManager:
             self.moving.restore(checkpoint.read_tensors(path, checkpoint.AVERAGE), str(path))
 
     def steps_to_average(self) -> list[int]:
-        """Steps of the checkpoints to average at the end; none where that is not wanted.
+        """Return the steps of the checkpoints to average at the end; none if not configured.
 
         Every process must call it.
         """
-        return self._told([] if self.group.rank else self._steps_to_average())
+        return self._broadcast([] if self.group.rank else self._steps_to_average())
 
     def _steps_to_average(self) -> list[int]:
         count = self.config.checkpoints.average_best
@@ -144,7 +145,7 @@ class CheckpointManager:
 
     @contextmanager
     def averaged(self, steps: list[int]) -> Generator[dict[str, Tensor]]:
-        """Within, the model holds the mean of the checkpoints of ``steps``."""
+        """Let the model hold the mean of the checkpoints of ``steps`` within this context."""
         assert self.run is not None  # noqa: S101 - there were steps to average
         weights = average([self.run.at(step) for step in steps])
         with holding(self.model, weights):
@@ -163,9 +164,9 @@ class CheckpointManager:
                 self.store.save_averaged(steps, metrics, weights, other_formats(self.model))
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
-        """Everything that training goes on from: by file, whole tensors by name.
+        """Return all tensors of a checkpoint, unsharded, by file and name.
 
-        The first process gets them. Where processes hold parts, every one must call it.
+        Only the first process gets them; if weights are sharded, every one must call it.
         """
         weights = named_weights(self.model)
         tensors = {
@@ -178,7 +179,7 @@ class CheckpointManager:
         return {file: gathered(named, wait, keep=keep) for file, named in tensors.items()}
 
     def _others(self) -> checkpoint.Writers:
-        """Writers of the model's own formats, which hold the weights that it is used with."""
+        """Return writers of the model's own formats, with the weights to use it with."""
 
         def with_averages(write: Callable[[Path], None], path: Path) -> None:
             with self.moving.applied() if self.moving else nullcontext():
@@ -186,6 +187,6 @@ class CheckpointManager:
 
         return {n: partial(with_averages, w) for n, w in other_formats(self.model).items()}
 
-    def _told(self, value: T) -> T:
-        """What the first process says: of a shared folder, hosts may see what is new later."""
+    def _broadcast(self, value: T) -> T:
+        """Return the value of the first process, as hosts may see a shared folder differently."""
         return json.loads(self.group.gather(json.dumps(value))[0])

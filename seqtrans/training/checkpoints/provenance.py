@@ -1,4 +1,4 @@
-"""What the numbers of a checkpoint depend on besides the model: a run that goes on may differ."""
+"""What the numbers of a checkpoint depend on; a resumed run may have changed some of it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,11 +22,11 @@ class Origins:
 
 
 def differing(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
-    """Return the keys that both have with unlike values, in order."""
+    """Return the keys with different values, of those that both have, sorted."""
     return sorted(key for key in one.keys() & other.keys() if one[key] != other[key])
 
 
 def model_settings(model: object) -> dict[str, str]:
-    """Return the settings of a model but for those of dropout, which may change while it learns."""
-    found = flatten(model, "model")
-    return {key: value for key, value in found.items() if "drop" not in key.rpartition(".")[2]}
+    """Return the settings of a model except dropout, which a resumed run may change."""
+    settings = flatten(model, "model")
+    return {key: value for key, value in settings.items() if "drop" not in key.rpartition(".")[2]}

@@ -20,20 +20,20 @@ logger = logging.getLogger(__name__)
 def refuse_changes(
     run: RunDirectory, origins: Origins, recipe: object, choice: Sequence[str] = ()
 ) -> None:
-    """Refuse to go on with other data to learn from, or as another model.
+    """Refuse to resume with other training data, or as another model.
 
     Args:
-        run: What goes on; it may be new.
-        origins: Of what is to go on.
-        recipe: What it is to go on by, for the names of its files.
-        choice: Keys that say which of the data are learnt from: where one of these was changed,
-            the data are not to blame.
+        run: The run to resume; it may be new.
+        origins: Those of the resumed run.
+        recipe: Recipe of the resumed run, for the names of its files.
+        choice: Keys that select among the data: if one of these was changed, the error names it
+            and not the data.
 
     Raises:
         CheckpointError: They differ from those of the newest checkpoint.
     """
     before = _kept_by(run)
-    changed = _to_blame(differing(before, origins.kept), choice)
+    changed = _keys_to_name(differing(before, origins.kept), choice)
     if not changed:
         return
     again = f"or begin another run with init_from: {run.path}"
@@ -50,8 +50,8 @@ def refuse_changes(
     )
 
 
-def _to_blame(changed: list[str], choice: Sequence[str]) -> list[str]:
-    """Return which of the changed keys to name: where data are, how they were chosen otherwise."""
+def _keys_to_name(changed: list[str], choice: Sequence[str]) -> list[str]:
+    """Return which of the changed keys to name in the error."""
     chosen = [key for key in changed if key in choice]
     if DATA in changed and chosen:
         return chosen
@@ -59,7 +59,7 @@ def _to_blame(changed: list[str], choice: Sequence[str]) -> list[str]:
 
 
 def _file_names(recipe: object) -> dict[str, str]:
-    """Return what a recipe names, by key; all data to learn from by the one key for them, too."""
+    """Return the files that a recipe names, by key; all training data also under ``DATA``."""
     named = {dotted(key): str(file) for key, file in named_paths(recipe).items()}
     data = [file for key, file in named.items() if key.startswith(f"{DATA}.")]
     return {DATA: " and ".join(data), **named}
@@ -81,7 +81,7 @@ def recounted(
     config: StoppingConfig,
     origins: Origins,
 ) -> StoppingState:
-    """Return what patience goes on from; it says where it counts anew.
+    """Return the state of early stopping, reset if its counts are no longer valid; log that.
 
     Args:
         state: As the checkpoint has it.
@@ -115,14 +115,14 @@ def recounted(
 def _was_metric(
     plain: Mapping[str, Any], config: StoppingConfig, state: StoppingState, best: Record | None
 ) -> bool:
-    """Whether the checkpoint counted by the metric of ``config``; older ones don't say by which."""
+    """Return whether the checkpoint counted by the metric of ``config``; older ones don't tell."""
     if judged := plain.get("judged"):
         return (judged["metric"], judged["maximised"]) == (config.metric, config.is_maximized)
     return best is None or best.value == state.best
 
 
 def begun_anew(state: TrainState, plain: Mapping[str, Any], origins: Origins) -> TrainState:
-    """Return where the run stands, at the start of its epoch where that has other batches now."""
+    """Return the state, set to the start of its epoch if that has other batches now."""
     changed = differing(plain.get("order", {}), origins.order)
     if not changed or not state.updates_in_epoch:
         return state

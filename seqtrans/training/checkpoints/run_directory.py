@@ -1,4 +1,4 @@
-"""Where a run lives: everything needed to go on with it or to use its model.
+"""The run directory: everything needed to resume a run or to use its model.
 
 ::
 
@@ -6,7 +6,7 @@
     *.py             the file that builds a Keras model, where the recipe names one
     vocabulary/      what turns text into ids and back
     metrics.jsonl    numbers by step
-    log.txt          what the console said
+    log.txt          the log lines of the console
     sizes.yaml       what did not fit into memory, and from which step on it is divided; or none
     lock             host and process that train it now
     job              id of the torchrun that trains it, which may go on with it by itself
@@ -58,7 +58,7 @@ class RunDirectory:
 
     @property
     def log(self) -> Path:
-        """What the console said."""
+        """The log lines of the console."""
         return self.path / "log.txt"
 
     @property
@@ -73,7 +73,7 @@ class RunDirectory:
 
     @property
     def job(self) -> Path:
-        """Whose processes may go on with the run without being told to."""
+        """Id of the job whose restarted processes resume the run by themselves."""
         return self.path / "job"
 
     @property
@@ -82,7 +82,7 @@ class RunDirectory:
         return self.path / "checkpoints"
 
     def is_there(self) -> bool:
-        """Whether there is a run; a name that no file can have is one of none."""
+        """Return whether there is a run; no error for a name that no file can have."""
         return os.path.isfile(self.recipe)  # noqa: PTH113
 
     def steps(self) -> list[int]:
@@ -96,7 +96,7 @@ class RunDirectory:
         return self.checkpoints / str(step)
 
     def pointed(self, pointer: str = "best") -> Path:
-        """The checkpoint that ``best`` or ``last`` names.
+        """Return the checkpoint that ``best`` or ``last`` names.
 
         Raises:
             CheckpointError: There is none yet, or it is gone.
@@ -121,15 +121,15 @@ class RunDirectory:
 
 @contextmanager
 def writing(path: Path, job: str = "") -> Generator[None]:
-    """Within, no other process trains in the folder ``path``, which is made if need be.
+    """Lock a run directory, which is made if need be: no other process may train in it.
 
     Args:
         path: Of a run.
-        job: What processes that replace each other have in common, which may be on other hosts;
-            empty: nothing.
+        job: Id of the job, whose restarted processes may take over the lock; see
+            ``restarts.job``.
 
     Raises:
-        LockedError: Another process does.
+        LockedError: Another process trains in it.
         TrainingError: The folder can't be made or written.
     """
     lock = locked(RunDirectory(path).lock, f"run {path}", job=job)
@@ -150,7 +150,7 @@ def create(
 
     Args:
         path: Where.
-        recipe: Text of it. It is written last: where it is, a run is whole.
+        recipe: Text of the recipe. It is written last: if it exists, the directory is complete.
         job: Whose processes may go on with it; see ``restarts.job``.
         files: What else the recipe needs, by name.
 
@@ -182,7 +182,7 @@ def create(
 
 
 def _is_blank(path: Path, files: Mapping[str, bytes]) -> bool:
-    """Whether a folder holds nothing but what a process left that was killed in ``create``."""
+    """Return whether a folder holds only what a process left that was killed in ``create``."""
     if not path.is_dir():
         return False
     run = RunDirectory(path)
@@ -198,7 +198,7 @@ def _is_blank(path: Path, files: Mapping[str, bytes]) -> bool:
 
 
 def open_run(path: Path) -> RunDirectory:
-    """An existing run.
+    """Return an existing run.
 
     Raises:
         CheckpointError: There is no run.
@@ -215,10 +215,10 @@ def open_run(path: Path) -> RunDirectory:
 
 
 def prepare_to_resume(run: RunDirectory) -> tuple[int, dict[str, Any]] | None:
-    """Find the newest good checkpoint and forget everything that came after it.
+    """Find the newest good checkpoint and remove what was written after it.
 
-    What an interrupted write left is deleted, and lines of ``metrics.jsonl`` after the
-    checkpoint are cut, because the same steps will be taken again.
+    Remains of interrupted writes are deleted, and lines of ``metrics.jsonl`` after the checkpoint
+    are cut, because the same steps will be done again.
 
     Returns:
         Its step and plain state; None where nothing was saved yet.
@@ -231,18 +231,18 @@ def prepare_to_resume(run: RunDirectory) -> tuple[int, dict[str, Any]] | None:
         raise TrainingError(f"run directory {run.path} can't be written: permission denied")
     for leftover in run.checkpoints.glob(f".*{checkpoint.PARTIAL}"):
         shutil.rmtree(leftover, ignore_errors=True)
-    found = newest_good(run)
+    newest = newest_good(run)
     try:
         run.checkpoints.mkdir(exist_ok=True)
         sweep(run.sizes)
-        cut_metrics(run, found[0] if found else 0)
+        cut_metrics(run, newest[0] if newest else 0)
     except OSError as error:
         raise TrainingError(f"files in {run.path} can't be written: {error.strerror}") from error
-    return found
+    return newest
 
 
 def newest_good(run: RunDirectory) -> tuple[int, dict[str, Any]] | None:
-    """The newest checkpoint whose files are all as they were written, with one warning.
+    """Return step and state of the newest undamaged checkpoint; warn of newer, damaged ones.
 
     Raises:
         CheckpointError: There are checkpoints, but none is good, or only the mean of some that

@@ -1,6 +1,6 @@
-"""What a checkpoint's ``state.yaml`` may hold: plain values of known kinds, and nothing else.
+"""What a checkpoint's ``state.yaml`` may hold: values of these types, and nothing else.
 
-A checksum says that a file is as it was written, not who wrote it.
+They are checked because a valid checksum does not show that seqtrans wrote the file.
 """
 
 from collections.abc import Mapping
@@ -57,7 +57,7 @@ class Stored:
 
 
 def check_values(document: config.Document) -> None:
-    """See that the values of a checkpoint are what they should be; unknown ones are passed over.
+    """Check types and ranges of the values of a checkpoint; unknown keys are ignored.
 
     Raises:
         CheckpointError: One is not; the message names it and its line.
@@ -82,9 +82,9 @@ def state_from(plain: Mapping[str, Any]) -> TrainState:
 
 
 def plain_state(state: TrainState, stopping: StoppingConfig, origins: Origins) -> dict[str, Any]:
-    """Return what ``state_from`` reads, and what its numbers depend on, as plain values.
+    """Return what ``state_from`` reads, and the origins, as plain values.
 
-    Versions of seqtrans that know less pass over what they don't know.
+    Earlier versions of seqtrans ignore keys that they don't know.
     """
     values = asdict(state)
     loss = values["stopping"].pop("loss")

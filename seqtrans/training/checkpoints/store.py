@@ -32,10 +32,10 @@ class Record:
 
 
 def best_first(records: Sequence[Record], stopping: StoppingConfig) -> list[Record]:
-    """Validated checkpoints, best first: where equal, of the lower loss; else the earliest.
+    """Return validated checkpoints, best first; among equals, the lower loss, then the earlier.
 
-    Those that were measured otherwise than the newest, as on other data, are left out. NaN is no
-    value.
+    Those with other ``measured`` origins than the newest, such as other data, are left out, as are
+    values of NaN.
     """
     validated = [(r.value, r) for r in records if r.value is not None and r.value == r.value]
     newest = max((r for _, r in validated), key=lambda r: r.step, default=Record(0))
@@ -50,7 +50,7 @@ def best_first(records: Sequence[Record], stopping: StoppingConfig) -> list[Reco
 def steps_to_delete(
     records: Sequence[Record], config: CheckpointsConfig, stopping: StoppingConfig
 ) -> list[int]:
-    """Steps of the checkpoints that need not be kept."""
+    """Return the steps of the checkpoints that need not be kept."""
     kept = {r.step for r in best_first(records, stopping)[: config.keep_best]}
     kept |= set(sorted(r.step for r in records)[-config.keep_last :])
     if config.keep_every_epoch:
@@ -101,10 +101,10 @@ class CheckpointStore:
         self.tidy(state.step)
 
     def tidy(self, step: int) -> None:
-        """Point at the best and the last checkpoint, then delete those to be kept no longer.
+        """Point at the best and the last checkpoint, then delete those that need not be kept.
 
-        Whatever lies beyond ``step``, the last that is known to be good, is left alone: it is
-        damaged, and training will come by and replace it.
+        Checkpoints after ``step``, the last good one, are left alone: they are damaged, and
+        training will replace them.
 
         Raises:
             TrainingError: The folder can't be changed; no checkpoint is damaged by that.
@@ -112,9 +112,9 @@ class CheckpointStore:
         records = [record for record in self.records() if record.step <= step]
         try:
             self.run.point("last", str(step))
-            doomed = steps_to_delete(records, self.config.checkpoints, self.config.stopping)
-            self._point_at_best([record for record in records if record.step not in doomed])
-            for old in self._without_best(doomed):
+            superfluous = steps_to_delete(records, self.config.checkpoints, self.config.stopping)
+            self._point_at_best([record for record in records if record.step not in superfluous])
+            for old in self._without_best(superfluous):
                 checkpoint.remove(self.run.at(old))
         except OSError as error:
             raise _cannot_save(self.run.checkpoints, step, error) from error
@@ -126,7 +126,7 @@ class CheckpointStore:
         weights: dict[str, Tensor],
         others: checkpoint.Writers | None = None,
     ) -> None:
-        """Write the mean of checkpoints as one more, which may become the best."""
+        """Write the mean of checkpoints as checkpoint ``averaged``, which may become the best."""
         path = self.run.checkpoints / AVERAGED
         measured = {"measured": dict(self.origins.measured)} if metrics else {}
         plain = {"steps": steps, "metrics": dict(metrics), **measured}
@@ -137,11 +137,11 @@ class CheckpointStore:
             raise _cannot_save(path.parent, steps[-1], error) from error
 
     def best_steps(self, count: int) -> list[int]:
-        """Steps of the best ``count`` checkpoints whose weights are whole, best first."""
+        """Return the steps of the best ``count`` checkpoints with undamaged weights, best first."""
         steps = (record.step for record in best_first(self.records(), self.config.stopping))
-        return list(islice(filter(self._is_whole, steps), count))
+        return list(islice(filter(self._is_undamaged, steps), count))
 
-    def _is_whole(self, step: int) -> bool:
+    def _is_undamaged(self, step: int) -> bool:
         try:
             checkpoint.read_used(self.run.at(step))
         except checkpoint.CheckpointError as error:
@@ -150,7 +150,7 @@ class CheckpointStore:
         return True
 
     def records(self) -> list[Record]:
-        """What is known of each checkpoint; a damaged one is as good as not validated."""
+        """Return a record of each checkpoint; a damaged one counts as not validated."""
         return [self._record(step) for step in self.run.steps()]
 
     def _record(self, step: int) -> Record:
@@ -170,17 +170,17 @@ class CheckpointStore:
         plain = plain_state(state, self.config.stopping, self.origins)
         return {**plain, "metrics": dict(metrics), "optimizer": self.config.optimizer.kind}
 
-    def _without_best(self, doomed: Sequence[int]) -> list[int]:
-        """Spare what ``best`` names, though by what is no longer measured; or it names nothing."""
+    def _without_best(self, superfluous: Sequence[int]) -> list[int]:
+        """Return the steps without the best; if no best one is to be kept, delete the pointer."""
         try:
             best = self.run.pointed("best")
         except checkpoint.CheckpointError:
-            return list(doomed)
+            return list(superfluous)
         if self.config.checkpoints.keep_best:
-            return [step for step in doomed if self.run.at(step) != best]
-        if best in map(self.run.at, doomed):
+            return [step for step in superfluous if self.run.at(step) != best]
+        if best in map(self.run.at, superfluous):
             (self.run.checkpoints / "best").unlink()
-        return list(doomed)
+        return list(superfluous)
 
     def _point_at_best(self, records: Sequence[Record]) -> None:
         best = best_first([*records, *self._averaged()], self.config.stopping)
@@ -188,7 +188,7 @@ class CheckpointStore:
             self.run.point("best", str(best[0].step) if best[0].step else AVERAGED)
 
     def _averaged(self) -> list[Record]:
-        """The mean of checkpoints, where there is one; as step 0, before all others."""
+        """Return the record of the averaged checkpoint, if there is one, as step 0."""
         try:
             plain = checkpoint.read_state(self.run.checkpoints / AVERAGED, check_files=False)
         except checkpoint.CheckpointError:

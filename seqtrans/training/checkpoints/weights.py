@@ -27,7 +27,7 @@ class RowMap(NamedTuple):
 
 
 def named_weights(model: nn.Module) -> dict[str, Tensor]:
-    """Parameters and persistent buffers by name, sharing memory with ``model``.
+    """Return parameters and persistent buffers by name, sharing memory with ``model``.
 
     A tied weight is listed once, under its first name, because safetensors refuses storage
     that two tensors share.
@@ -38,7 +38,7 @@ def named_weights(model: nn.Module) -> dict[str, Tensor]:
 
 
 def other_formats(model: nn.Module) -> Mapping[str, Callable[[Path], None]]:
-    """What ``SavesOtherwise`` says of a model; nothing where it is none."""
+    """Return writers of the model's own file formats by file name; usually none."""
     return model.other_formats() if isinstance(model, SavesOtherwise) else {}
 
 
@@ -97,17 +97,17 @@ def carry_over(
 
 @contextmanager
 def holding(model: nn.Module, weights: Mapping[str, Tensor]) -> Generator[None]:
-    """Within, ``model`` holds other weights of the same names and shapes."""
-    own = {name: tensor.clone() for name, tensor in named_weights(model).items()}
-    fill(model, weights, "what is lent to it")
+    """Let ``model`` hold other weights of the same names and shapes within this context."""
+    previous = {name: tensor.clone() for name, tensor in named_weights(model).items()}
+    fill(model, weights, "the mean of checkpoints")
     try:
         yield
     finally:
-        fill(model, own, "its own weights")
+        fill(model, previous, "the model before")
 
 
 def named_moments(model: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
-    """Everything the optimizer remembers, as ``exp_avg:<parameter name>``."""
+    """Return the state of the optimizer by name: ``exp_avg:<parameter name>``."""
     return {
         f"{key}:{name}": value
         for name, parameter in model.named_parameters()
@@ -143,10 +143,10 @@ def restore_moments(
 
 
 def average(paths: Sequence[Path]) -> dict[str, Tensor]:
-    """Mean weights by name, summed in fp64 one checkpoint at a time (arXiv:1706.03762, 6.1).
+    """Return mean weights by name, summed in fp64 (arXiv:1706.03762, 6.1).
 
-    Where moving averages were kept, those are averaged. Integer buffers, which count
-    something, are those of the first checkpoint.
+    Of checkpoints with a moving average, that is averaged. Integer buffers, which count something,
+    are those of the first checkpoint. One checkpoint at a time is in memory.
 
     Raises:
         CheckpointError: There is no checkpoint, one is damaged, or they are not of one model.
@@ -165,7 +165,7 @@ def average(paths: Sequence[Path]) -> dict[str, Tensor]:
 
 
 def differences(stored: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
-    """What keeps ``stored`` from being copied into ``wanted``, in words; empty if nothing."""
+    """Return a message on names and shapes that differ; an empty string if none do."""
     parts = [f"missing {n}" for n in sorted(wanted.keys() - stored.keys())]
     parts += [f"unexpected {n}" for n in sorted(stored.keys() - wanted.keys())]
     parts += [
