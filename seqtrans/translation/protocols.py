@@ -1,4 +1,4 @@
-"""The contracts of translation: models, searches and segmentations know each other by these."""
+"""Interfaces between the models, searches and segmenters of translation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,10 +20,10 @@ class SourceBatch:
     """Source sentences as a model reads them, right-padded.
 
     Attributes:
-        tokens: Ids and EOS; padding holds the source vocabulary's pad id.
-        mask: True for ids and EOS, False for padding.
-        factors: Further ids of every token, such as its part of speech, each with a vocabulary of
-            its own. A model that has no use for them refuses them.
+        tokens: Token ids and EOS; padding is the source vocabulary's pad id.
+        mask: True for token ids and EOS, False for padding.
+        factors: Source factors: further ids of each token, such as its part of speech, each from
+            another vocabulary. A model that can't read them raises ``ValueError``.
     """
 
     tokens: Int[Tensor, "B S"]
@@ -35,7 +35,7 @@ class SourceBatch:
         return self.tokens.size(0)
 
     def keep(self, sentences: slice | Int[Tensor, " R"]) -> "SourceBatch":
-        """Drop every sentence but these."""
+        """Keep only these sentences."""
         factors = tuple(factor[sentences] for factor in self.factors)
         return SourceBatch(self.tokens[sentences], self.mask[sentences], factors)
 
@@ -47,14 +47,14 @@ class SourceBatch:
 
 @runtime_checkable
 class DecoderState(Protocol):
-    """All a model remembers between two decoding steps. Immutable; B is dim 0, K is dim 1."""
+    """What a model keeps between two decoding steps. Immutable; B is dim 0, K is dim 1."""
 
     def reorder(self, parent: Int[Tensor, "B J"]) -> Self:
-        """J hypotheses, of which hypothesis j continues ``parent[b, j]`` of the same sentence."""
+        """Return J hypotheses per sentence; number j continues hypothesis ``parent[b, j]``."""
         ...
 
     def keep(self, sentence: Int[Tensor, " R"]) -> Self:
-        """Drop every sentence but these."""
+        """Keep only these sentences."""
         ...
 
 
@@ -63,16 +63,21 @@ StateT = TypeVar("StateT", bound=DecoderState)
 
 @runtime_checkable
 class Seq2SeqModel(Protocol[StateT]):
-    """What a searcher may ask of a translation model."""
+    """A translation model, as a search sees it."""
 
     def begin(self, source: SourceBatch) -> StateT:
-        """Encode the source; the state of one hypothesis per sentence before its first token."""
+        """Encode the source and return the state before the first token, with K = 1."""
         ...
 
     def decode_step(
         self, token: Int[Tensor, "B K"], state: StateT
     ) -> tuple[Float[Tensor, "B K V"], StateT]:
-        """Log-probabilities (fp32 or fp64) after ``token``, and the state that saw it."""
+        """Return log-probabilities of the next token (fp32 or fp64), and the state after ``token``.
+
+        Args:
+            token: The last token of each hypothesis.
+            state: The state before it.
+        """
         ...
 
 
@@ -85,12 +90,12 @@ class Hypothesis(NamedTuple):
 
 @dataclass(frozen=True)
 class SearchInput:
-    """A sentence to be translated, and what is to be known of it alone.
+    """A sentence to translate, and the settings of this sentence.
 
     Attributes:
-        source: Its ids.
-        seed: Decides all that is drawn at random for it, 64 bits. It goes where the sentence goes,
-            so that no draw depends on the batch or the process.
+        source: Its token ids.
+        seed: Seed of its random numbers, 64 bits. It belongs to the sentence, so no sample depends
+            on the batch or the process.
     """
 
     source: Ids
@@ -99,17 +104,17 @@ class SearchInput:
 
 @runtime_checkable
 class Searcher(Protocol):
-    """Turns a model into translations."""
+    """A search: translates batches with any model."""
 
     def __call__(
         self, model: Seq2SeqModel[StateT], source: SourceBatch, inputs: Sequence[SearchInput]
     ) -> list[list[Hypothesis]]:
-        """Return hypotheses of every sentence, best first.
+        """Return the hypotheses of each sentence, best first.
 
-        What is found for a sentence depends on it alone, not on its neighbours in the batch.
+        They depend on the sentence alone, not on the rest of the batch.
 
         Args:
-            model: In evaluation mode, where ``source`` is.
+            model: In evaluation mode, on the device of ``source``.
             source: The sentences as the model reads them.
             inputs: The same sentences, one by one.
         """
@@ -117,7 +122,7 @@ class Searcher(Protocol):
 
 
 class Specials(NamedTuple):
-    """Ids of the tokens that are not text."""
+    """Ids of the special tokens: padding, begin and end of a sentence, unknown."""
 
     pad: int
     bos: int
@@ -127,11 +132,11 @@ class Specials(NamedTuple):
 
 @runtime_checkable
 class Segmenter(Protocol):
-    """Text of one language to token ids and back. Ids never include BOS or EOS."""
+    """Converts text of one language to token ids and back. Ids never include BOS or EOS."""
 
     @property
     def specials(self) -> Specials:
-        """Ids of padding, BOS, EOS and unknown."""
+        """Ids of the special tokens."""
         ...
 
     @property
@@ -140,16 +145,17 @@ class Segmenter(Protocol):
         ...
 
     def encode(self, lines: Sequence[str]) -> list[list[int]]:
-        """Ids of every line; deterministic."""
+        """Return the ids of each line; deterministic."""
         ...
 
     def sample(self, lines: Sequence[str], seed: int) -> list[list[int]]:
-        """Ids of every line, segmented at random where sampling is configured (else encode).
+        """Return the ids of each line, segmented at random if sampling is configured.
 
-        A pure function of ``lines`` and ``seed``. For training only.
+        Only for training. The same lines and seed give the same ids; without sampling they are
+        those of ``encode``.
         """
         ...
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of token ids; special ids are left out."""
+        """Return the text of token ids, without special tokens."""
         ...

@@ -11,8 +11,8 @@ from seqtrans.nn.gather import gather_hypotheses
 from seqtrans.translation.models.attention import (
     AttentionConfig,
     AttentionKind,
+    attention_config,
     build_attention,
-    in_full,
 )
 from seqtrans.translation.models.encoder_decoder import EncoderDecoder, ModelConfig
 from seqtrans.translation.models.interfaces import Memory
@@ -136,14 +136,14 @@ def test_every_kind_has_a_name_in_recipes():
 @pytest.mark.parametrize("kind", CONFIGS)
 def test_a_name_stands_for_a_mapping_without_options(kind):
     heads = OPTIONS.get(kind, {}).get("num_heads")
-    assert in_full(kind, heads) == CONFIGS[kind]
+    assert attention_config(kind, heads) == CONFIGS[kind]
     number = f", num_heads: {heads}" if heads else ""
     short = f"kind: recurrent\nhidden_dim: 6\nattention: {kind}\n" + number[2:]
     full = f"kind: recurrent\nhidden_dim: 6\nattention: {{kind: {kind}{number}}}"
     models = []
     for text in (short, full):
         decoder = loads(RecurrentDecoderConfig, text, "r.yaml")
-        assert decoder.attention_in_full == CONFIGS[kind]
+        assert decoder.attention_config == CONFIGS[kind]
         encoder = RecurrentEncoderConfig(hidden_dim=3, embedding_dim=4)
         torch.manual_seed(0)
         models.append(EncoderDecoder(ModelConfig(encoder=encoder, decoder=decoder), 9, 9))
@@ -165,7 +165,7 @@ def test_a_name_stands_for_a_mapping_without_options(kind):
         ),
         (
             "attention: {kind: multi_head, num_heads: 2}\nnum_heads: 2",
-            "r.yaml:2: num_heads (2) is said twice: attention has its own",
+            "r.yaml:2: num_heads (2) is given twice: attention has it too",
         ),
         (
             "attention: {kind: dot}\nnum_heads: 2",

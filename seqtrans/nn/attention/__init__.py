@@ -3,5 +3,5 @@
 - ``coverage``: CoverageAttention
 - ``multi_head``: KeyValue, KVCache, SelfAttention, CrossAttention
 - ``recurrent``: ProjectedMemory, Attention, DotAttention, GeneralAttention,
-  AdditiveAttention, MultiHeadDotAttention
+  AdditiveAttention, MultiHeadDotAttention, attention_weights
 """

@@ -5,7 +5,12 @@ import math
 import torch
 from torch import nn
 
-from seqtrans.nn.attention.recurrent import Attention, AttentionState, ProjectedMemory
+from seqtrans.nn.attention.recurrent import (
+    Attention,
+    AttentionState,
+    ProjectedMemory,
+    attention_weights,
+)
 from seqtrans.nn.kernels.linear import Linear
 from seqtrans.tensor_types import Bool, Float, Tensor
 
@@ -55,9 +60,7 @@ class CoverageAttention(Attention):
         (coverage,) = state  # (B, Q, M, C)
         key, update = memory.key[:, None].split(self.sizes, dim=-1)  # (B, 1, M, D), (B, 1, M, C)
         hidden = self.query_projection(query)[:, :, None] + key + self.coverage_projection(coverage)
-        scores = hidden.tanh() @ self.energy.to(hidden.dtype)  # (B, Q, M)
-        hidden_padding = scores.masked_fill(~memory.mask[:, None], float("-inf"))
-        weights = hidden_padding.softmax(dim=-1).to(memory.value.dtype)
+        weights = attention_weights(hidden.tanh() @ self.energy.to(hidden.dtype), memory)
         coverage = (
             self.update_coverage(coverage)
             + self.update_weight(weights[..., None])

@@ -12,7 +12,12 @@ from typing import NamedTuple, TypeAlias
 import torch
 from torch import nn
 
-from seqtrans.nn.attention.multi_head import fused_attention
+from seqtrans.nn.attention.multi_head import (
+    fused_attention,
+    head_dim,
+    join_heads,
+    split_heads,
+)
 from seqtrans.nn.kernels.additive_scores import exponential, tanh_scores
 from seqtrans.nn.kernels.linear import Linear
 from seqtrans.tensor_types import Bool, Float, Int, Shaped, Tensor
@@ -69,19 +74,11 @@ class DotAttention(Attention):
 
     Args:
         query_dim: Features of a query.
-        memory_dim: Features of the memory.
-
-    Raises:
-        ValueError: The two differ; ``general`` is this attention for unequal sizes.
+        memory_dim: Features of the memory; equal to ``query_dim``.
     """
 
     def __init__(self, query_dim: int, memory_dim: int) -> None:
         super().__init__()
-        if query_dim != memory_dim:
-            raise ValueError(
-                f"dot attention needs the decoder's hidden_dim ({query_dim}) to equal the "
-                f"encoder's memory_dim ({memory_dim}); use general attention"
-            )
         self.output_projection = Linear(memory_dim, query_dim, bias=False)
 
     def project(self, states: Float[Tensor, "B M I"], mask: Bool[Tensor, "B M"]) -> ProjectedMemory:
@@ -92,10 +89,10 @@ class DotAttention(Attention):
         self, query: Float[Tensor, "B Q D"], memory: ProjectedMemory, state: AttentionState
     ) -> tuple[Float[Tensor, "B Q D"], AttentionState]:
         """See ``Attention.attend``."""
-        return _context(query @ memory.key.mT, memory), state
+        return attention_weights(query @ memory.key.mT, memory) @ memory.value, state
 
 
-class GeneralAttention(Attention):
+class GeneralAttention(DotAttention):
     """Scores by a bilinear form of query and memory (arXiv:1508.04025, ``general``).
 
     Args:
@@ -104,19 +101,12 @@ class GeneralAttention(Attention):
     """
 
     def __init__(self, query_dim: int, memory_dim: int) -> None:
-        super().__init__()
-        self.output_projection = Linear(memory_dim, query_dim, bias=False)
+        super().__init__(query_dim, memory_dim)
         self.key_projection = Linear(memory_dim, query_dim, bias=False)
 
     def project(self, states: Float[Tensor, "B M I"], mask: Bool[Tensor, "B M"]) -> ProjectedMemory:
         """See ``Attention.project``."""
         return ProjectedMemory(self.key_projection(states), self.output_projection(states), mask)
-
-    def attend(
-        self, query: Float[Tensor, "B Q D"], memory: ProjectedMemory, state: AttentionState
-    ) -> tuple[Float[Tensor, "B Q D"], AttentionState]:
-        """See ``Attention.attend``."""
-        return _context(query @ memory.key.mT, memory), state
 
 
 class AdditiveAttention(Attention):
@@ -146,7 +136,8 @@ class AdditiveAttention(Attention):
     ) -> tuple[Float[Tensor, "B Q D"], AttentionState]:
         """See ``Attention.attend``."""
         query = exponential(self.query_projection(query))
-        return _context(tanh_scores(query, memory.key, self.energy), memory), state
+        weights = attention_weights(tanh_scores(query, memory.key, self.energy), memory)
+        return weights @ memory.value, state
 
 
 class MultiHeadDotAttention(Attention):
@@ -165,9 +156,7 @@ class MultiHeadDotAttention(Attention):
 
     def __init__(self, query_dim: int, memory_dim: int, num_heads: int) -> None:
         super().__init__()
-        if query_dim % num_heads:
-            raise ValueError(f"num_heads ({num_heads}) must divide hidden_dim ({query_dim})")
-        self.num_heads = num_heads
+        self.head_dim = head_dim(query_dim, num_heads)
         self.query_projection = Linear(query_dim, query_dim)
         self.key_projection = Linear(memory_dim, query_dim, bias=False)
         self.value_projection = Linear(memory_dim, query_dim)
@@ -176,24 +165,26 @@ class MultiHeadDotAttention(Attention):
     def project(self, states: Float[Tensor, "B M I"], mask: Bool[Tensor, "B M"]) -> ProjectedMemory:
         """See ``Attention.project``."""
         key, value = self.key_projection(states), self.value_projection(states)
-        return ProjectedMemory(self._split(key), self._split(value), mask)
+        return ProjectedMemory(
+            split_heads(key, self.head_dim), split_heads(value, self.head_dim), mask
+        )
 
     def attend(
         self, query: Float[Tensor, "B Q D"], memory: ProjectedMemory, state: AttentionState
     ) -> tuple[Float[Tensor, "B Q D"], AttentionState]:
         """See ``Attention.attend``."""
         heads = fused_attention(
-            self._split(self.query_projection(query)),
+            split_heads(self.query_projection(query), self.head_dim),
             memory.key,
             memory.value,
             memory.mask[:, None, None],  # (B, 1, 1, M)
-        )  # (B, H, Q, E)
-        return self.output_projection(heads.transpose(1, 2).flatten(2)), state
-
-    def _split(self, x: Float[Tensor, "B P D"]) -> Float[Tensor, "B H P E"]:
-        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+        )
+        return self.output_projection(join_heads(heads)), state
 
 
-def _context(scores: Float[Tensor, "B Q M"], memory: ProjectedMemory) -> Float[Tensor, "B Q D"]:
-    hidden = scores.masked_fill(~memory.mask[:, None], float("-inf"))
-    return hidden.softmax(dim=-1).to(memory.value.dtype) @ memory.value
+def attention_weights(
+    scores: Float[Tensor, "B Q M"], memory: ProjectedMemory
+) -> Float[Tensor, "B Q M"]:
+    """Return the softmax of scores over the positions of memory, in the type of its values."""
+    masked = scores.masked_fill(~memory.mask[:, None], float("-inf"))
+    return masked.softmax(dim=-1).to(memory.value.dtype)

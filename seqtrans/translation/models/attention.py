@@ -1,8 +1,4 @@
-"""The attentions that a recurrent decoder may have: their options, and how each is built.
-
-A new one is a module in ``nn/attention`` and, here, a config, a member of ``AttentionConfig``, its
-name in ``AttentionKind`` and a case of ``build_attention``.
-"""
+"""Configs of the attentions of recurrent decoders, and how each is built."""
 
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, assert_never, get_args
@@ -20,7 +16,7 @@ from seqtrans.nn.attention.recurrent import (
 
 @dataclass(frozen=True, kw_only=True)
 class DotConfig:
-    """Inner products of query and memory, which must be of one size (arXiv:1508.04025)."""
+    """Inner products of query and memory, which must have equal sizes (arXiv:1508.04025)."""
 
     kind: Literal["dot"] = "dot"
 
@@ -34,7 +30,7 @@ class GeneralConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class AdditiveConfig:
-    """A network with one hidden layer of the size of a query (arXiv:1409.0473)."""
+    """A network with one hidden layer, which has the size of a query (arXiv:1409.0473)."""
 
     kind: Literal["additive"] = "additive"
 
@@ -50,28 +46,28 @@ class MultiHeadConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class CoverageConfig:
-    """Additive attention that remembers what was translated (arXiv:1601.04811).
+    """Additive attention with a coverage vector of each source position (arXiv:1601.04811).
 
-    Positions of a target are attended from one after the other, in training too.
+    Training computes it for one target position after another.
     """
 
     kind: Literal["coverage"] = "coverage"
     coverage_dim: Positive = 10
-    """Features of the coverage vector of a source position, which tanh updates."""
+    """Features of a coverage vector, which is updated by a tanh layer."""
 
 
 AttentionConfig: TypeAlias = (
     DotConfig | GeneralConfig | AdditiveConfig | MultiHeadConfig | CoverageConfig
 )
 AttentionKind: TypeAlias = Literal["dot", "general", "additive", "multi_head", "coverage"]
-"""What recipes may write instead of a mapping that has no more than the kind."""
+"""Short form in recipes: the kind instead of a mapping."""
 
 
 def build_attention(config: AttentionConfig, query_dim: int, memory_dim: int) -> Attention:
     """Build an attention.
 
     Args:
-        config: Which, and its options.
+        config: Its kind and options.
         query_dim: Features of a query: the decoder's ``hidden_dim``.
         memory_dim: Features of the encoder's memory.
     """
@@ -90,15 +86,17 @@ def build_attention(config: AttentionConfig, query_dim: int, memory_dim: int) ->
             assert_never(config)
 
 
-def in_full(attention: AttentionKind | AttentionConfig, num_heads: int | None) -> AttentionConfig:
-    """Return the config that the name of a kind stands for; a config as it is.
+def attention_config(
+    attention: AttentionKind | AttentionConfig, num_heads: int | None
+) -> AttentionConfig:
+    """Return the config for a kind; a config is returned unchanged.
 
     Args:
-        attention: Either.
-        num_heads: Option of the name ``multi_head``, which is older than configs.
+        attention: A kind or a config.
+        num_heads: The number of heads if ``attention`` is ``"multi_head"``, else None.
 
     Raises:
-        ValueError: ``num_heads`` is missing, given twice, or belongs to nothing.
+        ValueError: ``num_heads`` is missing, given twice, or given for another attention.
     """
     if attention == "multi_head":
         if num_heads is None:
@@ -106,7 +104,7 @@ def in_full(attention: AttentionKind | AttentionConfig, num_heads: int | None) -
         return MultiHeadConfig(num_heads=num_heads)
     if num_heads is not None:
         if isinstance(attention, MultiHeadConfig):
-            raise ValueError(f"num_heads ({num_heads}) is said twice: attention has its own")
+            raise ValueError(f"num_heads ({num_heads}) is given twice: attention has it too")
         kind = attention if isinstance(attention, str) else attention.kind
         raise ValueError(f"num_heads ({num_heads}) belongs to multi_head attention, not to {kind}")
     if isinstance(attention, str):
@@ -115,23 +113,23 @@ def in_full(attention: AttentionKind | AttentionConfig, num_heads: int | None) -
 
 
 def check_query_dim(config: AttentionConfig, query_dim: int) -> None:
-    """Refuse options that a query of this size does not allow.
+    """Check the size of queries.
 
     Raises:
-        ValueError: Heads that do not divide it.
+        ValueError: ``num_heads`` does not divide it.
     """
     if isinstance(config, MultiHeadConfig) and query_dim % config.num_heads:
         raise ValueError(f"num_heads ({config.num_heads}) must divide hidden_dim ({query_dim})")
 
 
 def check_memory_dim(config: AttentionConfig, query_dim: int, memory_dim: int) -> None:
-    """Refuse an encoder that the attention can't look at.
+    """Check the sizes of queries and memory.
 
     Raises:
-        ValueError: ``dot``, and the sizes differ.
+        ValueError: They differ, and the attention is ``dot``.
     """
     if isinstance(config, DotConfig) and memory_dim != query_dim:
         raise ValueError(
-            f"dot attention needs hidden_dim ({query_dim}) to be the size of the encoder's "
-            f"memory ({memory_dim}); general attention doesn't"
+            f"dot attention needs hidden_dim ({query_dim}) to equal the size of the encoder's "
+            f"memory ({memory_dim}); use general attention"
         )

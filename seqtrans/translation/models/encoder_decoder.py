@@ -32,15 +32,14 @@ class ModelConfig:
     """A translation model.
 
     Args:
-        encoder: What reads the source.
-        decoder: What writes the target.
-        tie_embeddings: Which tables of token vectors are one and the same: ``none``;
-            ``target_output``, the decoder's input and the output layer (arXiv:1608.05859);
-            ``source_target``, both inputs; ``all``, the three. The last two need a joint
-            vocabulary.
+        encoder: Reads the source.
+        decoder: Writes the target.
+        tie_embeddings: Which embedding tables share weights: ``none``; ``target_output``, the
+            decoder's input and the output layer (arXiv:1608.05859); ``source_target``, the inputs
+            of encoder and decoder; ``all`` three. The last two need a joint vocabulary.
 
     Raises:
-        ValueError: Tables to be tied differ in size, or what dot attention compares does.
+        ValueError: Tied embeddings, or the operands of dot attention, differ in size.
     """
 
     encoder: EncoderConfig = field(default_factory=TransformerEncoderConfig)
@@ -48,12 +47,12 @@ class ModelConfig:
     tie_embeddings: Literal["none", "target_output", "source_target", "all"] = "none"
 
     def __post_init__(self) -> None:
-        """Refuse halves that don't fit together."""
+        """Check that encoder and decoder fit together."""
         source, target = _embedding_dim(self.encoder), _embedding_dim(self.decoder)
         output = _output_dim(self.decoder)
         if self.tie_embeddings in ("source_target", "all") and source != target:
             raise ValueError(
-                f"tie_embeddings '{self.tie_embeddings}' needs embeddings of one size, not "
+                f"tie_embeddings '{self.tie_embeddings}' needs embeddings of equal sizes, not "
                 f"{source} in the encoder and {target} in the decoder"
             )
         if self.tie_embeddings in ("target_output", "all") and target != output:
@@ -69,12 +68,12 @@ class EncoderDecoder(nn.Module):
     """Embeds the source, encodes it, and predicts the target token by token.
 
     Args:
-        config: The halves and what they share.
+        config: Encoder, decoder and tied embeddings.
         source_vocab: Number of source tokens.
         target_vocab: Number of target tokens.
 
     Raises:
-        ValueError: Embeddings of different vocabularies are to be tied.
+        ValueError: Tied embeddings belong to vocabularies of different sizes.
     """
 
     def __init__(self, config: ModelConfig, source_vocab: int, target_vocab: int) -> None:
@@ -100,7 +99,7 @@ class EncoderDecoder(nn.Module):
             self.output.weight = self.target_embedding.weight
 
     def forward(self, batch: TranslationBatch, objective: Objective = CROSS_ENTROPY) -> Losses:
-        """Return what ``objective`` asks to minimize; in training mode, what there is to learn."""
+        """Return the losses of ``objective``, in training mode those for training."""
         return objective(self, batch, is_training=self.training)
 
     def features(
@@ -117,19 +116,17 @@ class EncoderDecoder(nn.Module):
     def logits(
         self, source: SourceBatch, target_input: Int[Tensor, "B T"]
     ) -> Float[Tensor, "B T V"]:
-        """Logits of every next target token under teacher forcing."""
+        """Return the logits of the next target token at each position, under teacher forcing."""
         return self.output(self.features(source, target_input))
 
     def encode(self, source: SourceBatch, kept: Bool[Tensor, "B S"] | None = None) -> Memory:
-        """Read whole source sentences, without the vectors of tokens that are not ``kept``.
+        """Encode source sentences; the embeddings of tokens that are not ``kept`` are zero.
 
         Raises:
-            ValueError: They have factors, of which this model knows nothing.
+            ValueError: They have source factors.
         """
         if source.factors:
-            raise ValueError(
-                f"this model reads tokens alone: it can't use {len(source.factors)} source factors"
-            )
+            raise ValueError(f"this model can't read source factors: {len(source.factors)} given")
         return self.encoder(_masked(self.source_embedding(source.tokens), kept), source.mask)
 
     def begin(self, source: SourceBatch) -> DecoderState:

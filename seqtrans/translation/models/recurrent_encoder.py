@@ -1,4 +1,4 @@
-"""Recurrent encoders: LSTM or GRU, in one direction or both (arXiv:1409.0473)."""
+"""Recurrent encoders: LSTM or GRU, in one or both directions (arXiv:1409.0473)."""
 
 import math
 from dataclasses import dataclass
@@ -19,19 +19,19 @@ class RecurrentEncoderConfig:
     """An LSTM or GRU that reads the source.
 
     Args:
-        cell: Which recurrence.
-        hidden_dim: Features of the state of **one direction**: a bidirectional encoder's memory
-            has twice as many.
-        num_layers: Layers on top of each other; each reads both directions of the one below.
+        cell: The recurrent cell.
+        hidden_dim: Features of the state of **one direction**: the memory of a bidirectional
+            encoder has twice as many.
+        num_layers: Number of layers; each reads both directions of the one below.
         embedding_dim: Features of an embedded source token; None: ``hidden_dim``.
-        bidirectional: Read every sentence in both directions.
+        bidirectional: Read sentences in both directions.
         residual: Add the input of each layer but the first to its output (arXiv:1609.08144).
         dropout: Probability of dropping a feature of the embeddings and of each layer's output.
         variational_dropout: Drop the same features at every position of a sentence
             (arXiv:1512.05287).
-        recurrent_dropout: Probability of dropping a feature of the state on its way to the next
-            position, the same at every position. Above 0, or with ``layer_norm``, layers run
-            step by step: on CPU hardly slower, on a GPU much.
+        recurrent_dropout: Probability of dropping a feature of the previous state, the same
+            features at every position. Above 0, or with ``layer_norm``, layers run step by step:
+            much slower on a GPU, hardly on a CPU.
         layer_norm: Normalize inside the cells (arXiv:1607.06450).
 
     Raises:
@@ -51,7 +51,7 @@ class RecurrentEncoderConfig:
     layer_norm: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse choices that contradict each other."""
+        """Check settings that depend on each other."""
         if self.residual and self.num_layers == 1:
             raise ValueError("residual (true) needs num_layers of at least 2, not 1")
 
@@ -62,7 +62,7 @@ class RecurrentEncoderConfig:
 
     @property
     def recurrence(self) -> Recurrence:
-        """Which kind of layer."""
+        """Kind of the layers."""
         return Recurrence(
             cell=self.cell, layer_norm=self.layer_norm, recurrent_dropout=self.recurrent_dropout
         )
@@ -71,11 +71,8 @@ class RecurrentEncoderConfig:
 class RecurrentEncoder(nn.Module):
     """Stacked recurrent layers over the source.
 
-    Embeddings of length 1 are scaled by the root of their size: then the gates, whose weights
-    are Xavier's, start neither closed nor saturated.
-
-    Args:
-        config: Sizes and choices.
+    Embeddings have length 1 at first and are scaled by the root of their size, so that gates with
+    Xavier's weights start neither closed nor saturated.
     """
 
     def __init__(self, config: RecurrentEncoderConfig) -> None:

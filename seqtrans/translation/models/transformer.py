@@ -1,4 +1,4 @@
-"""The Transformer halves of a translation model (arXiv:1706.03762)."""
+"""Transformer encoder and decoder (arXiv:1706.03762)."""
 
 import math
 from dataclasses import dataclass, replace
@@ -29,24 +29,24 @@ from seqtrans.translation.models.interfaces import Memory
 
 @dataclass(frozen=True, kw_only=True)
 class TransformerConfig:
-    """What an encoder and a decoder have in common; the sizes are those of the base model.
+    """Settings of an encoder or a decoder; the default sizes are those of the base model.
 
     Args:
-        num_layers: Layers of this half; the other half has its own number.
+        num_layers: Number of layers; encoder and decoder may differ.
         model_dim: Features of a token between blocks, and of its embedding.
         num_heads: Attention heads; must divide ``model_dim``.
         ffn_dim: Features inside the feed-forward block.
-        activation: There: ``relu``, ``gelu``, ``silu``, or ``gated`` (SwiGLU, arXiv:2002.05202;
-            1.5 times the weights of the others at the same ``ffn_dim``).
-        norm: Layer normalization or its cheaper root-mean-square form.
+        activation: Inside the feed-forward block: ``relu``, ``gelu``, ``silu``, or ``gated``
+            (SwiGLU, arXiv:2002.05202; 1.5 times the weights at the same ``ffn_dim``).
+        norm: Layer normalization, or root-mean-square normalization, which is cheaper.
         norm_position: ``pre`` normalizes the input of each block, ``post`` the sum after it.
-        positions: How a token knows its place; ``rotary`` turns queries and keys of
-            self-attention, the others are added to the embedding.
+        positions: Position encoding: ``rotary`` rotates queries and keys of self-attention; the
+            others are added to the embedding.
         max_positions: Number of ``learned`` positions: the longest sentence training accepts.
-        dropout: On what each block adds to the residual stream.
-        attention_dropout: On attention weights; more than 0 keeps attention from its fast path.
-        ffn_dropout: Inside the feed-forward block.
-        embedding_dropout: On the sum of embedding and position.
+        dropout: Dropout of each block's output, before it is added to the residual stream.
+        attention_dropout: Dropout of attention weights; above 0, attention is slower.
+        ffn_dropout: Dropout inside the feed-forward block.
+        embedding_dropout: Dropout of the sum of embedding and position.
     """
 
     num_layers: Positive = 6
@@ -64,7 +64,7 @@ class TransformerConfig:
     embedding_dropout: Probability = 0.1
 
     def __post_init__(self) -> None:
-        """Refuse sizes that don't fit together."""
+        """Check that the sizes fit together."""
         if self.model_dim % self.num_heads:
             raise ValueError(
                 f"num_heads ({self.num_heads}) must divide model_dim ({self.model_dim})"
@@ -83,7 +83,7 @@ class TransformerConfig:
         return self.model_dim // self.num_heads
 
     def layer_sizes(self) -> LayerSizes:
-        """What the layers need to know."""
+        """Return the sizes and options of the layers."""
         return LayerSizes(
             model_dim=self.model_dim,
             num_heads=self.num_heads,
@@ -99,23 +99,23 @@ class TransformerConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TransformerEncoderConfig(TransformerConfig):
-    """A Transformer that reads; see ``TransformerConfig``."""
+    """A Transformer that reads the source; see ``TransformerConfig``."""
 
     kind: Literal["transformer"] = "transformer"
 
 
 @dataclass(frozen=True, kw_only=True)
 class TransformerDecoderConfig(TransformerConfig):
-    """A Transformer that writes; see ``TransformerConfig``."""
+    """A Transformer that writes the target; see ``TransformerConfig``."""
 
     kind: Literal["transformer"] = "transformer"
 
 
 class PositionedInput(nn.Module):
-    """What enters the first layer: scaled embeddings that know their place, after dropout.
+    """The input of the first layer: scaled embeddings with positions, after dropout.
 
-    Tables hold vectors of length 1; scaled by the root of their size (3.4) they weigh as much
-    as the positions added to them.
+    Embeddings have length 1 at first; scaled by the root of their size (3.4) they are as large as
+    the positions added to them.
     """
 
     def __init__(self, config: TransformerConfig) -> None:
@@ -136,7 +136,7 @@ class PositionedInput(nn.Module):
     def forward(
         self, embedded: Float[Tensor, "B P D"], position: Int[Tensor, " #P"]
     ) -> tuple[Float[Tensor, "B P D"], Rotation | None]:
-        """The input of the first layer and, for rotary positions, what all layers turn by."""
+        """Return the input of the first layer and, for rotary positions, the rotation."""
         x = embedded * self.scale
         if self.added is None:
             return self.dropout(x), rotation(position, self.head_dim)
@@ -144,7 +144,7 @@ class PositionedInput(nn.Module):
 
 
 class TransformerEncoder(nn.Module):
-    """Layers of self-attention over the source; implements ``Encoder``."""
+    """Layers of self-attention over the source; an ``Encoder``."""
 
     def __init__(self, config: TransformerEncoderConfig) -> None:
         super().__init__()
@@ -157,9 +157,9 @@ class TransformerEncoder(nn.Module):
 
     def forward(self, embedded: Float[Tensor, "B S D"], mask: Bool[Tensor, "B S"]) -> Memory:
         """See ``Encoder.__call__``."""
-        x, turn = self.input(embedded, _positions(embedded))
+        x, rotation = self.input(embedded, _positions(embedded))
         for layer in self.layers:
-            x = layer(x, mask, turn)
+            x = layer(x, mask, rotation)
         states = self.norm(x)
         sentence = torch.arange(mask.size(0), device=mask.device)
         return Memory(states, mask, last=states[sentence, mask.sum(1) - 1])
@@ -167,22 +167,21 @@ class TransformerEncoder(nn.Module):
 
 @dataclass(frozen=True)
 class TransformerState:
-    """What steps need to know of the source, once per layer, and of the tokens before.
+    """Keys and values of the source and of previous tokens.
 
-    A kv_cache has a slot for every hypothesis of every step. Hypotheses are rows of ``ancestry``,
-    True at the slots of their own history, and moving them moves nothing else.
+    A KV cache has a slot for each hypothesis of each step. A row of ``ancestry`` is True at the
+    slots of one hypothesis, so reordering hypotheses moves only these rows.
     """
 
     embedding: nn.Embedding
-    source: tuple[KeyValue, ...]
-    kv_caches: tuple[KVCache, ...]
+    source: tuple[KeyValue, ...]  # of each layer
+    kv_caches: tuple[KVCache, ...]  # of each layer
     ancestry: Bool[Tensor, "B K M"]
-    position: int = 0  # tokens that every hypothesis has
+    position: int = 0  # previous tokens
 
     def reorder(self, parent: Int[Tensor, "B J"]) -> "TransformerState":
         """See ``DecoderState.reorder``."""
-        ancestry = gather_hypotheses(self.ancestry, parent)
-        return replace(self, ancestry=ancestry)
+        return replace(self, ancestry=gather_hypotheses(self.ancestry, parent))
 
     def keep(self, sentence: Int[Tensor, " R"]) -> "TransformerState":
         """See ``DecoderState.keep``."""
@@ -195,7 +194,7 @@ class TransformerState:
 
 
 class TransformerDecoder(nn.Module):
-    """Layers of causal self-attention and attention to the source; a ``Decoder``."""
+    """Layers of causal self-attention and cross-attention to the source; a ``Decoder``."""
 
     def __init__(self, config: TransformerDecoderConfig, memory_dim: int) -> None:
         super().__init__()
@@ -208,19 +207,19 @@ class TransformerDecoder(nn.Module):
 
     def forward(self, embedded: Float[Tensor, "B T D"], memory: Memory) -> Float[Tensor, "B T D"]:
         """See ``Decoder.__call__``."""
-        x, turn = self.input(embedded, _positions(embedded))
+        x, rotation = self.input(embedded, _positions(embedded))
         for layer in self.layers:
-            x = layer(x, memory.states, memory.mask, turn)
+            x = layer(x, memory.states, memory.mask, rotation)
         return self.norm(x)
 
     def begin(self, memory: Memory, embedding: nn.Embedding) -> TransformerState:
         """See ``Decoder.begin``."""
         sentences = memory.mask.size(0)
         projected = (x.source_attention.project(memory.states, memory.mask) for x in self.layers)
-        source = tuple(keys.contiguous() for keys in projected)
+        source = tuple(key_value.contiguous() for key_value in projected)
         kv_caches = tuple(
-            layer.attention.begin(sentences, like=projected.key)
-            for layer, projected in zip(self.layers, source, strict=True)
+            layer.attention.begin(sentences, like=key_value.key)
+            for layer, key_value in zip(self.layers, source, strict=True)
         )
         ancestry = memory.mask.new_empty((sentences, 1, 0))
         return TransformerState(embedding, source, kv_caches, ancestry)
@@ -230,21 +229,20 @@ class TransformerDecoder(nn.Module):
     ) -> tuple[Float[Tensor, "B K D"], TransformerState]:
         """See ``Decoder.step``."""
         position = torch.full((1,), state.position, device=token.device)
-        x, turn = self.input(state.embedding(token), position)
-        own = torch.eye(token.size(1), dtype=torch.bool, device=token.device)
-        ancestry = torch.cat((state.ancestry, own.expand(token.size(0), -1, -1)), dim=2)
+        x, rotation = self.input(state.embedding(token), position)
+        new = torch.eye(token.size(1), dtype=torch.bool, device=token.device)
+        ancestry = torch.cat((state.ancestry, new.expand(token.size(0), -1, -1)), dim=2)
         kv_caches: list[KVCache] = []
         for layer, kv_cache, source in zip(self.layers, state.kv_caches, state.source, strict=True):
-            x, longer = layer.step(x, kv_cache, ancestry, source, turn)
+            x, longer = layer.step(x, kv_cache, ancestry, source, rotation)
             kv_caches.append(longer)
-        position = state.position + 1
         return self.norm(x), replace(
-            state, kv_caches=tuple(kv_caches), ancestry=ancestry, position=position
+            state, kv_caches=tuple(kv_caches), ancestry=ancestry, position=state.position + 1
         )
 
 
 def _last_norm(config: TransformerConfig) -> nn.Module:
-    """Pre-norm layers leave their sum unnormalized; post-norm layers don't."""
+    """Build the norm of the output; post-norm layers end with one already."""
     if config.norm_position == "post":
         return nn.Identity()
     return build_norm(config.norm, config.model_dim)
