@@ -35,7 +35,7 @@ MUTANTS = (
     Mutant(
         "state not reordered",
         BEAM,
-        "state = state.reorder(search.trellis[-1].parent)",
+        "state = state.reorder(search.steps[-1].parent)",
         "pass",
         SEARCH,
     ),
@@ -50,7 +50,7 @@ MUTANTS = (
         "stopping bound of the current length",
         BEAM,
         "self.score(search.live.log_prob[:, 0], search.limit)",
-        "self.score(search.live.log_prob[:, 0], len(search.trellis))",
+        "self.score(search.live.log_prob[:, 0], len(search.steps))",
         SEARCH,
     ),
     Mutant(
@@ -105,8 +105,8 @@ MUTANTS = (
     Mutant(
         "ancestry not reordered",
         "seqtrans/translation/models/transformer.py",
-        "ancestry = gather_hypotheses(self.ancestry, parent)",
-        "ancestry = self.ancestry",
+        "ancestry=gather_hypotheses(self.ancestry, parent)",
+        "ancestry=self.ancestry",
         MODELS,
     ),
     Mutant(

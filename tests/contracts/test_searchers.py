@@ -142,7 +142,7 @@ def test_settled_sentences_are_dropped_and_it_changes_nothing(model, monkeypatch
     monkeypatch.setattr(beam.Search, "keep", lambda s, rows: dropped.append(rows) or keep(s, rows))
     expected = translate(search, model, SOURCES)
     assert len(dropped) > 1, "no sentence was dropped before the last"
-    monkeypatch.setattr(beam, "_WORTH_DROPPING", 2.0)
+    monkeypatch.setattr(beam, "DROP_DONE_AT", 2.0)
     for one, other in zip(expected, translate(search, model, SOURCES), strict=True):
         assert [h.tokens for h in one] == [h.tokens for h in other]
 

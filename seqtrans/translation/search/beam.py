@@ -1,21 +1,23 @@
-"""Beam search over any ``Seq2SeqModel``.
+"""Beam search with any ``Seq2SeqModel``.
 
-Hypotheses are an axis of their own, never folded into the batch, so there is no offset
-arithmetic. A *live* hypothesis can still grow; a *finished* one ends in EOS. Scores are
-log-probabilities divided by ``length ** length_penalty``, EOS counted, BOS not.
+Hypotheses are an axis of the tensors, not folded into the batch. A *live* hypothesis can grow; a
+*finished* one ends in EOS. A score is the log-probability divided by
+``length ** length_penalty``; the length includes EOS, but not BOS.
 
-Tokens are kept as a trellis, one column of (token, parent) per step, and read backwards once a
-sentence is done: nothing that grows with the length is copied from step to step.
+Each step stores its tokens and their parents. The tokens of a hypothesis are collected backwards
+when its sentence is done, so no step copies the tokens of previous steps.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch.nn.functional import pad
 
-from seqtrans.tensor_types import Bool, Float, Tensor
+from seqtrans.nn.gather import gather_hypotheses
+from seqtrans.tensor_types import Bool, Float, Int, Tensor
 from seqtrans.translation.protocols import (
     Hypothesis,
     SearchInput,
@@ -23,32 +25,86 @@ from seqtrans.translation.protocols import (
     SourceBatch,
     StateT,
 )
-from seqtrans.translation.search.repetition import extend
 from seqtrans.translation.search.rules import OutputRules
 from seqtrans.translation.search.top_k import NEVER, Candidates, best_continuations
-from seqtrans.translation.search.trellis import Finished, Live, Search, Step
 
-_WORTH_DROPPING = 0.125  # share of settled sentences from which copying the others pays
+DROP_DONE_AT = 0.125  # share of sentences that are done at which copying the others is worthwhile
+
+
+class Live(NamedTuple):
+    """Hypotheses that can grow, best first; log-probability ``-inf`` marks an empty slot.
+
+    Before the first step there is one (K = 1), with BOS alone; later up to ``beam_size``.
+    """
+
+    token: Int[Tensor, "B K"]  # the last one
+    log_prob: Float[Tensor, "B K"]
+
+
+class Finished(NamedTuple):
+    """The best N finished hypotheses, best first; score ``-inf`` marks an empty slot."""
+
+    score: Float[Tensor, "B N"]
+    length: Int[Tensor, "B N"]  # with EOS
+    slot: Int[Tensor, "B N"]  # of the live hypothesis before EOS
+
+    def merge(self, newer: "Finished") -> "Finished":
+        """Return the best N of both; of equal scores, the older hypothesis comes first."""
+        score = torch.cat((self.score, newer.score), dim=1)
+        best, place = score.sort(dim=1, descending=True, stable=True)
+        place = place[:, : self.score.size(1)]
+        length = torch.cat((self.length, newer.length), dim=1).gather(1, place)
+        slot = torch.cat((self.slot, newer.slot), dim=1).gather(1, place)
+        return Finished(best[:, : self.score.size(1)], length, slot)
+
+
+class Step(NamedTuple):
+    """The token of each live hypothesis at one step, and the hypothesis that it continued."""
+
+    token: Int[Tensor, "B K"]
+    parent: Int[Tensor, "B K"]  # slot in the previous step
+
+
+@dataclass(frozen=True)
+class Search:
+    """State of the search for the sentences that are not done."""
+
+    sentence: Int[Tensor, " B"]  # row of the batch
+    limit: Int[Tensor, " B"]  # maximum output length with EOS
+    live: Live
+    finished: Finished
+    steps: tuple[Step, ...] = ()
+    history: Int[Tensor, "B K T"] | None = None  # live tokens without BOS; None: rules need none
+
+    def keep(self, rows: Int[Tensor, " R"]) -> "Search":
+        """Keep only these sentences."""
+        return Search(
+            self.sentence[rows],
+            self.limit[rows],
+            Live(*(x[rows] for x in self.live)),
+            Finished(*(x[rows] for x in self.finished)),
+            tuple(Step(step.token[rows], step.parent[rows]) for step in self.steps),
+            None if self.history is None else self.history[rows],
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class BeamSearch:
     """Beam search with exact stopping; a ``Searcher``.
 
-    A sentence is done when no live hypothesis can beat the worst of its finished ones that count
-    any more, however it went on. A hypothesis that reaches the longest length allowed must take
-    EOS next, so that every result ends in EOS and scores what the model gives it. That length
-    depends on the sentence alone, never on its neighbours in the batch.
+    A sentence is done when no live hypothesis can still enter its best finished ones. A hypothesis
+    of maximum length must end with EOS, so every result ends with EOS and has the score that the
+    model gives it.
 
     Args:
-        rules: What every output must keep to.
+        rules: Rules for the output.
         beam_size: Hypotheses kept per sentence; 1 is greedy search.
         length_penalty: Exponent of the length in the score; 0 favors short output.
         n_best: Hypotheses wanted per sentence; at most ``beam_size``.
-        spare: Hypotheses returned besides, for those among them that turn out to be the same text.
+        spare: Additional hypotheses to return, in case several are the same text.
 
     Raises:
-        ValueError: The settings contradict each other.
+        ValueError: A setting is out of range.
     """
 
     rules: OutputRules
@@ -67,50 +123,48 @@ class BeamSearch:
     def __call__(
         self, model: Seq2SeqModel[StateT], source: SourceBatch, inputs: Sequence[SearchInput]
     ) -> list[list[Hypothesis]]:
-        """Translate a batch; per sentence, ``n_best + spare`` hypotheses at most, best first.
+        """Translate a batch; return at most ``n_best + spare`` hypotheses per sentence, best first.
 
         Raises:
-            FloatingPointError: The model's log-probabilities are not numbers.
+            FloatingPointError: Log-probabilities are NaN, or no output has a probability above 0.
         """
-        found: list[list[Hypothesis]] = [[] for _ in inputs]
+        results: list[list[Hypothesis]] = [[] for _ in inputs]
         search = self.start(source.mask)
         state = model.begin(source)
         while True:
             log_probs, state = model.decode_step(search.live.token, state)
             search = self.advance(search, log_probs)
-            settled = self.is_settled(search)
-            count = int(settled.sum())
-            if count == len(settled):
-                self._read_out(search, found)
-                return found
-            if count >= _WORTH_DROPPING * len(settled):
-                self._read_out(search.keep(settled.nonzero()[:, 0]), found)
-                growing = (~settled).nonzero()[:, 0]
+            done = self.is_done(search)
+            count = int(done.sum())
+            if count == len(done):
+                self._collect(search, results)
+                return results
+            if count >= DROP_DONE_AT * len(done):
+                self._collect(search.keep(done.nonzero()[:, 0]), results)
+                growing = (~done).nonzero()[:, 0]
                 search, state = search.keep(growing), state.keep(growing)
             if self.beam_size > 1:
-                state = state.reorder(search.trellis[-1].parent)
+                state = state.reorder(search.steps[-1].parent)
 
     def start(self, source_mask: Bool[Tensor, "B S"]) -> Search:
-        """What is known before the first step: one live hypothesis per sentence, only BOS."""
+        """Return the state before the first step: one live hypothesis per sentence, only BOS."""
         device, sentences = source_mask.device, source_mask.size(0)
         log_prob = torch.zeros((sentences, 1), device=device)
-        nothing = torch.zeros(
-            (sentences, self.n_best + self.spare), dtype=torch.long, device=device
-        )
+        zeros = torch.zeros((sentences, self.n_best + self.spare), dtype=torch.long, device=device)
         return Search(
             sentence=torch.arange(sentences, device=device),
             limit=self.rules.limit(source_mask.sum(1)),
             live=Live(torch.full_like(log_prob, self.rules.bos, dtype=torch.long), log_prob),
-            finished=Finished(log_prob.new_full(nothing.shape, NEVER), nothing, nothing),
-            history=nothing.new_empty((sentences, 1, 0)) if self.rules.needs_history else None,
+            finished=Finished(log_prob.new_full(zeros.shape, NEVER), zeros, zeros),
+            history=zeros.new_empty((sentences, 1, 0)) if self.rules.needs_history else None,
         )
 
     def advance(self, search: Search, log_probs: Float[Tensor, "B K V"]) -> Search:
-        """Grow every live hypothesis by one token: a pure function.
+        """Extend each live hypothesis by one token; a pure function.
 
-        2K candidates are drawn: at most K of them can end in EOS, so K survive to live on.
+        Of the best 2K candidates at most K end with EOS, so K stay live.
         """
-        length, history = len(search.trellis) + 1, search.history
+        length, history = len(search.steps) + 1, search.history
         if history is not None:
             log_probs = self.rules.without_repeats(log_probs, history)
         candidates = best_continuations(
@@ -120,9 +174,12 @@ class BeamSearch:
         log_prob, parent, token = candidates
         ended = token == self.rules.eos
 
-        alive = min(self.beam_size, log_prob.size(1))  # of a tiny vocabulary, too few at first
-        growing, slot = log_prob.masked_fill(ended, NEVER).topk(alive, dim=1)
+        size = min(self.beam_size, log_prob.size(1))  # a tiny vocabulary has few candidates
+        growing, slot = log_prob.masked_fill(ended, NEVER).topk(size, dim=1)
         step = Step(token.gather(1, slot), parent.gather(1, slot))
+        if history is not None:
+            history = gather_hypotheses(history, step.parent)
+            history = torch.cat((history, step.token[:, :, None]), dim=2)
 
         score = self.score(log_prob, length).masked_fill(~ended, NEVER)
         finished = search.finished.merge(Finished(score, torch.full_like(token, length), parent))
@@ -131,42 +188,43 @@ class BeamSearch:
             limit=search.limit,
             live=Live(step.token, growing),
             finished=finished,
-            trellis=(*search.trellis, step),
-            history=None if history is None else extend(history, step.parent, step.token),
+            steps=(*search.steps, step),
+            history=history,
         )
 
     def score(self, log_prob: Tensor, length: Tensor | int) -> Tensor:
-        """Length-normalized score of hypotheses of ``length`` tokens, EOS counted."""
+        """Return the length-normalized score; ``length`` includes EOS."""
         return log_prob / length**self.length_penalty
 
-    def is_settled(self, search: Search) -> Bool[Tensor, " B"]:
-        """Whether no live hypothesis can beat the worst of the finished ones any more.
+    def is_done(self, search: Search) -> Bool[Tensor, " B"]:
+        """Return whether no live hypothesis can beat the worst of the finished ones.
 
-        Log-probabilities only fall, and dividing by the longest length flatters the most.
+        Log-probabilities only fall, so the best possible score is the present one at maximum
+        length.
         """
         best_possible = self.score(search.live.log_prob[:, 0], search.limit)
-        at_limit = search.limit <= len(search.trellis)
+        at_limit = search.limit <= len(search.steps)
         return at_limit | (search.finished.score[:, -1] >= best_possible)
 
     def _end_at_limit(
         self, candidates: Candidates, search: Search, eos_log_prob: Float[Tensor, "B K"]
     ) -> Candidates:
-        """Where the length is used up, let every hypothesis take EOS and nothing else."""
+        """Replace the candidates of sentences at maximum length by EOS for each hypothesis."""
         log_prob, parent, token = candidates
         count, live = log_prob.size(1), search.live.log_prob.size(1)
         ending = pad(search.live.log_prob + eos_log_prob, (0, count - live), value=NEVER)
         slot = torch.arange(count, device=token.device).clamp(max=live - 1)
-        at_limit = (search.limit <= len(search.trellis) + 1)[:, None]
+        at_limit = (search.limit <= len(search.steps) + 1)[:, None]
         return Candidates(
             torch.where(at_limit, ending, log_prob),
             torch.where(at_limit, slot, parent),
             token.masked_fill(at_limit, self.rules.eos),
         )
 
-    def _read_out(self, search: Search, found: list[list[Hypothesis]]) -> None:
-        """Follow the finished hypotheses back to BOS."""
-        tokens = [step.token.tolist() for step in search.trellis]
-        parents = [step.parent.tolist() for step in search.trellis]
+    def _collect(self, search: Search, results: list[list[Hypothesis]]) -> None:
+        """Add the finished hypotheses to ``results``, following their tokens back to BOS."""
+        tokens = [step.token.tolist() for step in search.steps]
+        parents = [step.parent.tolist() for step in search.steps]
         ends = zip(*(x.tolist() for x in search.finished), strict=True)
         for row, (sentence, end) in enumerate(zip(search.sentence.tolist(), ends, strict=True)):
             for score, length, slot in zip(*end, strict=True):
@@ -175,10 +233,9 @@ class BeamSearch:
                 if score == NEVER:
                     continue
                 body: list[int] = []
-                at = slot
-                for column in range(length - 2, -1, -1):  # the last column has no EOS in it
-                    body.append(tokens[column][row][at])
-                    at = parents[column][row][at]
-                found[sentence].append(Hypothesis(body[::-1], score))
-            if not found[sentence]:
+                for step in range(length - 2, -1, -1):  # EOS is not among the steps' tokens
+                    body.append(tokens[step][row][slot])
+                    slot = parents[step][row][slot]
+                results[sentence].append(Hypothesis(body[::-1], score))
+            if not results[sentence]:
                 raise FloatingPointError("the model gives no output any probability")

@@ -1,4 +1,4 @@
-"""The search that a configuration describes."""
+"""Build a search from its config."""
 
 from typing import assert_never
 
@@ -10,11 +10,11 @@ from seqtrans.translation.search.sampling import Sampling
 
 
 def build_search(config: SearchConfig, target: Segmenter) -> Searcher:
-    """Build the search that a configuration describes.
+    """Build a search from its config.
 
     Args:
-        config: How to search.
-        target: Segments the target language.
+        config: The kind of search and its settings.
+        target: Segmenter of the target language.
     """
     rules = OutputRules.of(config, target)
     match config:

@@ -1,4 +1,4 @@
-"""How to search, as a recipe says it."""
+"""Configs of searches, as recipes give them."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -17,25 +17,27 @@ from seqtrans.config.types import (
 
 @dataclass(frozen=True, kw_only=True)
 class DecodingConfig:
-    """What every search has: limits of its input and output, and how much is searched at once.
+    """Settings of every search.
 
     Args:
-        length_penalty: Exponent of the length in the score, at least 0; more favors long output.
-        n_best: Different translations returned per line. There are fewer where several of those
-            that the search finds are the same text, but for spaces.
-        max_length: Longest output in tokens.
-        max_length_factor: Tokens of output allowed for each token of source.
-        max_length_offset: Tokens of output allowed besides, for short sources.
-        no_repeat_ngram: Tokens of an n-gram that no translation has twice, so that none gets into
-            a loop; of a long line, no part has it twice. 0: repeats are allowed.
-        no_repeat_words: Words of an n-gram that no translation has twice, however its words are
-            segmented. 0: repeats are allowed. Text without spaces has no words.
-        no_loops: Whether a translation never says the same directly again, as in "and so and so",
-            be it tokens (one alone may follow itself once) or words however they are segmented.
+        length_penalty: Exponent of the length in the score, at least 0; higher values favor long
+            output.
+        n_best: Number of different translations of each line. There are fewer if some hypotheses
+            are the same text, spaces aside.
+        max_length: Maximum length of the output in tokens.
+        max_length_factor: The output has at most ``max_length_factor`` times as many tokens as
+            the source, plus ``max_length_offset``.
+        max_length_offset: See ``max_length_factor``.
+        no_repeat_ngram: No n-gram of this many tokens occurs twice in a translation (of a long
+            line, in a part of it). 0: no limit.
+        no_repeat_words: No n-gram of this many words occurs twice in a translation, in whatever
+            way words are split into tokens. 0: no limit. Text without spaces has no words.
+        no_loops: Whether to forbid direct repetition, as in "and so and so", of words or of
+            tokens; a single token may follow itself once.
         max_source_tokens: Longer input is split at ends of sentences and translated in parts.
-        batch_tokens: Source tokens searched at once, padding included; a matter of memory and
-            speed, never of the result. ``auto``: the most that fit, measured before training, up
-            to 4,096 on a CPU and 32,768 on a GPU; not with ``training.processes.sharding: full``.
+        batch_tokens: Source tokens searched at once, padding included; affects memory and speed,
+            not the result. ``auto``: the most that fit, measured before training, at most 4,096
+            on a CPU and 32,768 on a GPU; not with ``training.processes.sharding: full``.
     """
 
     length_penalty: NonNegativeFloat = 1.0
@@ -52,7 +54,7 @@ class DecodingConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class BeamConfig(DecodingConfig):
-    """Beam search: the translations of the highest scores, as far as a beam finds them.
+    """Beam search: keeps the hypotheses with the highest scores at every step.
 
     Args:
         beam_size: Hypotheses kept per sentence, at least ``n_best``; 1 is greedy search.
@@ -73,24 +75,24 @@ class BeamConfig(DecodingConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class ValidationBeamConfig(BeamConfig):
-    """Beam search in a validation: greedily unless said otherwise."""
+    """Beam search in a validation; greedy by default."""
 
     beam_size: Positive = 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingConfig(DecodingConfig):
-    """Sampling: translations drawn at random, each as often as the model finds it probable.
+    """Sampling: translations drawn at random from the model's distribution.
 
-    The same line gets the same samples, wherever it stands and however it is translated.
+    The samples of a line depend on its text and the seed, not on other lines or the batch.
 
     Args:
-        temperature: What log-probabilities are divided by before drawing: less than 1 favors
-            likely tokens, more than 1 gives all of them about the same chance.
-        top_k: Likeliest tokens that are drawn from; 0: all.
-        top_p: Share of probability that the likeliest tokens drawn from have together, more than 0
+        temperature: Log-probabilities are divided by it before drawing: values below 1 favor
+            likely tokens, values above 1 unlikely ones.
+        top_k: Number of the most likely tokens to draw from; 0: all.
+        top_p: Draw from the fewest tokens that together have this probability, above 0
             (arXiv:1904.09751); 1: all.
-        seed: Another one gives other samples.
+        seed: Seed of the random numbers.
     """
 
     kind: Literal["sampling"] = "sampling"
@@ -101,11 +103,11 @@ class SamplingConfig(DecodingConfig):
 
 
 def _by_beam(settings: dict[str, Any]) -> dict[str, Any]:
-    """What a recipe says that does not say its kind, with it."""
+    """Add the kind to settings without one."""
     return {"kind": "beam", **settings}
 
 
 SearchConfig = Annotated[BeamConfig | SamplingConfig, Untagged(_by_beam)]
-"""How ``seqtrans translate`` searches."""
+"""The search of ``seqtrans translate``."""
 ValidationSearchConfig = Annotated[ValidationBeamConfig | SamplingConfig, Untagged(_by_beam)]
-"""How a validation does."""
+"""The search of a validation."""

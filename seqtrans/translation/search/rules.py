@@ -1,4 +1,4 @@
-"""What every output must keep to, however it is searched for."""
+"""Rules for the output of every search: forbidden tokens, length, repetition."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,20 +13,20 @@ from seqtrans.translation.search.repetition import SPACE, WordGuard, without_loo
 
 @dataclass(frozen=True, kw_only=True)
 class OutputRules:
-    """Which tokens an output may have, and how many.
+    """Forbidden tokens, length limits and guards against repetition.
 
     Args:
-        bos: Id that starts every target sentence.
-        eos: Id that ends one.
+        bos: Id of BOS.
+        eos: Id of EOS.
         banned: Ids that are never produced (padding, BOS, unknown); not EOS.
-        max_length: Longest output in tokens, EOS counted.
-        max_length_factor: Tokens of output allowed for each token of source; None leaves
-            ``max_length`` the only limit.
-        max_length_offset: Tokens of output allowed besides.
-        no_repeat_ngram: Tokens of an n-gram that no hypothesis has twice; 0 allows repeats.
-        no_loops: Whether tokens of a hypothesis are never followed by the same ones again; one
-            alone may follow itself once.
-        word_guard: Refuses words that were said before.
+        max_length: Maximum output length in tokens, EOS included.
+        max_length_factor: Output tokens allowed per source token; None: ``max_length`` is the only
+            limit.
+        max_length_offset: Output tokens allowed in addition.
+        no_repeat_ngram: No n-gram of this many tokens occurs twice in a hypothesis; 0: no limit.
+        no_loops: Whether to forbid direct repetition of tokens; a single one may follow itself
+            once.
+        word_guard: Forbids repetition of words.
 
     Raises:
         ValueError: EOS is banned.
@@ -48,7 +48,7 @@ class OutputRules:
 
     @classmethod
     def of(cls, config: DecodingConfig, target: Segmenter) -> "OutputRules":
-        """Build the rules that a configuration states for output in the pieces of ``target``."""
+        """Build the rules of a config for the vocabulary of ``target``."""
         specials = target.specials
         return cls(
             bos=specials.bos,
@@ -64,14 +64,11 @@ class OutputRules:
 
     @property
     def needs_history(self) -> bool:
-        """Whether what a hypothesis has said decides on what it may say."""
+        """Whether allowed tokens depend on previous tokens."""
         return self.no_repeat_ngram > 0 or self.no_loops or self.word_guard is not None
 
     def limit(self, source_length: Int[Tensor, " B"]) -> Int[Tensor, " B"]:
-        """Return the longest output in tokens, EOS counted, for sources of so many tokens.
-
-        It depends on the sentence alone, never on its neighbours in the batch.
-        """
+        """Return the maximum output length of each sentence in tokens, EOS included."""
         if self.max_length_factor is None:
             return torch.full_like(source_length, self.max_length)
         limit = (source_length * self.max_length_factor).ceil().long() + self.max_length_offset
@@ -80,11 +77,11 @@ class OutputRules:
     def without_repeats(
         self, log_probs: Float[Tensor, "B K V"], history: Int[Tensor, "B K T"]
     ) -> Float[Tensor, "B K V"]:
-        """Return log-probabilities that are ``-inf`` for what would repeat what was said.
+        """Return log-probabilities that are ``-inf`` for tokens that repeat previous ones.
 
         Args:
-            log_probs: Log-probability of every next token; only read.
-            history: Tokens of every hypothesis so far, without BOS.
+            log_probs: Log-probability of each next token; not changed.
+            history: Previous tokens of each hypothesis, without BOS.
         """
         if self.no_repeat_ngram:
             log_probs = without_repeats(log_probs, history, self.no_repeat_ngram)
@@ -100,11 +97,11 @@ def _word_guard(config: DecodingConfig, target: Segmenter) -> WordGuard | None:
 
 
 def _texts(target: Segmenter) -> Sequence[str]:
-    """Return the text of every token, where a space is written as in sentencepiece."""
+    """Return the text of each token, with spaces written as in sentencepiece."""
     pieces, specials = target.pieces, target.specials
     inside = (i for i, text in enumerate(pieces) if i not in specials and SPACE not in text)
     any_token = next(inside, None)
     if any_token is None or " " not in target.decode([any_token, any_token]):
         return pieces
-    # Tokens are words, and what looks like a space in one is a character of the text.
+    # Tokens are words; a character that looks like a space belongs to the word.
     return [SPACE + text.replace(SPACE, "\0") for text in pieces]

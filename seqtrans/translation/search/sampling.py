@@ -1,13 +1,13 @@
-"""Sampling from any ``Seq2SeqModel``: outputs drawn token by token.
+"""Sampling from any ``Seq2SeqModel``, token by token.
 
-As in beam search, what is drawn for a sentence are hypotheses on an axis of their own. All random
-numbers of a sentence are drawn before its first token, from its own seed, so that no sample depends
-on the batch.
+The random numbers of a sentence are drawn before its first token, from the sentence's seed, so that
+no sample depends on the batch.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 
 import numpy as np
 import torch
@@ -20,26 +20,26 @@ from seqtrans.translation.protocols import (
     SourceBatch,
     StateT,
 )
+from seqtrans.translation.search.beam import DROP_DONE_AT
 from seqtrans.translation.search.rules import OutputRules
 from seqtrans.translation.search.top_k import NEVER
 
-_COLDEST = 1e-30  # temperature; smaller ones are the same in fp32, or 0
-_WORTH_DROPPING = 0.125  # share of sentences that are done from which copying the others pays
+_MIN_TEMPERATURE = 1e-30  # lower ones have the same effect, or are 0 in fp32
 
 
 @dataclass(frozen=True)
 class Samples:
-    """What has been drawn for some sentences of a batch after T steps."""
+    """Samples of the sentences that are not done, after T steps."""
 
     sentence: Int[Tensor, " B"]  # row of the batch
-    limit: Int[Tensor, " B"]  # longest output, EOS counted
-    uniform: Float[Tensor, "B L K"]  # numbers of 0 or more and less than 1, one a token
-    tokens: Int[Tensor, "B K T"]  # without BOS; EOS from the end of a sample on
+    limit: Int[Tensor, " B"]  # maximum output length with EOS
+    uniform: Float[Tensor, "B L K"]  # a random number of [0, 1) for each token
+    tokens: Int[Tensor, "B K T"]  # without BOS; padded by EOS
     log_prob: Float[Tensor, "B K"]
     has_ended: Bool[Tensor, "B K"]
 
     def keep(self, rows: Int[Tensor, " R"]) -> "Samples":
-        """Drop every sentence but these."""
+        """Keep only these sentences."""
         return Samples(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
 
 
@@ -47,18 +47,18 @@ class Samples:
 class Sampling:
     """Ancestral sampling; a ``Searcher``.
 
-    The samples of a sentence are independent of each other, so that two may be equal. A sample that
-    reaches the longest length allowed takes EOS next. A score is what the model gives the sample,
-    whatever temperature, ``top_k`` and ``top_p`` made of its distribution.
+    The samples of a sentence are independent, so two may be equal. A sample of maximum length must
+    end with EOS. The score is that of the model's distribution, before temperature, ``top_k`` and
+    ``top_p`` change it.
 
     Args:
-        rules: What every output must keep to.
-        temperature: What log-probabilities are divided by before drawing, above 0.
-        top_k: Likeliest tokens that are drawn from; 0: all.
-        top_p: Share of probability that the tokens drawn from have at least, above 0.
+        rules: Rules for the output.
+        temperature: Log-probabilities are divided by it before drawing; above 0.
+        top_k: Number of the most likely tokens to draw from; 0: all.
+        top_p: Draw from the fewest tokens that together have this probability; above 0.
         length_penalty: Exponent of the length in the score; 0 favors short output.
         n_best: Samples per sentence.
-        seed: Decides, with that of the sentence, all that is drawn.
+        seed: With the seed of a sentence, the seed of its random numbers.
     """
 
     rules: OutputRules
@@ -73,12 +73,12 @@ class Sampling:
     def __call__(
         self, model: Seq2SeqModel[StateT], source: SourceBatch, inputs: Sequence[SearchInput]
     ) -> list[list[Hypothesis]]:
-        """Draw ``n_best`` translations of every sentence of a batch; best first.
+        """Draw ``n_best`` translations of each sentence, best first.
 
         Raises:
-            FloatingPointError: The model's log-probabilities are not numbers.
+            FloatingPointError: Log-probabilities are NaN, or no output has a probability above 0.
         """
-        found: list[list[Hypothesis]] = [[] for _ in inputs]
+        results: list[list[Hypothesis]] = [[] for _ in inputs]
         samples = self._start(source, inputs)
         token = samples.tokens.new_full(samples.log_prob.shape, self.rules.bos)
         state = model.begin(source).reorder(torch.zeros_like(token))
@@ -88,10 +88,10 @@ class Sampling:
             done = samples.has_ended.all(1)
             count = int(done.sum())
             if count == len(done):
-                self._read_out(samples, found)
-                return found
-            if count >= _WORTH_DROPPING * len(done):
-                self._read_out(samples.keep(done.nonzero()[:, 0]), found)
+                self._collect(samples, results)
+                return results
+            if count >= DROP_DONE_AT * len(done):
+                self._collect(samples.keep(done.nonzero()[:, 0]), results)
                 growing = (~done).nonzero()[:, 0]
                 samples, state = samples.keep(growing), state.keep(growing)
             token = samples.tokens[:, :, -1]
@@ -111,19 +111,19 @@ class Sampling:
         )
 
     def _uniform(self, seed: int, length: int) -> np.ndarray:
-        """Numbers for so many steps; those of the first steps are the same however many follow."""
+        """Return random numbers for ``length`` steps; those of a longer sample begin with them."""
         key = np.array([self.seed % 2**64, seed % 2**64], np.uint64)
         return np.random.Generator(np.random.Philox(key=key)).random((length, self.n_best))
 
     def advance(self, samples: Samples, log_probs: Float[Tensor, "B K V"]) -> Samples:
-        """Draw one more token of every sample that has not ended: a pure function."""
+        """Draw one more token of each sample that has not ended; a pure function."""
         step, eos = samples.tokens.size(2), self.rules.eos
         banned = torch.tensor(self.rules.banned, dtype=torch.long, device=log_probs.device)
         allowed = log_probs.index_fill(2, banned, NEVER)
         allowed = self.rules.without_repeats(allowed, samples.tokens)
-        # Differences to the best: 0 stays 0, however small the temperature is.
-        behind = allowed - allowed.amax(2, keepdim=True)
-        weights = truncate(behind / max(self.temperature, _COLDEST), self.top_k, self.top_p)
+        # Differences to the maximum: 0 stays 0 at any temperature.
+        below = allowed - allowed.amax(2, keepdim=True)
+        weights = truncate(below / max(self.temperature, _MIN_TEMPERATURE), self.top_k, self.top_p)
         token = draw(weights, samples.uniform[:, step])
         token = token.masked_fill((samples.limit == step + 1)[:, None] | samples.has_ended, eos)
         gain = allowed.gather(2, token[:, :, None])[:, :, 0].masked_fill(samples.has_ended, 0.0)
@@ -134,7 +134,7 @@ class Sampling:
             has_ended=samples.has_ended | (token == eos),
         )
 
-    def _read_out(self, samples: Samples, found: list[list[Hypothesis]]) -> None:
+    def _collect(self, samples: Samples, results: list[list[Hypothesis]]) -> None:
         rows = (samples.sentence, samples.tokens, samples.log_prob)
         for sentence, tokens, log_probs in zip(*(x.tolist() for x in rows), strict=True):
             for ids, log_prob in zip(tokens, log_probs, strict=True):
@@ -144,23 +144,19 @@ class Sampling:
                     raise FloatingPointError("the model gives no output any probability")
                 length = ids.index(self.rules.eos) + 1
                 score = log_prob / length**self.length_penalty
-                found[sentence].append(Hypothesis(ids[: length - 1], score))
-            found[sentence].sort(key=_by_score, reverse=True)
-
-
-def _by_score(hypothesis: Hypothesis) -> float:
-    return hypothesis.score
+                results[sentence].append(Hypothesis(ids[: length - 1], score))
+            results[sentence].sort(key=attrgetter("score"), reverse=True)
 
 
 def truncate(
     log_weights: Float[Tensor, "B K V"], top_k: int, top_p: float
 ) -> Float[Tensor, "B K V"]:
-    """Return weights that are ``-inf`` but for the likeliest tokens.
+    """Set the weights of all but the most likely tokens to ``-inf``.
 
     Args:
-        log_weights: Logarithms of what tokens weigh; they need not sum to 1.
-        top_k: Tokens that are left at most; 0: all.
-        top_p: Share of what these weigh that is left at least: by the fewest tokens that have it.
+        log_weights: Logarithms of unnormalized probabilities.
+        top_k: Number of tokens to keep; 0: all.
+        top_p: Of these, keep the fewest that together have this probability.
     """
     if 0 < top_k < log_weights.size(2):
         best = log_weights.topk(top_k, dim=2)
@@ -168,20 +164,20 @@ def truncate(
         log_weights = nothing.scatter(2, best.indices, best.values)
     if top_p < 1:
         share, token = log_weights.double().softmax(2).sort(dim=2, descending=True, stable=True)
-        refused = share.cumsum(2) - share >= top_p  # the likelier ones are enough; never the first
+        dropped = share.cumsum(2) - share >= top_p  # more likely tokens suffice; never the first
         log_weights = log_weights.masked_fill(
-            torch.zeros_like(refused).scatter(2, token, refused), NEVER
+            torch.zeros_like(dropped).scatter(2, token, dropped), NEVER
         )
     return log_weights
 
 
 def draw(log_weights: Float[Tensor, "B K V"], uniform: Float[Tensor, "B K"]) -> Int[Tensor, "B K"]:
-    """Return the token in whose share of the interval from 0 to 1 each number lies.
+    """Draw a token by inverting the cumulative distribution at each number of [0, 1).
 
-    Shares stand in the order of the vocabulary, not by size: where two are about equal, rounding
-    would decide on their order, and rounding depends on the batch.
+    Tokens are in the order of the vocabulary. Sorted by probability, the order of two that are
+    nearly equal would depend on rounding, which depends on the batch.
     """
-    ends = log_weights.double().softmax(2).cumsum(2)
-    place = uniform[:, :, None] * ends[:, :, -1:]
-    token = torch.searchsorted(ends, place, right=True)[:, :, 0]
-    return token.clamp(max=log_weights.size(2) - 1)  # NaN is behind the last
+    cumulative = log_weights.double().softmax(2).cumsum(2)
+    place = uniform[:, :, None] * cumulative[:, :, -1:]
+    token = torch.searchsorted(cumulative, place, right=True)[:, :, 0]
+    return token.clamp(max=log_weights.size(2) - 1)  # NaN sorts after the last

@@ -1,4 +1,4 @@
-"""The best continuations of some hypotheses, without sorting the vocabulary."""
+"""The best continuations of hypotheses, without sorting the vocabulary."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,14 +9,14 @@ from seqtrans.nn.gather import gather_hypotheses
 from seqtrans.tensor_types import Float, Int, Tensor
 
 NEVER = float("-inf")
-_CHUNK = 64  # at K 5 and V 8000 a third of the time of one topk over K * V on a CPU
+_CHUNK = 64  # at K 5 and V 8000 on a CPU, a third of the time of one topk over K * V
 
 
 class Candidates(NamedTuple):
-    """Hypotheses that are one token longer, best first; J of them per sentence."""
+    """The best J continuations of each sentence's hypotheses by one token, best first."""
 
-    log_prob: Float[Tensor, "B J"]  # -inf: not a candidate
-    parent: Int[Tensor, "B J"]  # the hypothesis it continues
+    log_prob: Float[Tensor, "B J"]  # -inf: empty slot
+    parent: Int[Tensor, "B J"]  # the hypothesis that is continued
     token: Int[Tensor, "B J"]
 
 
@@ -26,21 +26,21 @@ def best_continuations(
     count: int,
     banned: Sequence[int] = (),
 ) -> Candidates:
-    """The ``count`` likeliest pairs of hypothesis and next token, of every sentence.
+    """Return the ``count`` most likely pairs of hypothesis and next token, for each sentence.
 
-    One pass over the vocabulary finds the maximum of every chunk of it; then only the tokens of
-    the best chunks are compared. The n best tokens lie in the n chunks of highest maximum, so
-    the result is exact.
+    One pass over the vocabulary computes the maximum of every chunk of tokens; then only the
+    tokens of the best chunks are compared. The result is exact, since the n best tokens lie in the
+    n chunks with the highest maxima.
 
     Args:
-        log_prob: Log-probability of every hypothesis so far; ``-inf`` marks an empty slot.
-        log_probs: Log-probability of every next token; only read.
-        count: How many pairs; there are fewer where K * V is smaller.
-        banned: Tokens that may not be produced.
+        log_prob: Log-probability of each hypothesis; ``-inf`` marks an empty slot.
+        log_probs: Log-probability of each next token; not changed.
+        count: Number of pairs; all K * V if there are fewer.
+        banned: Ids of forbidden tokens.
     """
     size, vocab = log_probs.shape[1:]
     maxima = log_prob[:, :, None] + _chunk_maxima(log_probs)  # (B, K, chunks)
-    # A banned token may lift its chunk, of every hypothesis, above chunks that are better.
+    # A banned token may be the maximum of its chunk, in each hypothesis: take more chunks.
     enough = count + size * len({token // _CHUNK for token in banned})
     _, chunk = maxima.flatten(1).topk(min(enough, maxima[0].numel()), dim=1)
     parent, chunk = chunk // maxima.size(2), chunk % maxima.size(2)
@@ -58,9 +58,9 @@ def best_continuations(
 
 
 def _chunk_maxima(log_probs: Float[Tensor, "B K V"]) -> Float[Tensor, "B K chunks"]:
-    """Highest log-probability among every 64 consecutive tokens."""
-    whole = log_probs.size(2) // _CHUNK * _CHUNK
-    maxima = log_probs[:, :, :whole].unflatten(2, (-1, _CHUNK)).amax(3)
-    if whole == log_probs.size(2):
+    """Return the maximum of each chunk of consecutive tokens."""
+    end = log_probs.size(2) // _CHUNK * _CHUNK  # of the last full chunk
+    maxima = log_probs[:, :, :end].unflatten(2, (-1, _CHUNK)).amax(3)
+    if end == log_probs.size(2):
         return maxima
-    return torch.cat((maxima, log_probs[:, :, whole:].amax(2, keepdim=True)), dim=2)
+    return torch.cat((maxima, log_probs[:, :, end:].amax(2, keepdim=True)), dim=2)

@@ -14,4 +14,4 @@ def test_tokens_are_words_where_decoding_puts_spaces_between_them(others, unit, 
     vocabulary = Vocabulary(("a", "b", *others))
     target = TokenSegmenter(vocabulary, unit)
     guard = OutputRules.of(BeamConfig(no_repeat_words=1), target).word_guard
-    assert sorted({*guard._refused([4])}) == refused
+    assert sorted({*guard._forbidden_tokens([4])}) == refused
