@@ -13,11 +13,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 NOT_YET = (
     "seqtrans/translation/inference",
-    "seqtrans/translation/models",
-    "seqtrans/translation/protocols.py",
-    "seqtrans/translation/recipe",
-    "seqtrans/translation/search",
-    "seqtrans/translation/task.py",
 )
 _WORDS = """
     A All An And Any As At Both But By Each Either Every For From He Here How If In It Its Neither

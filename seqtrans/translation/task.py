@@ -1,4 +1,4 @@
-"""Translation as a training task: where batches come from, what to minimize, how to judge."""
+"""Translation as a training task: batches, loss and validation."""
 
 import json
 import logging
@@ -37,27 +37,27 @@ from seqtrans.translation.search.build import build_search
 from seqtrans.translation.search.config import BeamConfig, SearchConfig
 from seqtrans.translation.tokenization.segmenters import Segmenters
 
-Found = tuple[int, list[int], float]
-"""What is found for a source: its number among all, and a ``Hypothesis``; JSON can hold it."""
+NumberedHypothesis = tuple[int, list[int], float]
+"""Number of a source, then the fields of its ``Hypothesis``; in a form that JSON can store."""
 
 
 class CorpusScorer(Protocol):
-    """Metrics of whole texts, such as BLEU, by name."""
+    """Computes metrics of translations, such as BLEU."""
 
     def __call__(self, hypotheses: Sequence[str], references: Sequence[str]) -> Mapping[str, float]:
-        """Score hypotheses, line by line translations of what ``references`` translate."""
+        """Return metrics by name; a hypothesis and its reference have the same line number."""
         ...
 
 
 @dataclass(frozen=True)
 class Validation:
-    """Held-out sentence pairs and how they are judged."""
+    """Held-out sentence pairs, and how to validate with them."""
 
-    corpus: EncodedCorpus  # every pair, none filtered out
-    sources: Sequence[Sequence[str]]  # source text as it was read, file by file
-    references: Sequence[str]  # target text as it was read
+    corpus: EncodedCorpus  # all pairs, none filtered out
+    sources: Sequence[Sequence[str]]  # source lines of each file
+    references: Sequence[str]  # target lines of all files
     decoding: SearchConfig
-    scorer: CorpusScorer | None  # None: perplexity only, nothing is decoded
+    scorer: CorpusScorer | None  # None: measure only loss and perplexity, decode nothing
 
 
 @dataclass(frozen=True)
@@ -65,13 +65,13 @@ class TranslationTask:
     """Minimize smoothed cross-entropy; validate by perplexity and by decoding.
 
     Args:
-        train: Sentence pairs to learn from; with text beside the ids where subwords are sampled.
-        validation: Sentence pairs to judge by.
-        segmenters: Text of both languages to ids and back.
-        batch_tokens: Most positions, padding included, of either side of a micro-batch.
-        accumulate: Micro-batches an update; the same whatever the number of processes.
-        objective: What to minimize.
-        seed: Decides the order of batches and the sampling of subwords.
+        train: Training pairs; with their text if subwords are sampled.
+        validation: Validation pairs and settings.
+        segmenters: Segmenters of both languages.
+        batch_tokens: Maximum positions of either side of a micro-batch, padding included.
+        accumulate: Micro-batches per update of all processes together.
+        objective: The loss to minimize.
+        seed: Seed of the order of batches and of subword sampling.
     """
 
     train: EncodedCorpus
@@ -94,7 +94,7 @@ class TranslationTask:
         return shared_updates(self._epochs.batches(epoch), self.accumulate, group, start)
 
     def updates_in_epoch(self) -> int:
-        """How many updates an epoch has; about, where subwords are sampled."""
+        """Return the number of updates in an epoch; an estimate if subwords are sampled."""
         return -(-self._epochs.count() // self.accumulate)
 
     def loss_sums(self, model: nn.Module, batch: TranslationBatch) -> LossSums:
@@ -107,23 +107,23 @@ class TranslationTask:
         return self.validation.scorer is not None
 
     def validate(self, model: nn.Module, group: ProcessGroup) -> Mapping[str, float]:
-        """See ``Task.validate``: ``loss`` and ``perplexity`` per target token, then the scorer's.
+        """See ``Task.validate``: ``loss`` and ``perplexity`` per target token, and metrics.
 
-        The loss is without label smoothing. The scores are those of what ``Translator`` makes of
-        each file. Of the batches that one process would make, N take every Nth, so all is computed
-        as by one and the metrics are equal.
+        The loss is without label smoothing. The translations are those of ``Translator`` for each
+        file. Each of N processes takes every Nth of the batches that a single process would make,
+        so metrics do not depend on N.
         """
-        share: dict[str, object] = {"losses": self._validation_losses(model, group)}
+        losses = self._validation_losses(model, group)
         windows = self._windows if self.searches else []
-        share["found"] = self._search(model, windows, group) if self.searches else []
-        shares = [json.loads(found) for found in group.gather(json.dumps(share))]
+        hypotheses = self._search(model, windows, group) if self.searches else []
+        gathered = [json.loads(part) for part in group.gather(json.dumps((losses, hypotheses)))]
         targets = int(self.validation.corpus.target_lengths.sum()) + len(self.validation.corpus)
-        loss = math.fsum(x for found in shares for x in found["losses"]) / targets
+        loss = math.fsum(chain.from_iterable(losses for losses, _ in gathered)) / targets
         metrics = {"loss": loss, "perplexity": perplexity(loss)}
         if self.validation.scorer is not None:
-            every = chain.from_iterable(found["found"] for found in shares)
-            hypotheses = self._joined(windows, every)
-            metrics |= self.validation.scorer(hypotheses, self.validation.references)
+            every = chain.from_iterable(hypotheses for _, hypotheses in gathered)
+            translations = self._join(windows, every)
+            metrics |= self.validation.scorer(translations, self.validation.references)
         return metrics
 
     def largest_batch(self) -> TranslationBatch:
@@ -132,26 +132,26 @@ class TranslationTask:
 
     @cached_property
     def _largest(self) -> TranslationBatch:
-        return self._epochs.largest()  # where subwords are sampled, of 20,000 pairs
+        return self._epochs.largest()  # if subwords are sampled, among 20,000 pairs
 
     def decode(self, model: nn.Module, sentences: Sequence[int]) -> list[str]:
-        """Translate these lines of the validation corpus; the order is kept.
+        """Translate lines of the validation corpus and return them in this order.
 
         Raises:
-            TrainingError: The model computes what is not a number.
+            TrainingError: The model computes NaN.
         """
         lines = list(chain.from_iterable(self.validation.sources))
         windows = [self._parts.cut([lines[i] for i in sentences])]
-        return self._joined(windows, self._search(model, windows, SINGLE_PROCESS))
+        return self._join(windows, self._search(model, windows, SINGLE_PROCESS))
 
     @cached_property
     def _parts(self) -> LineParts:
-        # Of several processes, only the first says what is for information.
+        # Of several processes, only the first logs this level.
         return LineParts(self.segmenters, self.validation.decoding, logging.INFO)
 
     @cached_property
     def _windows(self) -> list[Window]:
-        """The source text in windows that are those of ``seqtrans translate`` for each file."""
+        """The windows of source lines that ``seqtrans translate`` makes of each file."""
         characters = window_characters(self.validation.decoding)
         return [
             self._parts.cut(window)
@@ -161,26 +161,27 @@ class TranslationTask:
 
     def _search(
         self, model: nn.Module, windows: Sequence[Window], group: ProcessGroup
-    ) -> list[Found]:
-        """The best hypotheses for this process's share of the sources of all windows."""
+    ) -> list[NumberedHypothesis]:
+        """Return the best hypothesis of each source in this process's share of the batches."""
         if not isinstance(model, Seq2SeqModel):
             raise TypeError(f"{type(model).__name__} can't be decoded: it is no Seq2SeqModel")
         decoding = self.validation.decoding
         width = "beam_size" if isinstance(decoding, BeamConfig) else "n_best"
-        halving = _halving(_SEARCHED.format(width))
+        halving = _halving(_SEARCH_HINT.format(width))
         search = build_search(decoding, self.segmenters.target)
-        found: list[Found] = []
-        first = taken = 0  # sources and batches of the windows before
+        numbered: list[NumberedHypothesis] = []
+        sources_before = batches_before = 0  # in previous windows
         for window in windows:
             inputs = window.inputs
             batches = plan_inputs(inputs, int(decoding.batch_tokens))
+            first = (group.rank - batches_before) % group.world_size
             try:
-                of_window = search_inputs(
+                results = search_inputs(
                     search,
                     model,
                     inputs,
                     specials=self.segmenters.source.specials,
-                    batches=batches[(group.rank - taken) % group.world_size :: group.world_size],
+                    batches=batches[first :: group.world_size],
                     device=next(model.parameters()).device,
                     halving=halving,
                 )
@@ -189,44 +190,52 @@ class TranslationTask:
                     f"validation: {error}: training has diverged; go on from an earlier "
                     "checkpoint with a lower learning rate"
                 ) from error
-            found += [
-                (first + i, best[0].tokens, best[0].score)
-                for i, best in enumerate(of_window)
-                if best
+            numbered += [
+                (sources_before + i, hypotheses[0].tokens, hypotheses[0].score)
+                for i, hypotheses in enumerate(results)
+                if hypotheses
             ]
-            first, taken = first + len(of_window), taken + len(batches)
-        return found
+            sources_before += len(results)
+            batches_before += len(batches)
+        return numbered
 
-    def _joined(self, windows: Iterable[Window], found: Iterable[Found]) -> list[str]:
-        """Translations of the lines of all windows, from what all processes have found."""
-        best = iter([Hypothesis(tokens, score)] for _, tokens, score in sorted(found))
+    def _join(
+        self, windows: Iterable[Window], hypotheses: Iterable[NumberedHypothesis]
+    ) -> list[str]:
+        """Return the translation of each line of all windows."""
+        best = iter([Hypothesis(tokens, score)] for _, tokens, score in sorted(hypotheses))
         return [line.text for window in windows for line in self._parts.join(window, best)]
 
     def _validation_losses(self, model: nn.Module, group: ProcessGroup) -> list[float]:
-        """Negative log-likelihood of every batch of this process, in nats."""
-        halving = _halving(_LONG, never_split=in_parts(model))
-        losses, groups = list[Tensor](), self._groups
-        own = groups[group.rank :: group.world_size]
-        for rows, counts in equal_number_of_calls(model, group, own, spare=groups[-1]):
-            found = self._losses_of(rows.tolist(), model, halving)
-            losses += found if counts else []
+        """Return the negative log-likelihood of each batch of this process, in nats."""
+        halving = _halving(_LONG_HINT, never_split=in_parts(model))
+        losses, batches = list[Tensor](), self._loss_batches
+        share = batches[group.rank :: group.world_size]
+        for rows, counts in equal_number_of_calls(model, group, share, spare=batches[-1]):
+            batch_losses = self._losses_of(rows.tolist(), model, halving)
+            losses += batch_losses if counts else []
         return torch.stack(losses).tolist() if losses else []
 
     def measure_longest(self, model: nn.Module) -> None:
-        """The loss of the largest batch of validation: to see that it fits, undivided."""
-        self._losses_of(self._groups[0].tolist(), model, _halving(_LONG, never_split=True))
+        """Compute the loss of the largest validation batch without splitting it.
+
+        Raises:
+            SeqtransError: Memory runs out.
+        """
+        batch = self._loss_batches[0].tolist()
+        self._losses_of(batch, model, _halving(_LONG_HINT, never_split=True))
 
     def longest_fits(self, model: nn.Module) -> bool:
-        """Whether memory holds the loss of the largest batch of validation, undivided."""
+        """Return whether memory suffices for ``measure_longest``."""
         try:
             self.measure_longest(model)
-        except SeqtransError:  # memory ran out
+        except SeqtransError:
             return False
         return True
 
     @property
-    def _groups(self) -> Plan:
-        """Sentences of the validation corpus that are measured at once, the longest first."""
+    def _loss_batches(self) -> Plan:
+        """Sentences of the validation corpus in batches, those of the longest first."""
         corpus = self.validation.corpus
         longer = np.maximum(corpus.source_lengths, corpus.target_lengths)
         return plan_by_length(longer, batch_tokens=int(self.validation.decoding.batch_tokens))
@@ -248,14 +257,11 @@ class TranslationTask:
         return Epochs(self.train, self.segmenters, self.batch_tokens, self.seed)
 
 
-_LONG = "leave out those that are so long"
-_SEARCHED = "lower max_source_tokens, max_length or {} of validation.decoding"
+_LONG_HINT = "leave out the longest ones"
+_SEARCH_HINT = "lower max_source_tokens, max_length or {} of validation.decoding"
 
 
-def _halving(remedy: str, *, never_split: bool = False) -> Halving:
-    smaller = "take a smaller validation.decoding.batch_tokens, or more processes"
-    return Halving(
-        "validation sentences",
-        smaller if never_split else remedy,
-        never_split=never_split,
-    )
+def _halving(hint: str, *, never_split: bool = False) -> Halving:
+    if never_split:
+        hint = "take a smaller validation.decoding.batch_tokens, or more processes"
+    return Halving("validation sentences", hint, never_split=never_split)

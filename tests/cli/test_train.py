@@ -204,7 +204,7 @@ def test_fine_tuning_starts_from_the_weights_and_the_vocabulary(home):
     done = seqtrans(home, "train", "toy.yaml", "--run", "tuned", *settings)
     assert done.returncode == 0, done.stderr
     assert "starting from the weights of " in done.stderr
-    assert f"segmentation: that of {home}/runs/toy, not of data.segmentation" in done.stderr
+    assert f"segmentation: copied from {home}/runs/toy, data.segmentation is ignored" in done.stderr
     for file in (home / "runs/toy/vocabulary").iterdir():
         assert (home / "tuned/vocabulary" / file.name).read_bytes() == file.read_bytes()
     before, after = weights(home / "runs/toy", "best"), weights(home / "tuned", "last")
@@ -220,7 +220,7 @@ def test_a_new_vocabulary_carries_over_what_both_have(home, tmp_path):
     settings = ("--set", origin, "--set", "training.max_steps=1")
     done = seqtrans(tmp_path, "train", "new.yaml", *settings)
     assert done.returncode == 0, done.stderr
-    assert "of 11 source and 11 target tokens, 8 and 8 bring their vectors along" in done.stderr
+    assert "embeddings of 8 of 11 source tokens and 8 of 11 target tokens" in done.stderr
     old, new = (pieces(home / "runs/toy"), pieces(tmp_path / "runs/new"))
     before = weights(home / "runs/toy", "last")["source_embedding.weight"]
     after = weights(tmp_path / "runs/new", "last")["source_embedding.weight"]

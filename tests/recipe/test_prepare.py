@@ -39,7 +39,7 @@ def test_validation_measures_as_evaluate_does(folder, recipe, run, caplog):
     (folder / "dev.de").write_text("".join(f"{line}\n" for line in spaceless), encoding="utf-8")
     chinese = replace(recipe, validation=replace(recipe.validation, metrics=("bleu",)))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("seqtrans.translation.recipe.load_data.HOPELESS_UNKNOWNS", 1)
+        patch.setattr("seqtrans.translation.recipe.load_data.REFUSE_UNKNOWN", 1)
         task = prepare(chinese, run).task
         assert task.validation.scorer(["猫喜欢狗和鸟。", "男人看见女人。"], spaceless)["bleu"] < 1
         warning = "set validation.tokenize to zh"
@@ -129,7 +129,7 @@ def test_a_vocabulary_of_another_text_is_noticed(recipe, run, folder, caplog):
         check_vocabulary(corpora, segmenters)
     assert str(error.value) == (
         "75.0% of the source tokens of the validation corpus are unknown: "
-        "the vocabulary is not one of this text"
+        "the vocabulary does not fit this text"
     )
 
 
@@ -171,7 +171,7 @@ def test_a_disk_without_room_is_told(recipe, run):
     ("segmentation", "said"),
     [
         ("{kind: words}", "vocabulary: 10 source tokens, 11 target tokens"),
-        ("{kind: words, joint: true}", "vocabulary: 17 tokens, of both languages"),
+        ("{kind: words, joint: true}", "vocabulary: 17 tokens of both languages"),
         (
             "{kind: words, vocab_size: 10, target_vocab_size: 9}",
             "vocabulary: 10 source tokens, 9 target tokens",

@@ -1,4 +1,4 @@
-"""What a recipe of translation may say, and how its parts are put together.
+"""Keys of a translation recipe, and how its parts are built.
 
 - ``build``: build_model
 - ``load_run``: Run, load_run

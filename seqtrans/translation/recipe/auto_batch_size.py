@@ -1,4 +1,4 @@
-"""Sizes of batches that a recipe of translation leaves to us: measured before training."""
+"""Measure ``auto`` batch sizes of a translation recipe before training."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -32,14 +32,14 @@ def resolve_sizes(
     model: nn.Module,
     group: ProcessGroup,
 ) -> TranslationRecipe:
-    """Return the recipe with numbers where it says ``auto``; every process must call it.
+    """Return the recipe with numbers in place of ``auto``; every process must call it.
 
     Args:
-        recipe: What is to be done.
+        recipe: The recipe.
         segmenters: Of the run.
         corpora: Of the run.
-        model: What will learn, where it will.
-        group: This process: the least of what each finds counts.
+        model: On the device where it will train.
+        group: The processes, which agree on the smallest size that one of them measures.
     """
     lengths, validation = corpora.validation.source_lengths, recipe.validation
     typical, longest = int(np.median(lengths)), int(lengths.max())
@@ -89,16 +89,16 @@ def largest_search(
     others_fit: Callable[[int], bool] = lambda _: True,
     reserved: int = 0,
 ) -> int:
-    """Return the most source tokens that can be searched at once.
+    """Return the largest number of source tokens that can be searched at once.
 
     Args:
-        search: How.
+        search: The search.
         model: In evaluation mode.
         specials: Special ids of the source vocabulary.
-        lengths: Of sources, without EOS: batches are tried of sources as long as each.
-        most: A bound, where there are no more sources than that.
-        others_fit: Whether what else is computed of so many tokens fits into memory.
-        reserved: Bytes that will be needed besides.
+        lengths: Lengths of sources without EOS; batches of each length are tried.
+        most: Upper bound, if there are fewer source tokens in all.
+        others_fit: Whether memory suffices for other computations with this number of tokens.
+        reserved: Bytes that training will need in addition.
     """
     if not isinstance(model, Seq2SeqModel):
         raise TypeError(f"{type(model).__name__} can't be decoded: it is no Seq2SeqModel")
@@ -161,7 +161,7 @@ def _losses_fit(
     model: nn.Module,
     tokens: int,
 ) -> bool:
-    """Whether the loss of so many tokens at once fits, too: greedy search may take less."""
+    """Return whether memory suffices for the loss of so many tokens, which may need more."""
     decoding = replace(recipe.validation.decoding, batch_tokens=tokens)
     sized = replace(
         recipe,

@@ -1,4 +1,4 @@
-"""Segmenters and models that a recipe describes: what training and translating both need."""
+"""Build segmenters and models, for training and translation."""
 
 from collections.abc import Iterator
 
@@ -15,12 +15,12 @@ from seqtrans.translation.tokenization.segmenters import (
 
 
 def prepare_segmenters(recipe: TranslationRecipe, run: RunDirectory) -> Segmenters:
-    """The segmenters stored in a run; where there are none yet, make and store them.
+    """Load the segmenters of a run, or train and store them if there are none.
 
     Raises:
         DataError: The training text can't be read.
-        RecipeError: The text does not support the vocabulary asked for.
-        CheckpointError: What is stored is damaged.
+        RecipeError: The text is too small for the vocabulary.
+        CheckpointError: The stored vocabulary is damaged.
     """
     if any(run.vocabulary.glob("*.yaml")):
         return load_segmenters(run.vocabulary, recipe.data.segmentation)
@@ -32,10 +32,10 @@ def prepare_segmenters(recipe: TranslationRecipe, run: RunDirectory) -> Segmente
 
 
 def build_model(config: ModelConfig, segmenters: Segmenters) -> EncoderDecoder:
-    """A model with fresh weights, drawn from torch's global generator.
+    """Build a model with random weights, drawn from torch's global generator.
 
     Raises:
-        RecipeError: The model does not fit the vocabulary.
+        RecipeError: Tied embeddings need a joint vocabulary.
     """
     if config.tie_embeddings in ("source_target", "all") and not segmenters.is_joint:
         raise RecipeError(

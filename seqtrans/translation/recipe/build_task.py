@@ -1,4 +1,4 @@
-"""The learning problem that a recipe describes: what training alone needs."""
+"""Build the training task of a recipe."""
 
 from seqtrans.translation.evaluation.metrics import corpus_scores
 from seqtrans.translation.recipe.load_data import Corpora
@@ -10,7 +10,7 @@ from seqtrans.translation.tokenization.segmenters import Segmenters
 def build_task(
     recipe: TranslationRecipe, segmenters: Segmenters, corpora: Corpora, processes: int = 1
 ) -> TranslationTask:
-    """Return the learning problem of a recipe, of which ``processes`` will take their shares."""
+    """Build the task that ``processes`` train together."""
     return TranslationTask(
         train=corpora.train,
         validation=Validation(

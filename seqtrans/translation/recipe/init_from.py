@@ -1,4 +1,4 @@
-"""Start a translation run from the vocabulary and the weights of another one."""
+"""Initialize a translation run from the vocabulary and weights of another run."""
 
 import torch
 
@@ -14,29 +14,29 @@ from seqtrans.translation.tokenization.segmenters import Segmenters, load_segmen
 
 
 def copy_vocabulary(origin: InitFrom, run: RunDirectory) -> None:
-    """Give ``run`` the vocabulary of the run it starts from.
+    """Copy the vocabulary of another run into ``run``.
 
     Raises:
         CheckpointError: There is no such run, or its vocabulary is damaged.
     """
     folder = open_run(origin.run).vocabulary
     load_segmenters(folder)  # finds damage
-    # The index that makes a vocabulary complete comes last.
+    # The index comes last: it makes the vocabulary complete.
     for file in sorted(folder.iterdir(), key=lambda file: file.suffix == ".yaml"):
         write_atomically(run.vocabulary / file.name, file.read_bytes())
 
 
 def start_from(origin: InitFrom, model: EncoderDecoder, segmenters: Segmenters) -> str:
-    """Fill a fresh model with the weights of another run.
+    """Copy the weights of another run into a model.
 
     Args:
-        origin: The other run. Where its vocabulary was not kept, tokens that both vocabularies
-            have take their vectors along; the others keep fresh ones.
-        model: What to fill.
-        segmenters: Those of ``model``.
+        origin: The other run. With a new vocabulary, only the embeddings of tokens in both
+            vocabularies are copied.
+        model: A new model.
+        segmenters: The segmenters of ``model``.
 
     Returns:
-        What was done, in words.
+        A message for the log.
 
     Raises:
         CheckpointError: There is no such checkpoint, or the models differ in more than the
@@ -59,14 +59,14 @@ def start_from(origin: InitFrom, model: EncoderDecoder, segmenters: Segmenters) 
     rows = {name: by_tensor[name] for name in named_weights(model) if name in by_tensor}
     carry_over(model, weights, rows, str(checkpoint))
     return (
-        f"starting from the weights of {checkpoint}; of {len(segmenters.source.pieces):,} source "
-        f"and {len(segmenters.target.pieces):,} target tokens, {len(source.new):,} and "
-        f"{len(target.new):,} bring their vectors along"
+        f"starting from the weights of {checkpoint}; embeddings of {len(source.new):,} of "
+        f"{len(segmenters.source.pieces):,} source tokens and {len(target.new):,} of "
+        f"{len(segmenters.target.pieces):,} target tokens"
     )
 
 
 def shared_rows(stored: Segmenter, new: Segmenter) -> RowMap:
-    """Return ids of the tokens that two vocabularies share; special ones match by their role."""
+    """Return the ids of tokens in both vocabularies; special tokens correspond by role."""
     special = dict(zip(new.specials, stored.specials, strict=True))
     known = {piece: i for i, piece in enumerate(stored.pieces) if i not in stored.specials}
     pairs = [

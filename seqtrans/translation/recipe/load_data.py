@@ -1,4 +1,4 @@
-"""The text of a recipe as token ids, made once and kept in a cache."""
+"""Load the corpora of a recipe from the cache, and check them."""
 
 import logging
 from collections.abc import Sequence
@@ -21,15 +21,15 @@ from seqtrans.translation.tokenization.text_changes import find_changes
 
 logger = logging.getLogger(__name__)
 
-SAMPLED_SENTENCES = 10_000  # of a corpus, spread evenly over it
-MOST_READ = 1_000_000  # of the sentences that these are taken from, where that means reading text
-SUSPICIOUS_UNKNOWNS = 0.05  # share of tokens above which something may be wrong
-HOPELESS_UNKNOWNS = 0.5
+SAMPLED_SENTENCES = 10_000  # of a corpus, evenly spaced
+MAX_LINES_READ = 1_000_000  # of the text, to sample from
+WARN_UNKNOWN = 0.05  # proportion of unknown tokens
+REFUSE_UNKNOWN = 0.5
 
 
 @dataclass(frozen=True)
 class Corpora:
-    """What a run learns from and is judged by."""
+    """Training and validation corpora of a run."""
 
     train: EncodedCorpus
     validation: EncodedCorpus
@@ -40,10 +40,10 @@ class Corpora:
 def load_corpora(
     data: DataConfig, segmenters: Segmenters, cache: Path, processes: Rendezvous = ALONE
 ) -> Corpora:
-    """Encode text, or find it encoded in the cache; say how much there is and what was left out.
+    """Load the encoded corpora from the cache, or encode them; log their sizes.
 
-    Of several processes on a machine one reads the text to find its corpora in the cache, and
-    makes sure that they are whole; the others open what it found.
+    On each machine one process reads the text, fills the cache and checks it; the others only open
+    the corpora.
 
     Raises:
         DataError: Text can't be read, no training pair is left, or the cache can't be written.
@@ -56,7 +56,7 @@ def load_corpora(
         return f"{train} {validation}"
 
     keys = processes.once("corpora", fill, per_host=True).split()
-    if not all((cache / key).is_dir() for key in keys):  # of a machine with the same name
+    if not all((cache / key).is_dir() for key in keys):  # two machines have the same name
         keys = fill().split()
     train, validation = (open_corpus(cache / key) for key in keys)
     files = [list(read_pairs(files)) for files in data.validation]
@@ -68,10 +68,10 @@ def load_corpora(
 
 
 def check_vocabulary(corpora: Corpora, segmenters: Segmenters) -> None:
-    """Make sure that the vocabulary knows most of the text; warn where it knows too little.
+    """Check that few tokens of the text are unknown, and warn if there are many.
 
     Raises:
-        DataError: Most of the text is unknown.
+        DataError: Most tokens are unknown.
     """
     sides: tuple[tuple[str, Segmenter, Rows, Rows], ...] = (
         ("source", segmenters.source, corpora.train.source, corpora.validation.source),
@@ -80,65 +80,67 @@ def check_vocabulary(corpora: Corpora, segmenters: Segmenters) -> None:
     for side, segmenter, *both in sides:
         for name, rows in zip(("training", "validation"), both, strict=True):
             share = unknown_share(rows, segmenter.specials.unk)
-            said = f"{share:.1%} of the {side} tokens of the {name} corpus are unknown"
-            if share > HOPELESS_UNKNOWNS:
-                raise DataError(f"{said}: the vocabulary is not one of this text")
-            if share > SUSPICIOUS_UNKNOWNS:
-                logger.warning("%s: is the vocabulary one of this text?", said)
+            message = f"{share:.1%} of the {side} tokens of the {name} corpus are unknown"
+            if share > REFUSE_UNKNOWN:
+                raise DataError(f"{message}: the vocabulary does not fit this text")
+            if share > WARN_UNKNOWN:
+                logger.warning("%s: does the vocabulary fit this text?", message)
 
 
-def say_changes(data: DataConfig, corpora: Corpora, segmenters: Segmenters) -> None:
-    """Say what normalization changes in the training text, and which of the target is unknown.
+def log_changes(data: DataConfig, corpora: Corpora, segmenters: Segmenters) -> None:
+    """Log what normalization changes in the training text, and unknown tokens of the target.
 
-    Of many lines some are looked at, and no more than ``MOST_READ`` are read.
+    A large corpus is sampled.
 
     Raises:
         DataError: The text can't be read.
     """
-    step = max(1, min(corpora.train.report.total, MOST_READ) // SAMPLED_SENTENCES)
-    sampled = list(islice(read_pairs(*data.train), 0, MOST_READ, step))
+    step = max(1, min(corpora.train.report.total, MAX_LINES_READ) // SAMPLED_SENTENCES)
+    sampled = list(islice(read_pairs(*data.train), 0, MAX_LINES_READ, step))
     for column, (side, segmenter) in enumerate(segmenters._asdict().items()):
-        found = find_changes(segmenter, [pair[column] for pair in sampled])
-        lines = f"of {found.lines:,} {side} lines" + (" looked at" if step > 1 else "")
-        if found.changed:
+        changes = find_changes(segmenter, [pair[column] for pair in sampled])
+        if changes.changed:
             logger.info(
-                "normalization changes %s %s, %s characters: %s%s",
-                f"{found.changed_lines:,}",
-                lines,
-                f"{found.changed.total():,}",
-                found.examples_of_changed,
-                "; no translation has what it changes" if side == "target" else "",
+                "normalization changes %s of %s %s%s lines, %s characters: %s%s",
+                f"{changes.changed_lines:,}",
+                f"{changes.lines:,}",
+                "sampled " if step > 1 else "",
+                side,
+                f"{changes.changed.total():,}",
+                changes.examples_of_changed,
+                "; translations can't contain these characters" if side == "target" else "",
             )
-        if found.unknown and side == "target":
+        if changes.unknown and side == "target":
             logger.info(
-                "%s different %s, %s of %s, are unknown, and no translation has them: %s",
-                f"{len(found.unknown):,}",
-                f"target {found.unit}",
-                f"{found.unknown.total():,}",
-                f"{found.total:,}",
-                found.examples_of_unknown,
+                "%s different target %s, %s of %s, are unknown; translations can't contain them: "
+                "%s",
+                f"{len(changes.unknown):,}",
+                changes.unit,
+                f"{changes.unknown.total():,}",
+                f"{changes.total:,}",
+                changes.examples_of_unknown,
             )
 
 
 def check_metrics(measure: Measure, references: Sequence[str]) -> None:
-    """Say how translations will be scored; warn of scores that will tell little of such text.
+    """Log the signatures of metrics, and warn of metrics that do not suit the text.
 
     Raises:
-        DataError: What a tokenizer needs is not installed.
+        DataError: A tokenizer needs a package that is not installed.
     """
     if measure.metrics:
         logger.info("validation measures %s", "; ".join(signatures(measure)))
     if measure.tokenize != Measure().tokenize and "bleu" not in measure.metrics:
         logger.warning(
-            "validation.tokenize %s does nothing: it is for bleu, which validation.metrics lacks",
+            "validation.tokenize %s has no effect: it is for bleu, which validation.metrics lacks",
             measure.tokenize,
         )
-    for said in unsuited(measure, references, "the target text of data.validation", IN_RECIPE):
-        logger.warning("%s", said)
+    for warning in unsuited(measure, references, "the target text of data.validation", IN_RECIPE):
+        logger.warning("%s", warning)
 
 
 def unknown_share(rows: Rows, unk: int) -> float:
-    """Share of ``unk`` among the tokens of rows, estimated on some of many."""
+    """Return the proportion of ``unk`` among the tokens of rows, on a sample if there are many."""
     step = max(1, len(rows) // SAMPLED_SENTENCES)
     sampled = [rows[i] for i in range(0, len(rows), step)]
     unknown = sum(int((row == unk).sum()) for row in sampled)

@@ -1,4 +1,4 @@
-"""A run that was trained: its model and all that belongs to it."""
+"""Load a trained model."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -24,53 +24,53 @@ from seqtrans.translation.search.config import (
 from seqtrans.translation.tokenization.segmenters import Segmenters, load_segmenters
 
 Settings = Literal["decoding", "validation"]
-"""What in a recipe says how to search: ``decoding``, or ``validation.decoding``."""
+"""Which settings of a recipe to search with: ``decoding``, or ``validation.decoding``."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A model with its weights, ready to translate."""
+    """A trained model, ready to translate."""
 
     recipe: TranslationRecipe
     segmenters: Segmenters
     model: EncoderDecoder  # in evaluation mode, on the CPU
-    checkpoint: Path  # where the weights are from
+    checkpoint: Path  # of the weights
 
     def decoding(
         self, changes: Mapping[str, object], place: str, settings: Settings = "decoding"
     ) -> SearchConfig:
-        """How to search: as the recipe says, but for ``changes``.
+        """Return the recipe's search settings with ``changes``.
 
         Args:
-            changes: Settings of a ``SearchConfig`` by name. Where they name another ``kind`` than
-                the recipe, of the recipe's settings only those count that all kinds have.
-            place: Where they were given, for the error.
-            settings: Where in the recipe it is said how.
+            changes: Settings of a ``SearchConfig`` by name. If they have another ``kind`` than the
+                recipe, only settings of all searches are taken from the recipe.
+            place: Where the changes were given, for error messages.
+            settings: Which settings of the recipe to use.
 
         Raises:
-            RecipeError: They name what is no setting, have values that can't be, or contradict
-                the recipe; one line for each mistake.
+            RecipeError: A change has an unknown name or a wrong value, or contradicts the recipe;
+                one line for each mistake.
         """
         recipe = self.recipe
         stored = {"decoding": recipe.decoding, "validation": recipe.validation.decoding}
         if settings not in stored:
             names = " or ".join(map(repr, stored))
             raise RecipeError(f"{place}: settings must be {names}, not {settings!r}")
-        said = vars(stored[settings])
-        if changes.get("kind", said["kind"]) != said["kind"]:
-            said = {field.name: said[field.name] for field in fields(DecodingConfig)}
-        keys: dict[str, object] = {"decoding": {**said, **changes}}
+        values = vars(stored[settings])
+        if changes.get("kind", values["kind"]) != values["kind"]:
+            values = {field.name: values[field.name] for field in fields(DecodingConfig)}
+        keys: dict[str, object] = {"decoding": {**values, **changes}}
         if settings == "validation":
             keys = {"validation": keys}
         checked = config.validate(_Settings, config.Document(keys, {(): place}))
-        found = (checked.validation if settings == "validation" else checked).decoding
-        if found.batch_tokens == "auto":
+        search = (checked.validation if settings == "validation" else checked).decoding
+        if search.batch_tokens == "auto":
             inside = "validation." if settings == "validation" else ""
             raise RecipeError(
                 f"{place}: {inside}decoding.batch_tokens must be a number here: "
                 "auto is for training"
             )
-        return found
+        return search
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,24 +80,24 @@ class _Validation:
 
 @dataclass(frozen=True, kw_only=True)
 class _Settings:
-    """Lets errors name ``decoding.beam_size`` and its like as in a recipe."""
+    """Part of a recipe, so that errors name keys such as ``decoding.beam_size``."""
 
     decoding: SearchConfig = field(default_factory=BeamConfig)
     validation: _Validation = field(default_factory=_Validation)
 
 
 def load_run(path: Path, checkpoint: str = "best") -> Run:
-    """Load the model of a run directory; nothing outside the directory is read.
+    """Load the model of a run directory; no file outside the directory is read.
 
     Args:
         path: The run directory.
-        checkpoint: ``best``, ``last``, ``averaged`` or a step; where validation has not chosen
-            a best one yet, ``best`` is the last.
+        checkpoint: ``best``, ``last``, ``averaged`` or a step; ``best`` is the last before the
+            first validation.
 
     Raises:
         CheckpointError: The run, its vocabulary or the checkpoint is missing or damaged, or the run
-            is none of translation.
-        RecipeError: The run's recipe was altered into something invalid.
+            is not one of translation.
+        RecipeError: The run's recipe is invalid.
     """
     directory = open_run(path)
     recipe = stored_recipe_of(TranslationRecipe, "translation", directory)

@@ -1,4 +1,4 @@
-"""All that a translation run has before its first update."""
+"""Prepare a translation run, up to its first update."""
 
 import logging
 from collections.abc import Generator
@@ -27,7 +27,7 @@ from seqtrans.translation.recipe.load_data import (
     check_metrics,
     check_vocabulary,
     load_corpora,
-    say_changes,
+    log_changes,
 )
 from seqtrans.translation.recipe.provenance import origins_of
 from seqtrans.translation.recipe.schema import TranslationRecipe
@@ -37,24 +37,24 @@ from seqtrans.translation.tokenization.segmenters import Segmenters
 logger = logging.getLogger(__name__)
 
 REHEARSED_SENTENCES = 8
-NEVER_WHOLE = (
-    "memory can't hold the whole model, as every process must to decode for a validation; make it "
-    "smaller, or set validation.metrics: [] and training.stopping.metric: perplexity"
+UNSHARDED_TOO_LARGE = (
+    "memory can't hold the unsharded model, which each process needs to decode for validation; "
+    "make it smaller, or set validation.metrics: [] and training.stopping.metric: perplexity"
 )
 
 
 def prepare(recipe: TranslationRecipe, run: RunDirectory, processes: Rendezvous) -> Prepared:
-    """Make or load everything that a recipe of translation describes, saying what was found.
+    """Prepare vocabulary, data, model and task, and log what they are.
 
     For the arguments see ``seqtrans.recipe.load.prepare``.
 
     Raises:
-        SeqtransError: Anything that the user can mend.
+        SeqtransError: The user can fix the problem.
     """
     is_first = processes.rank == 0
     if is_first and run.steps():
         refuse_changes(run, origins_of(recipe), recipe)
-    signatures(recipe.validation.measure)  # seen before there is anything to wait for
+    signatures(recipe.validation.measure)  # raises before anything that takes long
     processes.once("vocabulary", lambda: _make_vocabulary(recipe, run))
     segmenters = prepare_segmenters(recipe, run)
     logger.info("vocabulary: %s", _sizes(segmenters))
@@ -62,7 +62,7 @@ def prepare(recipe: TranslationRecipe, run: RunDirectory, processes: Rendezvous)
     corpora = load_corpora(recipe.data, segmenters, cache, processes)
     check_vocabulary(corpora, segmenters)
     if is_first:
-        say_changes(recipe.data, corpora, segmenters)
+        log_changes(recipe.data, corpora, segmenters)
         check_metrics(recipe.validation.measure, corpora.references)
     model = fresh_model(lambda: build_model(recipe.model, segmenters), recipe.training)
     if recipe.origin:
@@ -73,19 +73,19 @@ def prepare(recipe: TranslationRecipe, run: RunDirectory, processes: Rendezvous)
     if resolved != recipe and is_first:
         store_resolved(run, resolved)
     task = build_task(resolved, segmenters, corpora, group.world_size)
-    origins = origins_of(resolved) if is_first else Origins()  # who alone saves it
+    origins = origins_of(resolved) if is_first else Origins()  # only the first saves it
     rehearsal = partial(rehearse, task, model)
     return Prepared(group, task, model, origins, task.updates_in_epoch, rehearsal)
 
 
 def rehearse(task: TranslationTask, model: nn.Module, group: TorchProcessGroup) -> None:
-    """Decode some sentences as validation will; measure the longest where none can be halved.
+    """Decode some validation sentences, or with sharding compute the loss of the longest batch.
 
     Raises:
-        TrainingError: Memory can't hold the whole of a model whose weights are shared out.
+        TrainingError: Memory can't hold the unsharded model.
     """
     sentences = range(min(REHEARSED_SENTENCES, len(task.validation.corpus)))
-    with _as_validated(model, group, searches=task.searches):
+    with _unsharded(model, group, enabled=task.searches):
         model.eval()
         if task.searches:
             with torch.inference_mode():
@@ -97,13 +97,13 @@ def rehearse(task: TranslationTask, model: nn.Module, group: TorchProcessGroup) 
 
 
 @contextmanager
-def _as_validated(model: nn.Module, group: TorchProcessGroup, *, searches: bool) -> Generator[None]:
-    """Within, all that validation needs of a model is here, if weights are shared out."""
+def _unsharded(model: nn.Module, group: TorchProcessGroup, *, enabled: bool) -> Generator[None]:
+    """Unshard a sharded model within the context, if enabled."""
     if not in_parts(model):
         yield
         return
-    unsharded = unshard_for_inference(model, group, enabled=searches)
-    with enough_memory(lambda: NEVER_WHOLE), unsharded:
+    unsharded = unshard_for_inference(model, group, enabled=enabled)
+    with enough_memory(lambda: UNSHARDED_TOO_LARGE), unsharded:
         yield
 
 
@@ -111,12 +111,12 @@ def _make_vocabulary(recipe: TranslationRecipe, run: RunDirectory) -> None:
     origin = recipe.origin
     if origin and origin.vocabulary == "keep" and not any(run.vocabulary.iterdir()):
         copy_vocabulary(origin, run)
-        logger.info("segmentation: that of %s, not of data.segmentation", origin.run)
+        logger.info("segmentation: copied from %s, data.segmentation is ignored", origin.run)
     prepare_segmenters(recipe, run)
 
 
 def _sizes(segmenters: Segmenters) -> str:
     source, target = (f"{len(segmenter.pieces):,}" for segmenter in segmenters)
     if segmenters.is_joint:
-        return f"{source} tokens, of both languages"
+        return f"{source} tokens of both languages"
     return f"{source} source tokens, {target} target tokens"

@@ -1,4 +1,4 @@
-"""What a translation run keeps when it goes on, and what its results and batches depend on."""
+"""The settings and files on which a translation run depends."""
 
 from collections.abc import Sequence
 
@@ -10,16 +10,16 @@ from seqtrans.translation.recipe.schema import TranslationRecipe
 
 
 def origins_of(recipe: TranslationRecipe) -> Origins:
-    """Return what a translation run depends on.
+    """Return the settings of a run, and digests of its files, by what depends on them.
 
     Raises:
-        DataError: A file of text can't be read.
+        DataError: A file can't be read.
     """
     data, validation = recipe.data, flatten(recipe.validation, "validation")
     cut = flatten(data.segmentation, "data.segmentation")
     sampling = {key: value for key, value in cut.items() if ".sampling" in key}
     files = {"data.segmentation.model", "data.segmentation.target_model"}  # the run has copies
-    unjudged = ("validation.metrics", "validation.decoding.batch_tokens")
+    may_change = ("validation.metrics", "validation.decoding.batch_tokens")
     return Origins(
         kept={
             **_of_text(data.train, DATA),
@@ -28,7 +28,7 @@ def origins_of(recipe: TranslationRecipe) -> Origins:
         },
         measured={
             **_of_text(data.validation, "data.validation"),
-            **{key: value for key, value in validation.items() if not key.startswith(unjudged)},
+            **{key: value for key, value in validation.items() if not key.startswith(may_change)},
         },
         order={
             "training.seed": flow(recipe.training.seed),
@@ -40,18 +40,18 @@ def origins_of(recipe: TranslationRecipe) -> Origins:
 
 
 def _of_text(corpora: Sequence[CorpusFiles], key: str) -> dict[str, str]:
-    found = {key: f"{len(corpora)} corpora"}
+    described = {key: f"{len(corpora)} corpora"}
     for i, one in enumerate(corpora):
         digests = {".".join(map(str, at)): file_digest(path) for at, path in paths_in(one)}
         settings = _as_stored({**flatten(one), **digests})
-        found |= {f"{key}.{i}.{name}": value for name, value in settings.items()}
-    return found
+        described |= {f"{key}.{i}.{name}": value for name, value in settings.items()}
+    return described
 
 
 def _as_stored(settings: dict[str, str]) -> dict[str, str]:
-    """Return the settings of a corpus, those of text and tsv as older checkpoints have them."""
+    """Convert the settings of a corpus to the form of older checkpoints."""
     others = dict.fromkeys(("columns", "source", "target", "tsv"), "null")
     if settings["kind"] not in ("text", "tsv"):
-        return {**others, **settings}  # so that it differs from what has no kind
+        return {**others, **settings}
     columns = (settings.pop("source_column", "1"), settings.pop("target_column", "2"))
     return {**others, "columns": ", ".join(columns), **settings}

@@ -1,4 +1,4 @@
-"""What a recipe of a translation run may say."""
+"""Keys of a translation recipe."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,81 +30,84 @@ from seqtrans.translation.tokenization.segmenters import SegmentationConfig
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """The text to learn from, and how it becomes batches."""
+    """The text for training, and how batches are made of it."""
 
     train: Annotated[tuple[CorpusFormat, ...], MinLen(1)]
-    """Sentence pairs to learn from."""
+    """Sentence pairs for training."""
     validation: Annotated[tuple[CorpusFormat, ...], MinLen(1)]
-    """Sentence pairs to judge by while training; none is ever left out."""
+    """Sentence pairs for validation during training; the filter does not apply to them."""
     segmentation: SegmentationConfig = field(default_factory=SubwordConfig)
-    """How sentences are cut into tokens."""
+    """How sentences are split into tokens."""
     filter: FilterConfig = field(default_factory=FilterConfig)
     """Which training pairs are left out."""
     batch_tokens: Size = 4096
-    """Most positions, padding included, of either side of a micro-batch. ``auto``: the most that
-    fit, measured before training, up to 4,096 on a CPU and 32,768 on a GPU, and up to a hundredth
-    of an epoch; not with ``training.processes.sharding: full``."""
+    """Maximum positions of either side of a micro-batch, padding included. ``auto``: the most that
+    fit, measured before training, at most 4,096 on a CPU, 32,768 on a GPU and a hundredth of an
+    epoch; not with ``training.processes.sharding: full``."""
     cache: Path | None = None
-    """Folder of encoded corpora, to be shared by runs; null: ``.seqtrans-cache`` beside the run."""
+    """Folder of encoded corpora, which runs may share; null: ``.seqtrans-cache`` beside the run."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ValidationConfig:
-    """How the model is judged while training, besides loss and perplexity."""
+    """How to validate during training, besides loss and perplexity."""
 
     metrics: tuple[MetricName, ...] = ("bleu", "chrf")
-    """Scores of real translations; with none, nothing is translated."""
+    """Metrics of translations; if empty, nothing is translated."""
     tokenize: Tokenizer = "13a"
-    """How BLEU cuts text into words: zh, ja-mecab, ko-mecab, char, flores101 or flores200 (spm is
-    flores101) where the target has no spaces; none where it is tokenized. As in ``evaluate``."""
+    """How BLEU splits text into words: zh, ja-mecab, ko-mecab, char, flores101 or flores200 (spm is
+    flores101) for a target without spaces; none for a tokenized target. As in ``evaluate``."""
     lowercase: bool = False
     """Ignore case in BLEU and chrF; TER always does."""
     decoding: ValidationSearchConfig = field(default_factory=ValidationBeamConfig)
-    """How to translate the validation corpus; greedily unless said otherwise. The scores are those
-    that ``translate --settings validation`` and ``evaluate`` give for each of its files."""
+    """How to translate the validation corpus; greedy by default. Metrics are equal to those of
+    ``translate --settings validation`` and ``evaluate``."""
 
     @property
     def measure(self) -> Measure:
-        """What to measure, and how."""
+        """The metrics and their settings."""
         return Measure(metrics=self.metrics, lowercase=self.lowercase, tokenize=self.tokenize)
 
 
 @dataclass(frozen=True, kw_only=True)
 class InitFrom:
-    """A finished run to start from, instead of from random weights."""
+    """A run whose weights are the initial weights of this one."""
 
     run: Path
     """Its run directory."""
     checkpoint: Positive | str = "best"
-    """Which of its checkpoints: best, last, averaged, or a step."""
+    """Its checkpoint: best, last, averaged, or a step."""
     vocabulary: Literal["keep", "new"] = "keep"
-    """Use its vocabulary, or make a new one and carry over the vectors of shared pieces."""
+    """Use its vocabulary, or train a new one and copy the embeddings of shared tokens."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TranslationRecipe:
-    """Everything about one translation run. Paths are relative to the recipe's file."""
+    """All settings of a translation run. Paths are relative to the recipe's file."""
 
     task: Literal["translation"] = "translation"
     data: DataConfig
+    """The text, its segmentation and the size of batches."""
     model: ModelConfig
+    """Encoder and decoder."""
     training: TrainingConfig
+    """Optimizer, schedule, length of the training and the like."""
     label_smoothing: Probability = 0.1
-    """Share of the target distribution spread over all tokens (arXiv:1512.00567, 7)."""
+    """Probability mass of the target that is spread over all tokens (arXiv:1512.00567, 7)."""
     word_dropout: WordDropoutConfig = field(default_factory=WordDropoutConfig)
-    """Shares of tokens whose vectors become zero while training."""
+    """Proportions of tokens whose embeddings are set to zero during training."""
     consistency: ConsistencyConfig | None = None
-    """How two passes over each batch shall agree, which helps where text is little and takes twice
-    the time; null: there is one pass."""
+    """A second pass over each batch, whose predictions must agree with the first; it helps with
+    little text and takes twice the time. null: one pass."""
     validation: ValidationConfig = field(default_factory=ValidationConfig)
-    """How the model is judged while training."""
+    """How to validate during training."""
     decoding: SearchConfig = field(default_factory=BeamConfig)
-    """How ``seqtrans translate`` searches unless told otherwise."""
+    """How ``seqtrans translate`` searches by default."""
     init_from: Path | InitFrom | None = None
-    """A run to start from: its directory, or a mapping that says more."""
+    """A run that provides the initial weights: its directory, or a mapping with options."""
 
     def __post_init__(self) -> None:
-        """Refuse to judge by what is not measured, sentences without positions, unknown sizes."""
+        """Check ``auto`` sizes, the stopping metric and the number of learned positions."""
         self.training.refuse_unmeasured(
             {
                 "data.batch_tokens": self.data.batch_tokens,
@@ -114,24 +117,24 @@ class TranslationRecipe:
         )
         measured = ("loss", "perplexity", *self.validation.metrics)
         if (metric := self.training.stopping.metric) not in measured:
-            remedy = "; add it to validation.metrics" if metric in METRICS else ""
+            hint = "; add it to validation.metrics" if metric in METRICS else ""
             raise ValueError(
                 f"training.stopping.metric '{metric}' is not measured: "
-                f"validation gives {', '.join(measured)}{remedy}"
+                f"validation gives {', '.join(measured)}{hint}"
             )
         needed = self.data.filter.max_tokens + 1
-        for name, half in (("encoder", self.model.encoder), ("decoder", self.model.decoder)):
-            if not isinstance(half, TransformerConfig) or half.positions != "learned":
+        for name, config in (("encoder", self.model.encoder), ("decoder", self.model.decoder)):
+            if not isinstance(config, TransformerConfig) or config.positions != "learned":
                 continue
-            if half.max_positions < needed:
+            if config.max_positions < needed:
                 raise ValueError(
                     f"data.filter.max_tokens {needed - 1} and EOS need {needed} positions: "
-                    f"model.{name}.max_positions is {half.max_positions}"
+                    f"model.{name}.max_positions is {config.max_positions}"
                 )
 
     @property
     def objective(self) -> Objective:
-        """What to minimize."""
+        """The loss to minimize."""
         return Objective(
             label_smoothing=self.label_smoothing,
             word_dropout=self.word_dropout,
@@ -140,6 +143,6 @@ class TranslationRecipe:
 
     @property
     def origin(self) -> InitFrom | None:
-        """``init_from``, said in full."""
+        """``init_from`` with its options."""
         start = self.init_from
         return InitFrom(run=start) if isinstance(start, Path) else start

@@ -5,7 +5,7 @@ import pytest
 import sentencepiece
 
 from seqtrans import config
-from seqtrans.translation.recipe.load_data import load_corpora, say_changes
+from seqtrans.translation.recipe.load_data import load_corpora, log_changes
 from seqtrans.translation.recipe.schema import TranslationRecipe
 from seqtrans.translation.tokenization.config import ExistingSubwordConfig, SubwordConfig
 from seqtrans.translation.tokenization.segmenters import train_segmenters
@@ -92,10 +92,10 @@ def test_the_report_says_it_for_each_side(tmp_path, caplog, rule, says):
     )
     corpora = load_corpora(recipe.data, both, tmp_path / "cache")
     caplog.clear()
-    say_changes(recipe.data, corpora, both)
+    log_changes(recipe.data, corpora, both)
     said = "normalization changes 60 of 101 {} lines, 100 characters: ² -> 2, … -> ..., "
     assert said.format("source") in caplog.text
     assert (said.format("target") in caplog.text) == says
-    assert ("no translation has what it changes" in caplog.text) == says
+    assert ("can't contain these characters" in caplog.text) == says
     assert "1 different target characters, 1 of " in caplog.text
-    assert "are unknown, and no translation has them: ж" in caplog.text
+    assert "are unknown; translations can't contain them: ж" in caplog.text
