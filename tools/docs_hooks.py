@@ -94,7 +94,10 @@ def reference(package: str) -> str:
     folder = ROOT.joinpath(*package.split("."))
     options = "{show_root_heading: false, show_root_toc_entry: false, members: false}"
     about = f"::: {package}\n    options: {options}\n"
-    named = (f"::: {package}.{module}\n" for module in modules(folder))
+    # Types of the commands' parameters hold their help texts, which "--help" shows better.
+    hidden = "    options: {show_signature_annotations: false}\n"
+    types = hidden if package == "seqtrans.cli" else ""
+    named = (f"::: {package}.{module}\n{types}" for module in modules(folder))
     return "\n".join((f"# {package}\n", about, *named))
 
 
