@@ -1,4 +1,4 @@
-"""Fused output projection and loss of two passes that shall predict alike."""
+"""Fused output projection, cross-entropy and divergence of two passes."""
 
 import math
 from dataclasses import dataclass
@@ -14,15 +14,15 @@ from seqtrans.tensor_types import Float, Int, Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class ConsistencyTerms:
-    """Factors of the terms of a loss; P and Q are what the first and the second pass predict.
+    """Factors of the terms of a loss; P and Q are the distributions of first and second pass.
 
     Attributes:
-        first: Of the smoothed cross-entropy of P.
-        second: Of the smoothed cross-entropy of Q.
-        forward: Of the Kullback-Leibler divergence KL(P || Q).
-        backward: Of KL(Q || P).
-        mixed: Of the Jensen-Shannon divergence, the mean of KL(P || M) and KL(Q || M) where M is
-            the mean of P and Q.
+        first: Factor of the smoothed cross-entropy of P.
+        second: Factor of the smoothed cross-entropy of Q.
+        forward: Factor of the Kullback-Leibler divergence KL(P || Q).
+        backward: Factor of KL(Q || P).
+        mixed: Factor of the Jensen-Shannon divergence, the mean of KL(P || M) and KL(Q || M), where
+            M is the mean of P and Q.
     """
 
     first: float = 1.0
@@ -43,11 +43,11 @@ def linear_consistency(
     """Return the loss of two passes over the same positions, summed over positions.
 
     As in ``linear_cross_entropy``, gradients are computed along with the loss, a few rows at a
-    time, and no tensor grows with N * V. They flow through both distributions of a divergence.
+    time, so no tensor grows with N * V. Both distributions of a divergence have gradients.
 
     Returns:
-        The loss; the negative log-likelihood of the first pass; and the terms that compare both
-        passes, times their factors. The last two have no gradient. All in nats.
+        The loss; the negative log-likelihood of the first pass; and the weighted divergences. The
+        last two have no gradient. All in nats.
     """
     with_gradient = torch.is_grad_enabled()
     losses = _LinearConsistency.apply(
@@ -88,7 +88,7 @@ class _LinearConsistency(torch.autograd.Function):
 
 
 class _Sweep:
-    """One way through the positions of both passes, in chunks of rows."""
+    """Computes the losses of both passes in chunks of positions."""
 
     def __init__(
         self,
@@ -129,7 +129,7 @@ class _Sweep:
         *,
         with_gradient: bool,
     ) -> Float[Tensor, " 3"]:
-        """Return the sums of a block; logits are replaced by their gradients."""
+        """Return the sums of a block, and replace logits by their gradients."""
         terms = self.terms
         log_p, log_q = (x.log_softmax(dim=1, dtype=self.wide) for x in (first, second))
         divergence, to_p, to_q = _compare(log_p, log_q, terms)

@@ -111,7 +111,7 @@ def _sweep(
 
 @contextmanager
 def narrowed(*tensors: Tensor) -> Generator[tuple[Tensor, ...]]:
-    """Give tensors in the type that autocast, which is off meanwhile, would multiply them in."""
+    """Convert tensors to the type of autocast, and turn autocast off within the context."""
     device = tensors[0].device.type
     is_mixed = torch.is_autocast_enabled(device)
     narrow = torch.get_autocast_dtype(device) if is_mixed else tensors[0].dtype

@@ -1,4 +1,4 @@
-"""What a translation model minimizes: cross-entropy, and the disagreement of two passes."""
+"""The loss of translation models: cross-entropy, and consistency of two passes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from seqtrans.translation.protocols import SourceBatch
 
 @dataclass(frozen=True, kw_only=True)
 class WordDropoutConfig:
-    """Shares of tokens whose vectors become zero while training (arXiv:1512.05287)."""
+    """Proportions of tokens whose embeddings are set to zero in training (arXiv:1512.05287)."""
 
     source: Probability = 0.0
     target: Probability = 0.0
@@ -25,46 +25,46 @@ class WordDropoutConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SimCutConfig:
-    """SimCut (arXiv:2206.02368): agree with a second pass that lacks some token vectors."""
+    """SimCut (arXiv:2206.02368): consistency with a pass in which some embeddings are zero."""
 
     kind: Literal["simcut"] = "simcut"
     weight: PositiveFloat = 3.0
-    """Factor of KL(P || Q), of the plain pass P and the other Q; ``alpha`` of the paper."""
+    """Factor of KL(P || Q) of the first pass P and the second Q; ``alpha`` in the paper."""
     cutoff: Probability = 0.05
-    """Share of source and target tokens whose vectors are zero in the second pass."""
+    """Proportion of source and target tokens whose embeddings are zero in the second pass."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RDropConfig:
-    """R-Drop (arXiv:2106.14448): learn from two passes that differ in dropout and shall agree."""
+    """R-Drop (arXiv:2106.14448): consistency of two passes that differ in dropout."""
 
     kind: Literal["r_drop"] = "r_drop"
     weight: PositiveFloat = 5.0
-    """Factor of the mean of KL(P || Q) and KL(Q || P); ``alpha`` of the paper."""
+    """Factor of the mean of KL(P || Q) and KL(Q || P); ``alpha`` in the paper."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TokenCutoffConfig:
-    """Token cutoff (arXiv:2009.13818): learn also from a pass that lacks some token vectors."""
+    """Token cutoff (arXiv:2009.13818): two passes; in the second some embeddings are zero."""
 
     kind: Literal["token_cutoff"] = "token_cutoff"
     weight: PositiveFloat = 5.0
-    """Factor of the Jensen-Shannon divergence of both passes; ``beta`` of the paper."""
+    """Factor of the Jensen-Shannon divergence of both passes; ``beta`` in the paper."""
     loss_weight: NonNegativeFloat = 1.0
-    """Factor of the cross-entropy of the second pass; ``alpha`` of the paper."""
+    """Factor of the cross-entropy of the second pass; ``alpha`` in the paper."""
     cutoff: Probability = 0.05
-    """Share of source and target tokens whose vectors are zero in the second pass."""
+    """Proportion of source and target tokens whose embeddings are zero in the second pass."""
 
 
 ConsistencyConfig = SimCutConfig | RDropConfig | TokenCutoffConfig
 
 Losses = tuple[Float[Tensor, ""], Mapping[str, Float[Tensor, ""]]]
-"""What to minimize and, by name and without gradient, what is shown; sums over target tokens."""
+"""The loss, and losses to log, by name and without gradient; sums over target tokens."""
 
 
 @runtime_checkable
 class TeacherForced(Protocol):
-    """What an objective asks of a model."""
+    """A model, as an objective sees it."""
 
     output: Linear
 
@@ -75,28 +75,29 @@ class TeacherForced(Protocol):
         source_kept: Bool[Tensor, "B S"] | None = None,
         target_kept: Bool[Tensor, "B T"] | None = None,
     ) -> Float[Tensor, "B T D"]:
-        """Return what the output layer reads at every target position.
+        """Return the input of the output layer at each target position, under teacher forcing.
 
-        Where ``kept`` is False, the vector of a token is zero; None: nowhere.
+        Embeddings are zero where ``source_kept`` or ``target_kept`` is False.
         """
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
-    """The loss of a model that is given every target token before it predicts the next."""
+    """The loss under teacher forcing."""
 
-    label_smoothing: float = 0.0  # share of the target distribution spread over all tokens
+    label_smoothing: float = 0.0  # probability mass of the target, spread over all tokens
     word_dropout: WordDropoutConfig = WordDropoutConfig()
     consistency: ConsistencyConfig | None = None  # None: one pass
 
     def __call__(
         self, model: TeacherForced, batch: TranslationBatch, *, is_training: bool
     ) -> Losses:
-        """Return the smoothed cross-entropy, as ``F.cross_entropy`` defines it, in nats.
+        """Compute the label-smoothed cross-entropy, as ``F.cross_entropy`` defines it, in nats.
 
-        ``nll`` is not smoothed. While training, words are dropped, and with ``consistency`` there
-        are two passes: ``nll`` is that of the first, and ``divergence`` what compares them.
+        ``nll`` is the loss without smoothing. Words are dropped only in training. With
+        ``consistency``, training computes two passes; ``nll`` is that of the first, and
+        ``divergence`` the weighted divergence of both.
         """
         if is_training and self.consistency:
             return self._of_two_passes(model, batch, self.consistency)
@@ -144,7 +145,7 @@ CROSS_ENTROPY = Objective()
 
 
 def _terms(config: ConsistencyConfig) -> tuple[ConsistencyTerms, float]:
-    """Return the terms of the loss, and the share of vectors that the second pass lacks."""
+    """Return the terms of the loss, and the proportion of zero embeddings in the second pass."""
     match config:
         case SimCutConfig():
             return ConsistencyTerms(forward=config.weight), config.cutoff
@@ -163,10 +164,10 @@ def _either(a: float, b: float) -> float:
 
 
 def _draw(tokens: Int[Tensor, "B P"], *dropped: float) -> Bool[Tensor, "rows P"] | None:
-    """Draw which tokens keep their vectors, for a pass for each share that is dropped.
+    """Draw which tokens keep their embeddings, with a dropout probability for each pass.
 
     Returns:
-        The passes one below the other; None where nothing is dropped.
+        False for dropped tokens, with the passes along the batch axis; None if nothing is dropped.
     """
     if not any(dropped):
         return None
