@@ -11,9 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-NOT_YET = (
-    "seqtrans/translation/inference",
-)
+NOT_YET = ("seqtrans/translation/inference",)
 _WORDS = """
     A All An And Any As At Both But By Each Either Every For From He Here How If In It Its Neither
     No None Nothing Of On One Only Or Other Others Some Something Such That The Their Them There
