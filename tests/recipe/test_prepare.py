@@ -23,7 +23,7 @@ from tests.support.prepared_recipe import RECIPE, folder, recipe, run  # noqa: F
 def test_every_setting_arrives_in_the_task(recipe, run):
     task = prepare(recipe, run).task
     assert (task.batch_tokens, task.accumulate, task.seed) == (77, 2, 5)
-    assert task.label_smoothing == 0.25
+    assert task.objective.label_smoothing == 0.25
     assert task.validation.decoding.beam_size == 3
     assert task.validation.decoding.batch_tokens == 55
     scores = task.validation.scorer(["a b"], ["a c"])
