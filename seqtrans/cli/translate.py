@@ -1,5 +1,6 @@
 """``seqtrans translate``: raw text in, raw text out."""
 
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -30,8 +31,9 @@ def translate(  # noqa: PLR0913 - typer's signature
     inputs: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="[INPUT]...",
-            help="Text files, plain or .gz, .bz2, .xz, .zst. [standard input]",
+            metavar="[RUN]... [INPUT]...",
+            help="More runs, to translate as an ensemble; then text files, plain or .gz, .bz2, "
+            ".xz, .zst. [standard input]",
         ),
     ] = None,
     *,
@@ -79,6 +81,10 @@ def translate(  # noqa: PLR0913 - typer's signature
         ),
     ] = None,
     checkpoint: Checkpoint = "best",
+    combination: Annotated[
+        Literal["probabilities", "log_probabilities"],
+        typer.Option("--ensemble", help="What of several runs is averaged."),
+    ] = "probabilities",
     precision: Precision = "fp32",
     device: Device = "auto",
     threads: Threads = None,
@@ -110,12 +116,12 @@ def translate(  # noqa: PLR0913 - typer's signature
     from seqtrans.runtime.memory import limit_memory_to_cgroup
     from seqtrans.translation.inference.output_format import render
     from seqtrans.translation.inference.translator import Translator
-    from seqtrans.translation.recipe.load_run import load_run
+    from seqtrans.translation.recipe.load_run import load_ensemble
 
-    if (n_best or 1) > 1 and output_format == "text":
-        raise SeqtransError(f"--n-best {n_best} needs --format jsonl: a line of text is one")
+    runs, inputs = _runs_and_texts(run, inputs or [])
+    _check_format(n_best, output_format)
     limit_memory_to_cgroup()
-    loaded = load_run(run, checkpoint)
+    loaded = load_ensemble(runs, checkpoint, combination)
     config = overridden(
         loaded,
         settings,
@@ -127,7 +133,7 @@ def translate(  # noqa: PLR0913 - typer's signature
         no_repeat_ngram=no_repeat_ngram,
         batch_tokens=batch_tokens,
     )
-    if any((workers, engine, shard_lines, len(inputs or []) > 1, output and output.is_dir())):
+    if any((workers, engine, shard_lines, len(inputs) > 1, output and output.is_dir())):
         from seqtrans.translation.bulk import Means, describe
 
         work = describe(
@@ -137,7 +143,7 @@ def translate(  # noqa: PLR0913 - typer's signature
             precision=precision,
             output_format=output_format,
             shard_lines=shard_lines or SHARD_LINES,
-            sources=_files(inputs),
+            sources=_files(inputs, runs),
         )
         translate_in_bulk(work, output, Means(engine or "local", workers, threads or 1, device))
         return
@@ -148,7 +154,7 @@ def translate(  # noqa: PLR0913 - typer's signature
         write_lines(with_progress(lines, "lines"), file)
 
 
-def _translations(translator: "Translator", inputs: list[Path] | None) -> "Iterator[Translation]":
+def _translations(translator: "Translator", inputs: list[Path]) -> "Iterator[Translation]":
     """Yield translations; of a file in batches as in a bulk job, for the same digits."""
     text = inputs[0] if inputs else None
     if text is not None and text.is_file():
@@ -156,8 +162,23 @@ def _translations(translator: "Translator", inputs: list[Path] | None) -> "Itera
     return translator.stream(read_lines(text))
 
 
-def _files(inputs: list[Path] | None) -> list[Path]:
+def _check_format(n_best: int | None, output_format: str) -> None:
+    if (n_best or 1) > 1 and output_format == "text":
+        raise SeqtransError(f"--n-best {n_best} needs --format jsonl: a line of text is one")
+
+
+def _runs_and_texts(run: Path, more: list[Path]) -> tuple[list[Path], list[Path]]:
+    """Return the runs of an ensemble and the text files, which come after them."""
+    from seqtrans.training.checkpoints.run_directory import RunDirectory
+
+    runs = [run, *takewhile(lambda path: RunDirectory(path).is_there(), more)]
+    return runs, more[len(runs) - 1 :]
+
+
+def _files(inputs: list[Path], runs: list[Path]) -> list[Path]:
     """Return the inputs of a bulk job; they must be files, as it reads them more than once."""
+    if len(runs) > 1:
+        raise SeqtransError("a bulk job translates with one run, not with an ensemble")
     if not inputs or any(str(path) == "-" for path in inputs):
         raise SeqtransError("a bulk job reads files: name them, or leave its options away")
     return inputs

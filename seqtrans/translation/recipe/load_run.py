@@ -1,17 +1,18 @@
 """Load a trained model."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Literal
 
 from seqtrans import config
-from seqtrans.errors import RecipeError
+from seqtrans.errors import CheckpointError, RecipeError
 from seqtrans.training.checkpoints.find import find_checkpoint, stored_recipe_of
 from seqtrans.training.checkpoints.format import read_inference_weights
 from seqtrans.training.checkpoints.run_directory import open_run
 from seqtrans.training.checkpoints.weights import fill
 from seqtrans.translation.models.encoder_decoder import EncoderDecoder
+from seqtrans.translation.models.ensemble import Combination, Ensemble
 from seqtrans.translation.recipe.build import build_model
 from seqtrans.translation.recipe.schema import TranslationRecipe
 from seqtrans.translation.search.config import (
@@ -33,7 +34,7 @@ class Run:
 
     recipe: TranslationRecipe
     segmenters: Segmenters
-    model: EncoderDecoder  # in evaluation mode, on the CPU
+    model: EncoderDecoder | Ensemble  # in evaluation mode, on the CPU
     checkpoint: Path  # of the weights
 
     def decoding(
@@ -107,3 +108,33 @@ def load_run(path: Path, checkpoint: str = "best") -> Run:
     model = build_model(recipe.model, segmenters)
     fill(model, weights, str(chosen))
     return Run(recipe, segmenters, model.eval(), chosen)
+
+
+def load_ensemble(
+    paths: Sequence[Path], checkpoint: str = "best", combination: Combination = "probabilities"
+) -> Run:
+    """Load runs whose models translate together, as the recipe of the first says.
+
+    Args:
+        paths: Run directories; a single one is loaded as by ``load_run``.
+        checkpoint: Which one of every run; see ``load_run``.
+        combination: What of the models is averaged.
+
+    Raises:
+        CheckpointError: A run can't be loaded, or its vocabulary is not that of the first.
+        RecipeError: A run's recipe was altered into something invalid.
+    """
+    first, *others = runs = [load_run(path, checkpoint) for path in paths]
+    for path, other in zip(paths[1:], others, strict=True):
+        for side, ours, theirs in zip(
+            ("source", "target"), first.segmenters, other.segmenters, strict=True
+        ):
+            if ours.to_bytes() != theirs.to_bytes():
+                raise CheckpointError(
+                    f"{path} has another {side} vocabulary than {paths[0]}: runs of an ensemble "
+                    "need the same; train them with one segmentation (kind: sentencepiece_model)"
+                )
+    if not others:
+        return first
+    models = [run.model for run in runs if isinstance(run.model, EncoderDecoder)]
+    return replace(first, model=Ensemble(models, combination).eval())
