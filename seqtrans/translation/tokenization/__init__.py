@@ -1,11 +1,11 @@
 """Text to token ids and back.
 
 - ``config``: SubwordConfig, ExistingSubwordConfig
-- ``sampling/``: segmentations of subwords drawn at random, for training
+- ``sampling/``: sampling of segmentations at random, for training
 - ``segmenters``: SegmentationConfig, Segmenters, train_segmenters, load_segmenters, sampling_of,
   fingerprint
 - ``text_changes``: find_changes
 - ``words_and_characters``: WordsConfig, CharactersConfig
 
-Used within: ``normalization``, ``sentencepiece_segmenter``, ``vocabulary``.
+Used within: ``sentencepiece_segmenter``, ``vocabulary``.
 """

@@ -12,10 +12,11 @@ from seqtrans.errors import CheckpointError, DataError, RecipeError
 from seqtrans.runtime.files.atomic_files import write_atomically
 from seqtrans.translation.protocols import Segmenter
 from seqtrans.translation.tokenization.config import ExistingSubwordConfig, Sampling, SubwordConfig
-from seqtrans.translation.tokenization.normalization import prepared_for, with_rule
 from seqtrans.translation.tokenization.sentencepiece_segmenter import (
     SubwordSegmenter,
+    prepared_for,
     train_subwords,
+    with_rule,
 )
 from seqtrans.translation.tokenization.vocabulary import Vocabulary, build_vocabulary
 from seqtrans.translation.tokenization.words_and_characters import (
@@ -71,12 +72,12 @@ class _Index:
 def train_segmenters(
     config: SegmentationConfig, pairs_factory: PairsFactory, folder: Path
 ) -> Segmenters:
-    """Train segmenters on the training text, and write all that they need into ``folder``.
+    """Train segmenters on the training text, and write them into ``folder``.
 
     Args:
         config: Kind of segmentation.
-        pairs_factory: Gives the source and target sentences of the training text, each time
-            from the start; it is called once per vocabulary.
+        pairs_factory: Returns the source and target sentences of the training text from the start;
+            called once per vocabulary.
         folder: Created if needed; ``load_segmenters`` reads it.
 
     Raises:
@@ -114,7 +115,7 @@ def load_segmenters(folder: Path, config: SegmentationConfig | None = None) -> S
     sampling = sampling_of(config or index.segmentation)
     is_joint, count = index.segmentation.joint, len(index.files)
     if count not in ((1, 2) if is_joint else (2,)):
-        raise CheckpointError(f"{path}: names {count} vocabulary files, which can't be right")
+        raise CheckpointError(f"{path}: damaged: names {count} vocabulary files")
     target = _load(index.segmentation, folder, index.files[-1], sampling)
     if count == 1:
         return Segmenters(target, target)
@@ -140,31 +141,31 @@ def _sides(config: SegmentationConfig) -> tuple[str, ...]:
 def _contents(
     config: SegmentationConfig, pairs_factory: PairsFactory
 ) -> Iterator[tuple[str, bytes]]:
-    """Return name and content of every vocabulary file, that of the source first."""
+    """Yield name and content of every vocabulary file, that of the source first."""
     if isinstance(config, SubwordConfig) and config.joint and not config.has_one_rule:
         yield from _one_of_two_rules(config, pairs_factory)
         return
     for side in _sides(config):
-        yield side, _made(config, pairs_factory, side)
+        yield side, _train(config, pairs_factory, side)
 
 
 def _one_of_two_rules(
     config: SubwordConfig, pairs_factory: PairsFactory
 ) -> Iterator[tuple[str, bytes]]:
-    """Return files of a shared vocabulary with a normalization each; ``joint`` is the target's."""
+    """Yield files of a shared vocabulary with two normalizations; ``joint`` is the target's."""
     source, target = prepared_for(config.source_rule), prepared_for(config.target_rule)
 
     def pairs() -> Iterator[tuple[str, str]]:
         return ((source(one), target(other)) for one, other in pairs_factory())
 
     as_is = replace(config, normalization="identity", target_normalization=None)
-    model = _made(as_is, pairs, "joint")
+    model = _train(as_is, pairs, "joint")
     yield "source", with_rule(model, config.source_rule)
     yield "joint", with_rule(model, config.target_rule)
 
 
-def _made(config: SegmentationConfig, pairs_factory: PairsFactory, side: str) -> bytes:
-    """Build the content of the vocabulary file of ``side``."""
+def _train(config: SegmentationConfig, pairs_factory: PairsFactory, side: str) -> bytes:
+    """Return the content of the vocabulary file of ``side``."""
     if side == "target":
         config = _of_target(config)
     match config:
@@ -181,8 +182,8 @@ def _made(config: SegmentationConfig, pairs_factory: PairsFactory, side: str) ->
             vocabulary = build_vocabulary(tokens, config.vocab_size, config.min_count)
             if not vocabulary.tokens:
                 raise DataError(
-                    f"the training text holds no token {config.min_count} times or more: "
-                    "the vocabulary would be empty; lower min_count"
+                    f"no token is {config.min_count} times in the training text, so the vocabulary "
+                    "would be empty: lower min_count"
                 )
             return vocabulary.to_bytes()
         case _:

@@ -1,4 +1,4 @@
-"""Subwords by sentencepiece (arXiv:1808.06226): training, loading and sampling."""
+"""Subwords by sentencepiece (arXiv:1808.06226): train, load, sample, normalize."""
 
 import io
 import re
@@ -14,26 +14,38 @@ from seqtrans.errors import DataError, RecipeError
 from seqtrans.translation.protocols import Specials
 from seqtrans.translation.tokenization.config import (
     BpeDropout,
+    Rule,
     Sampling,
     SubwordConfig,
     UnigramSampling,
 )
-from seqtrans.translation.tokenization.normalization import prepared_for, with_rule
 from seqtrans.translation.tokenization.sampling.bpe_dropout import BpeDropoutSampler
-from seqtrans.translation.tokenization.sampling.model_file import SubwordModel, read_subword_model
+from seqtrans.translation.tokenization.sampling.model_file import (
+    SPACE,
+    SubwordModel,
+    message,
+    read_subword_model,
+)
 from seqtrans.translation.tokenization.sampling.unigram import NBestSampler, UnigramSampler
 from seqtrans.translation.tokenization.vocabulary import SPECIAL_PIECES, SPECIALS
 
 T = TypeVar("T")
 
-_LONGEST = 1000  # characters; sentencepiece leaves out lines of more than 4,192 bytes unseen
-_THREADS = 4  # the pieces found depend on it, so the number of processors must not decide
+_LONGEST = 1000  # characters; sentencepiece silently skips lines of more than 4,192 bytes
+_THREADS = 4  # fixed, since the pieces depend on it
 _SEEDING = threading.Lock()
-_LINE_ENDS = str.maketrans("\n\r", "  ")  # byte pieces can spell them; a line in, a line out
+_LINE_ENDS = str.maketrans("\n\r", "  ")  # byte pieces can spell them, but a line must stay one
 
+# Characters with a meaning for sentencepiece: its space, the tab that ends a word, and a mark whose
+# lines it skips. In models that change nothing, "noncharacters" of Unicode replace them.
+_RESERVED = {SPACE: "\ufdd0", "\t": "\ufdd1", "\u2585": "\ufdd2"}
+_REPLACED = {replacement: text for text, replacement in _RESERVED.items()}
+
+_NORMALIZER, _DENORMALIZER = 3, 5  # fields of a model file
+_NAME, _CHARACTERS, *_ABOUT_SPACES = range(1, 6)  # fields of these
 
 Sampler = Callable[[Sequence[str], int], list[list[int]]]
-"""Ids of lines: a pure function of the lines and a seed."""
+"""Returns ids of lines; a pure function of the lines and a seed."""
 
 
 class SubwordSegmenter:
@@ -41,12 +53,12 @@ class SubwordSegmenter:
 
     Args:
         model: Content of a model file.
-        sampling: How ``sample`` draws; if None it does not.
-        pieces: Those of another segmenter, where both have one vocabulary.
+        sampling: How ``sample`` draws segmentations; None: it encodes.
+        pieces: Pieces of the other segmenter of a shared vocabulary.
 
     Raises:
-        ValueError: ``model`` is no sentencepiece model, has other pieces, or can't be sampled that
-            way.
+        ValueError: ``model`` is not a sentencepiece model, has other pieces than ``pieces``, or
+            can't be sampled that way.
     """
 
     def __init__(
@@ -60,17 +72,17 @@ class SubwordSegmenter:
             self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
             size = self._processor.get_piece_size()
         except RuntimeError as error:
-            raise ValueError("is no sentencepiece model, or truncated") from error
+            raise ValueError("is not a sentencepiece model, or truncated") from error
         if not size:
-            raise ValueError("is no sentencepiece model: it has no pieces")
+            raise ValueError("is not a sentencepiece model: it has no pieces")
         self._sampler = (
             self._build_sampler(read_subword_model(model), sampling) if sampling else None
         )
         self._specials, added = _specials_of(self._processor)
-        own = (*self._processor.id_to_piece(list(range(size))), *added)
-        self._pieces: Sequence[str] = own if pieces is None else pieces
-        if tuple(self._pieces) != own:
-            raise ValueError("has other pieces than the file beside it, whose vocabulary it shares")
+        of_model = (*self._processor.id_to_piece(list(range(size))), *added)
+        self._pieces: Sequence[str] = of_model if pieces is None else pieces
+        if tuple(self._pieces) != of_model:
+            raise ValueError("has other pieces than the other file of the shared vocabulary")
 
     @property
     def specials(self) -> Specials:
@@ -176,7 +188,7 @@ def _trained(lines: Iterator[bytes], config: SubwordConfig) -> bytes:
 
 
 def _relayed(lines: Iterable[str], failures: list[BaseException]) -> Iterator[bytes]:
-    """Yield lines in parts; sentencepiece hides exceptions raised here, or continues after them."""
+    """Yield lines in parts, and keep an exception, which sentencepiece may hide."""
     try:
         for line in lines:
             for start in range(0, len(line), _LONGEST):
@@ -186,28 +198,28 @@ def _relayed(lines: Iterable[str], failures: list[BaseException]) -> Iterator[by
         raise
 
 
-def _explained(message: str, config: SubwordConfig) -> RecipeError:
+def _explained(reason: str, config: SubwordConfig) -> RecipeError:
     size = f"vocab_size {config.vocab_size}"
-    if found := re.search(r"value <= (\d+)", message):
-        most = found.group(1)
-        return RecipeError(f"{size} is more than the training text holds; it can be at most {most}")
-    if found := re.search(r"smaller than required_chars\. \d+ vs (\d+)", message):
-        least = found.group(1)
+    if match := re.search(r"value <= (\d+)", reason):
         return RecipeError(
-            f"{size} is too small: the characters and special pieces alone are {least}; "
+            f"{size} is too large for the training text; it can be at most {match.group(1)}"
+        )
+    if match := re.search(r"smaller than required_chars\. \d+ vs (\d+)", reason):
+        return RecipeError(
+            f"{size} is too small: there are {match.group(1)} characters and special pieces; "
             "raise it, or lower character_coverage"
         )
-    return RecipeError(f"sentencepiece can't be trained: {' '.join(message.split())}")
+    return RecipeError(f"sentencepiece can't be trained: {' '.join(reason.split())}")
 
 
 def _seeded(work: Callable[[], T], seed: int) -> T:
-    """Run ``work`` in a thread in which sentencepiece's generator is seeded by ``seed``.
+    """Run ``work`` in a thread where sentencepiece's generator is seeded by ``seed``.
 
-    sentencepiece before 0.2.1 seeds the generator of a thread at its first use there, and only
-    then; so each call gets a thread of its own. The seed is global: one call waits for the other.
+    sentencepiece before 0.2.1 seeds the generator of a thread only at its first use, so each call
+    gets a new thread. The seed is global, so calls wait for each other.
     """
     with _SEEDING, ThreadPoolExecutor(max_workers=1) as thread:
-        sentencepiece.set_random_generator_seed(seed % 0xFFFF_FFFF)  # all ones would mean: no seed
+        sentencepiece.set_random_generator_seed(seed % 0xFFFF_FFFF)  # all ones mean no seed
         return thread.submit(work).result()
 
 
@@ -215,8 +227,8 @@ def _specials_of(
     processor: sentencepiece.SentencePieceProcessor,
 ) -> tuple[Specials, list[str]]:
     """Return ids of a model's special tokens, and the pieces appended for missing ones."""
-    own = (processor.pad_id(), processor.bos_id(), processor.eos_id(), processor.unk_id())
-    ids, added = list(own), list[str]()
+    ids = [processor.pad_id(), processor.bos_id(), processor.eos_id(), processor.unk_id()]
+    added: list[str] = []
     for position, piece in enumerate(SPECIAL_PIECES):
         if ids[position] < 0:
             ids[position] = processor.get_piece_size() + len(added)
@@ -225,8 +237,42 @@ def _specials_of(
 
 
 def _as_bytes(lines: Sequence[str]) -> list[bytes]:
-    """Encode as UTF-8; a lone surrogate, which only a program can pass, becomes a question mark.
+    """Encode as UTF-8; a lone surrogate becomes a question mark.
 
-    A blank line is an empty one, whatever kinds of white space a model tells apart.
+    A blank line becomes empty, whatever white space the model distinguishes.
     """
     return [b"" if line.isspace() else line.encode("utf-8", "replace") for line in lines]
+
+
+def prepared_for(rule: Rule) -> Callable[[str], str]:
+    """Return a function that normalizes a line of training text as a model of ``rule`` does."""
+    if rule == "identity":
+        escapes = str.maketrans(_RESERVED)
+        return lambda line: line.translate(escapes)
+    normalizer = sentencepiece.SentencePieceNormalizer(
+        rule_name=rule, add_dummy_prefix=False, escape_whitespaces=False
+    )
+    return lambda line: normalizer.normalize(line.encode("utf-8", "replace")).decode()
+
+
+def with_rule(model: bytes, rule: Rule) -> bytes:
+    """Return a model file with another rule of normalization.
+
+    With ``identity`` decoding gives back the encoded text, except spaces at the ends of a line or
+    in a row. ``model`` must have been trained with ``identity``, on text that was ``prepared_for``
+    its rules.
+    """
+    # Protocol buffers merge fields that are there twice, and the last value counts.
+    if rule != "identity":
+        named = sentencepiece.SentencePieceNormalizer(rule_name=rule)
+        return model + message(_NORMALIZER, named.serialized_normalizer_spec())
+    there, back = _replacing(_RESERVED), _replacing(_REPLACED)
+    back += b"".join(bytes([flag << 3, 0]) for flag in _ABOUT_SPACES)
+    return model + message(_NORMALIZER, there) + message(_DENORMALIZER, back)
+
+
+def _replacing(characters: dict[str, str]) -> bytes:
+    """Return a normalizer that replaces some characters."""
+    sentencepiece.set_min_log_level(2)  # errors, which are also raised
+    normalizer = sentencepiece.SentencePieceNormalizer(norm_map=list(characters.items()))
+    return message(_NAME, b"identity") + normalizer.serialized_normalizer_spec()

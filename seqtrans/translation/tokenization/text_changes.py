@@ -1,4 +1,4 @@
-"""Find what segmentation changes in text: characters that become others, or have no token."""
+"""Find characters that segmentation changes, or that have no token."""
 
 import unicodedata
 from collections import Counter
@@ -16,13 +16,13 @@ class Changes:
     """Changes of text by encoding and decoding.
 
     Attributes:
-        unit: What is looked at: characters, or words where these are the tokens.
-        lines: How many lines there are.
-        total: How many units they have.
-        changed: How often each unit occurs that comes back as something else.
-        becomes: As what.
-        unknown: How often each unit occurs that has no token.
-        changed_lines: How many lines hold a changed unit.
+        unit: ``characters``, or ``words`` if these are the tokens.
+        lines: Number of lines.
+        total: Number of units in them.
+        changed: Occurrences of each unit that is changed.
+        becomes: What each changed unit becomes.
+        unknown: Occurrences of each unit that has no token.
+        changed_lines: Number of lines with a changed unit.
     """
 
     unit: str
@@ -51,24 +51,24 @@ def find_changes(segmenter: Segmenter, lines: Sequence[str]) -> Changes:
     Leading, trailing and repeated spaces are ignored.
     """
     by_word = isinstance(segmenter, TokenSegmenter) and segmenter.unit == "words"
-    found = Changes("words" if by_word else "characters", len(lines))
+    changes = Changes("words" if by_word else "characters", len(lines))
     split = [Counter(_words(line) if by_word else _characters(line)) for line in lines]
     counts: Counter[str] = Counter()
     for units in split:
         counts.update(units)
-    found.total = counts.total()
+    changes.total = counts.total()
     beside = "" if by_word else _unchanged(segmenter, counts)
     encoded = segmenter.encode([f"{beside}{unit}{beside}" for unit in counts])
     for unit, ids in zip(counts, encoded, strict=True):
         if segmenter.specials.unk in ids:
-            found.unknown[unit] = counts[unit]
+            changes.unknown[unit] = counts[unit]
             continue
         text = segmenter.decode(ids)
         if text != f"{beside}{unit}{beside}":
-            found.changed[unit] = counts[unit]
-            found.becomes[unit] = text.removeprefix(beside).removesuffix(beside)
-    found.changed_lines = sum(not found.changed.keys().isdisjoint(units) for units in split)
-    return found
+            changes.changed[unit] = counts[unit]
+            changes.becomes[unit] = text.removeprefix(beside).removesuffix(beside)
+    changes.changed_lines = sum(not changes.changed.keys().isdisjoint(units) for units in split)
+    return changes
 
 
 def _words(line: str) -> list[str]:

@@ -9,10 +9,10 @@ from functools import cached_property
 from seqtrans.translation.protocols import Specials
 
 SPECIALS = Specials(pad=0, bos=1, eos=2, unk=3)
-"""Ids in every vocabulary made here."""
+"""Special ids of every vocabulary built here."""
 
 SPECIAL_PIECES = ("<pad>", "<s>", "</s>", "<unk>")
-"""Pieces of ``SPECIALS``; text that happens to spell one is ordinary text."""
+"""Pieces of ``SPECIALS``; the same string in text is ordinary text."""
 
 _MOST_COUNTED = 1_000_000  # distinct tokens held while counting
 
@@ -69,8 +69,8 @@ def build_vocabulary(
 ) -> Vocabulary:
     """Build a vocabulary of the most frequent tokens of ``lines``, ties sorted by code points.
 
-    Where a text has over a million distinct tokens, those seen once are forgotten each time the
-    million is full, so that memory is bounded.
+    Memory is bounded: whenever there are more than a million distinct tokens, those seen once are
+    dropped.
 
     Args:
         lines: Tokens of each line.
@@ -83,12 +83,12 @@ def build_vocabulary(
         if len(counts) > _MOST_COUNTED:
             counts = Counter({token: n for token, n in counts.items() if n > 1})
     frequent = sorted((-n, token) for token, n in counts.items() if n >= min_count)
-    room = None if vocab_size is None else vocab_size - len(SPECIAL_PIECES)
-    return Vocabulary(tuple(token for _, token in frequent[:room]))
+    most = None if vocab_size is None else vocab_size - len(SPECIAL_PIECES)
+    return Vocabulary(tuple(token for _, token in frequent[:most]))
 
 
 def check_target_size(target_vocab_size: int | None, *, joint: bool) -> None:
-    """Refuse a separate size for a target vocabulary that is shared.
+    """Refuse a size of the target vocabulary if the vocabulary is shared.
 
     Raises:
         ValueError: Both are given.

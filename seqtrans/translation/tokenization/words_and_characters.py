@@ -1,7 +1,7 @@
-"""Text as words or as characters, looked up in a vocabulary made of the training text.
+"""Segment text into words or characters of a vocabulary.
 
-White space other than a space, such as a no-break space, is a token of its own, so that it can be
-translated; where a vocabulary does not know it, it counts as a space. No token ends a line.
+White space other than a space, such as a no-break space, is a token, so that it can be translated;
+if the vocabulary lacks it, it counts as a space. No token is a line end.
 """
 
 import re
@@ -15,8 +15,8 @@ from seqtrans.config.types import Positive
 from seqtrans.translation.protocols import Specials
 from seqtrans.translation.tokenization.vocabulary import SPECIALS, Vocabulary, check_target_size
 
-_SPACE = "\u2581"  # how a space looks among characters, as in sentencepiece
-_TYPED = "\ufdd0"  # how that looks where it is in the text
+_SPACE = "\u2581"  # stands for a space among characters, as in sentencepiece
+_TYPED = "\ufdd0"  # stands for ``_SPACE`` itself in text
 _OTHER_WHITE = frozenset(
     white
     for white in map(chr, range(0x3001))
@@ -65,14 +65,14 @@ class CharactersConfig:
 
 
 def split_words(line: str, known: Container[str] = _OTHER_WHITE) -> list[str]:
-    """Split at white space; white space in ``known`` is a token, too."""
+    """Split at white space; white space in ``known`` is a token too."""
     if line.isspace():
         return []
     return [token for token in _WORD.findall(line) if token in known or not token.isspace()]
 
 
 def split_characters(line: str, known: Container[str] = _OTHER_SYMBOLS) -> list[str]:
-    """Return characters, with one visible symbol for the spaces between words."""
+    """Split into characters; one visible symbol stands for the spaces between words."""
     if line.isspace():
         return []
     if _TYPED in known:

@@ -71,7 +71,7 @@ def test_one_vocabulary_has_one_size(kind):
 
 def test_the_language_whose_vocabulary_is_too_large_is_named(tmp_path):
     config = SubwordConfig(vocab_size=60, target_vocab_size=9000, byte_fallback=False, joint=False)
-    with pytest.raises(RecipeError, match=r"^target vocabulary: vocab_size 9000 is more than"):
+    with pytest.raises(RecipeError, match=r"^target vocabulary: vocab_size 9000 is too large for"):
         train(config, tmp_path)
 
 
@@ -112,7 +112,7 @@ def test_an_existing_model_that_is_none_is_named(tmp_path):
         train(ExistingSubwordConfig(model=path), tmp_path / "v")
     for content in (b"", b"hello world", train_subwords(LINES, SMALL)[:-20]):
         path.write_bytes(content)
-        with pytest.raises(DataError, match=r"x\.model: is no sentencepiece model"):
+        with pytest.raises(DataError, match=r"x\.model: is not a sentencepiece model"):
             train(ExistingSubwordConfig(model=path), tmp_path / "v")
     path.write_bytes(train_subwords(LINES, SMALL))
     with pytest.raises(DataError, match="can't be sampled by bpe_dropout; choose unigram"):
@@ -245,7 +245,7 @@ def test_one_vocabulary_in_two_files_is_joint(tmp_path):
     own = hashlib.sha256(both.source.to_bytes()).hexdigest()
     index.write_text(index.read_text().replace(own, hashlib.sha256(other).hexdigest()))
     with pytest.raises(
-        CheckpointError, match=r"source\.model: has other pieces than the file besi"
+        CheckpointError, match=r"source\.model: has other pieces than the other file"
     ):
         load_segmenters(tmp_path / "a")
 

@@ -64,7 +64,7 @@ def test_rare_characters_are_left_out_by_coverage():
 
 @pytest.mark.parametrize("model_type", ["unigram", "bpe"])
 def test_a_vocabulary_too_large_names_the_largest(model_type):
-    said = r"^vocab_size 90000 is more than the training text holds; it can be at most \d+$"
+    said = r"^vocab_size 90000 is too large for the training text; it can be at most \d+$"
     with pytest.raises(RecipeError, match=said) as error:
         train(vocab_size=90_000, model_type=model_type)
     largest = int(str(error.value).rpartition(" ")[2])
@@ -72,7 +72,7 @@ def test_a_vocabulary_too_large_names_the_largest(model_type):
 
 
 def test_a_vocabulary_too_small_names_the_smallest():
-    with pytest.raises(RecipeError, match=r"^vocab_size 10 is too small: .* alone are \d+; raise"):
+    with pytest.raises(RecipeError, match=r"^vocab_size 10 is too small: there are \d+ .*; raise"):
         train(vocab_size=10)
 
 

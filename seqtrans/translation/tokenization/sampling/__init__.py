@@ -1,8 +1,8 @@
-"""Segmentations of subwords drawn at random, for training.
+"""Sample segmentations of subwords at random, for training.
 
 - ``bpe_dropout``: BpeDropoutSampler
 - ``model_file``: SPACE, SubwordModel, read_subword_model, message
 - ``unigram``: UnigramSampler, NBestSampler
 
-Used within: ``lattice``, ``trie``, ``words``.
+Used within: ``words``.
 """

@@ -1,7 +1,7 @@
-"""BPE that leaves merges out at random (arXiv:1910.13267, algorithm 1): all words at once.
+"""BPE dropout (arXiv:1910.13267, algorithm 1), for all words at once.
 
-sentencepiece can do it too, but salts its generator in every process, whatever the seed: a run
-that was killed could not go on as it would have.
+sentencepiece can do it too, but its generator differs in every process, whatever the seed: a
+resumed run would not equal one without a break.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,12 +22,12 @@ _NO_RANK = np.iinfo(np.int64).max
 
 
 class BpeDropoutSampler:
-    """Merges as BPE does, but each possible merge of each step is left out with a probability.
+    """Merges as BPE does, but leaves out each possible merge of each step with a probability.
 
     Args:
         model: A BPE model.
         probability: 0 gives the usual segmentation, 1 single characters.
-        normalize: What sentencepiece makes of lines before it cuts them.
+        normalize: Normalization of lines by sentencepiece.
     """
 
     def __init__(self, model: SubwordModel, probability: float, normalize: Normalize) -> None:
@@ -102,21 +102,21 @@ class _Merges:
 
 
 def _merges_of(model: SubwordModel) -> _Merges:
-    """Return the mergeable pairs of a model; the user's own symbols are never merged."""
+    """Return the mergeable pairs of a model; user-defined symbols are never merged."""
     symbols = Symbols(model)
     parts = {text: i for text, i in symbols.known.items() if not model.is_defined(i)}
-    found: list[tuple[int, int, float, int]] = []
+    merges: list[tuple[int, int, float, int]] = []
     for text, result in parts.items():
         for cut in range(1, len(text)):
-            # A character can lack a piece and yet be a part of one.
+            # A character that is not a piece can still be a part of one.
             left, right = (
                 symbols.of(ord(part)) if len(part) == 1 else parts.get(part)
                 for part in (text[:cut], text[cut:])
             )
             if left is not None and right is not None:
-                found.append((left, right, -model.pieces[result].score, result))
+                merges.append((left, right, -model.pieces[result].score, result))
     stride = symbols.of(CLOSING + len(model.pieces))
-    columns = zip(*found, strict=True) if found else ((),) * 4
+    columns = zip(*merges, strict=True) if merges else ((),) * 4
     lefts, rights, scores, results = (np.array(column) for column in columns)
     pairs = lefts.astype(np.int64) * stride + rights.astype(np.int64)
     order = np.argsort(pairs)

@@ -1,4 +1,4 @@
-"""What a sentencepiece model file holds, as far as drawing segmentations needs it."""
+"""Read from a sentencepiece model file what sampling needs."""
 
 import struct
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ _MODEL_TYPES = {1: "unigram", 2: "bpe", 3: "word", 4: "char"}
 
 
 class PieceType(IntEnum):
-    """What a piece is there for, as numbered in the file."""
+    """Kinds of pieces, numbered as in the file."""
 
     NORMAL = 1
     UNKNOWN = 2
@@ -33,24 +33,24 @@ class Piece(NamedTuple):
 
 @dataclass(frozen=True)
 class SubwordModel:
-    """Pieces by id, and how they were found."""
+    """Pieces by id, and the type of the model."""
 
     pieces: Sequence[Piece]
     model_type: str  # unigram, bpe, word or char
 
     @property
     def matched(self) -> Mapping[str, int]:
-        """Ids of the pieces that text is cut into, by what they stand for."""
+        """Ids of the pieces that match text, by that text."""
         wanted = (PieceType.NORMAL, PieceType.USER_DEFINED)
         return {piece.text: i for i, piece in enumerate(self.pieces) if piece.type in wanted}
 
     def is_defined(self, piece: int) -> bool:
-        """Return whether a piece is one of the user's own symbols."""
+        """Return whether a piece is a user-defined symbol."""
         return self.pieces[piece].type == PieceType.USER_DEFINED
 
     @property
     def byte_ids(self) -> Sequence[int] | None:
-        """Id of every byte; None where unknown characters are not spelled in bytes."""
+        """Id of every byte; None unless unknown characters are spelled in bytes."""
         ids = [i for i, piece in enumerate(self.pieces) if piece.type == PieceType.BYTE]
         by_name = {self.pieces[i].text: i for i in ids}
         return [by_name[f"<0x{byte:02X}>"] for byte in range(256)] if len(ids) == 256 else None
@@ -62,20 +62,20 @@ class SubwordModel:
 
     @property
     def cuts_words(self) -> bool:
-        """Whether no piece reaches from one word into the next."""
+        """Whether no piece extends over several words."""
         return not any(SPACE in text[1:] for text in self.matched)
 
 
 def read_subword_model(content: bytes) -> SubwordModel:
-    """Read a model file: protocol buffers, whose wire format takes fewer lines than a library.
+    """Read a model file (protocol buffers).
 
     Raises:
-        ValueError: ``content`` is no such file.
+        ValueError: ``content`` is something else.
     """
     try:
         return _model_of(content)
     except (struct.error, LookupError) as error:
-        raise ValueError("is no sentencepiece model, or damaged") from error
+        raise ValueError("is not a sentencepiece model, or damaged") from error
 
 
 def _model_of(content: bytes) -> SubwordModel:

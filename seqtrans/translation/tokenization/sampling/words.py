@@ -1,4 +1,4 @@
-"""The words of normalized lines, each once: what segmentations are drawn for."""
+"""Split normalized lines into distinct words, for which segmentations are sampled."""
 
 import re
 import sys
@@ -11,27 +11,27 @@ from jaxtyping import Int
 from seqtrans.translation.tokenization.sampling.model_file import SPACE, SubwordModel
 
 Normalize = Callable[[Sequence[str]], Sequence[str]]
-"""Lines to normalized lines."""
+"""Returns normalized lines."""
 
 CLOSING = sys.maxunicode + 1
-"""A code that no text holds: what stands behind a unit."""
+"""A code that is in no text, for the end of a unit."""
 
 
 @dataclass(frozen=True, eq=False)
 class Units:
-    """Lines as sequences of different units, which are segmented independently of each other."""
+    """Lines as sequences of distinct units, which are segmented independently."""
 
-    units: Sequence[str]  # no two alike, none empty
+    units: Sequence[str]  # distinct, none empty
     which: Int[np.ndarray, " N"]  # index into units of every occurrence, line after line
     counts: Int[np.ndarray, " lines"]  # occurrences of each line
 
 
 def split_units(lines: Sequence[str], *, by_word: bool) -> Units:
-    """Cut lines before every space.
+    """Split lines before every space.
 
     Args:
-        lines: Text as sentencepiece normalized it.
-        by_word: False where pieces reach from word to word: then a line is one unit.
+        lines: Text normalized by sentencepiece.
+        by_word: False if pieces extend over several words: then a line is one unit.
     """
     index: dict[str, int] = {}
     which: list[int] = []
@@ -47,18 +47,17 @@ def split_units(lines: Sequence[str], *, by_word: bool) -> Units:
 
 
 class Symbols:
-    """What lines are made of: ids of pieces, and after them a number for every code.
+    """Symbols of lines: ids of pieces, and after them a number for every code.
 
-    A code is a character of Unicode, or one of the strings that the user defined: these are always
-    one piece, and so nothing else is made of their characters.
+    A code is a character of Unicode, or a user-defined string, which is always one piece.
 
     Args:
-        model: Says what the pieces are.
+        model: The pieces.
     """
 
     def __init__(self, model: SubwordModel) -> None:
         self.known = model.matched
-        self.offset = len(model.pieces)  # between a code and what stands for it
+        self.offset = len(model.pieces)  # of the number of a code
         self._byte_ids, self._unknown_id = model.byte_ids, model.unknown_id
         defined = [text for text, i in self.known.items() if model.is_defined(i)]
         self._defined = {text: CLOSING + 1 + i for i, text in enumerate(defined)}
@@ -79,15 +78,15 @@ class Symbols:
         ]
 
     def of(self, code: int) -> int:
-        """Return the piece that is a code, or its placeholder until ``ids_of``."""
+        """Return the piece of a code, or the number of the code until ``ids_of``."""
         return self._single.get(code, self.offset + code)
 
     def ids_of(
         self, symbols: Int[np.ndarray, " P"], lengths: Int[np.ndarray, " lines"]
     ) -> list[list[int]]:
-        """Return the ids of lines, each of a given number of symbols.
+        """Return the ids of lines with the given numbers of symbols.
 
-        An unknown character is spelled in bytes; without these, a run of them is one unknown token.
+        An unknown character is spelled in bytes; without bytes, a run of them is one unknown token.
         """
         ends = np.cumsum(lengths)
         flat = symbols.tolist()
