@@ -1,8 +1,8 @@
 """Check that docstrings of functions and methods begin with a verb (Return, Read, Build).
 
 The first word must be a plain word and none of ``NOT_VERBS``: nouns and articles that docstrings
-tend to begin with. Properties are exempt, since they read as attributes. Packages in ``NOT_YET``
-are not checked; the list may only shrink. Exit code 1 names each docstring that begins otherwise.
+tend to begin with. Properties are exempt, since they read as attributes. Exit code 1 names
+each docstring that begins otherwise.
 """
 
 import ast
@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-NOT_YET = ("seqtrans/translation/inference",)
 _WORDS = """
     A All An And Any As At Both But By Each Either Every For From He Here How If In It Its Neither
     No None Nothing Of On One Only Or Other Others Some Something Such That The Their Them There
@@ -26,21 +25,15 @@ NOT_VERBS = frozenset(_WORDS.split())
 
 
 def main() -> int:
-    """Check every module of the packages that are done."""
+    """Check every module of the package."""
     complaints = [
         f"{path.relative_to(ROOT)}:{line}: a docstring begins with {word!r}, not with a verb: "
         "write Return, Read, Build, ..."
         for path in sorted(ROOT.glob("seqtrans/**/*.py"))
-        if not is_exempt(path)
         for line, word in bad_beginnings(path.read_text(encoding="utf-8"))
     ]
     print("\n".join(complaints), end="\n" if complaints else "")
     return 1 if complaints else 0
-
-
-def is_exempt(path: Path) -> bool:
-    """Return whether a module is, or lies in, one of ``NOT_YET``."""
-    return any(path.is_relative_to(ROOT / name) for name in NOT_YET)
 
 
 def bad_beginnings(source: str) -> Iterator[tuple[int, str]]:

@@ -114,8 +114,7 @@ def translate(  # noqa: PLR0913 - typer's signature
     """
     from seqtrans.runtime.device import use_threads
     from seqtrans.runtime.memory import limit_memory_to_cgroup
-    from seqtrans.translation.inference.output_format import render
-    from seqtrans.translation.inference.translator import Translator
+    from seqtrans.translation.inference.translator import Translator, render
     from seqtrans.translation.recipe.load_run import load_ensemble
 
     runs, inputs = _runs_and_texts(run, inputs or [])

@@ -27,7 +27,7 @@ from seqtrans.translation.data.batch import (
     plan_by_length,
 )
 from seqtrans.translation.data.encoded_corpus import EncodedCorpus, Epochs
-from seqtrans.translation.evaluation.perplexity import perplexity
+from seqtrans.translation.evaluation.metrics import perplexity
 from seqtrans.translation.inference.batch_search import plan_inputs, search_inputs
 from seqtrans.translation.inference.line_windows import BLOCK_LINES, fixed_windows
 from seqtrans.translation.inference.translator import LineParts, Window, window_characters

@@ -110,8 +110,7 @@ def test_text_without_spaces_is_warned_of(files):
     (files / "h.zh").write_text("猫喜欢狗和鸟。\n男人看见女人。\n")
     done = evaluate(files, "-r", "r.zh", "h.zh")
     assert done.stderr == (
-        "r.zh has hardly a space, and BLEU cuts it into words by 13a, which needs them: "
-        "set --tokenize to zh\n"
+        "r.zh has few spaces, and the tokenizer 13a of BLEU needs them: set --tokenize to zh\n"
     )
     done = evaluate(files, "-r", "r.zh", "h.zh", "--tokenize", "zh")
     assert done.stderr == ""
@@ -139,8 +138,8 @@ def test_translations_come_through_a_pipe(files):
         (["-r", "r.de", "good.de", "--checkpoint", "best"], "--checkpoint is for a run of a classifier, not for translations"),
         (["-r", "r.de", "good.de", "-m", "chrf", "--tokenize", "13a"], "--tokenize is how BLEU cuts text into words: measure it by -m bleu, too"),
         (["-r", "-", "-"], "the standard input is given twice: it can be read once"),
-        (["-r", "short.de", "short2.de", "--confidence"], "a bootstrap sample takes more than one line: leave the interval away"),
-        (["-r", "r.de", "good.de", "--paired", "bootstrap"], "a paired test compares systems: give two files of translations or more"),
+        (["-r", "short.de", "short2.de", "--confidence"], "bootstrap needs more than one line: leave out the interval"),
+        (["-r", "r.de", "good.de", "--paired", "bootstrap"], "a paired test compares systems: give at least two files of translations"),
     ],
 )  # fmt: skip
 def test_what_can_not_be_scored_is_one_line(files, arguments, message):

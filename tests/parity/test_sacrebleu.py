@@ -124,5 +124,5 @@ def test_texts_that_do_not_fit_are_named():
     )
     with pytest.raises(DataError, match=r"nothing to score: r\.de, a\.de have no lines"):
         score_systems({"a.de": []}, {"r.de": []}, Measure())
-    with pytest.raises(DataError, match="two files of translations or more"):
+    with pytest.raises(DataError, match="at least two files of translations"):
         score_systems({"a.de": ["x"]}, {"r.de": ["x"]}, Measure(), paired="bootstrap")

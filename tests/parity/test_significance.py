@@ -127,7 +127,7 @@ def test_what_can_not_be_resampled_is_refused(monkeypatch):
     one = {"a": ["x y"], "b": ["x z"]}
     with pytest.raises(DataError, match=r"more than one line: test by randomization$"):
         compared(one, [["x y"]], "bootstrap")
-    with pytest.raises(DataError, match=r"more than one line: leave the interval away$"):
+    with pytest.raises(DataError, match=r"more than one line: leave out the interval$"):
         score_systems(one, {"r": ["x y"]}, Measure(), confidence=True)
     assert [s.p_value for s in compared(one, [["x y"]], "randomisation")] == [None, 1] * 3
     monkeypatch.setenv("SACREBLEU_SEED", "twelve")

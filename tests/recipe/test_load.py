@@ -15,7 +15,7 @@ from seqtrans.errors import RecipeError
 from seqtrans.images.recipe.schema import ClassificationRecipe
 from seqtrans.recipe.load import load_recipe
 from seqtrans.translation.data.encoded_corpus import corpus_of
-from seqtrans.translation.evaluation.perplexity import perplexity
+from seqtrans.translation.evaluation.metrics import perplexity
 from seqtrans.translation.models.encoder_decoder import ModelConfig
 from seqtrans.translation.models.recurrent_decoder import RecurrentDecoderConfig
 from seqtrans.translation.models.recurrent_encoder import RecurrentEncoderConfig

@@ -12,7 +12,7 @@ from seqtrans.errors import CheckpointError, DataError
 from seqtrans.runtime.device import Precision
 from seqtrans.runtime.files.file_types import COMPRESSED
 from seqtrans.training.checkpoints.format import STATE
-from seqtrans.translation.inference.output_format import Format
+from seqtrans.translation.inference.translator import Format
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,7 @@ from seqtrans.errors import CheckpointError
 from seqtrans.runtime.device import DeviceName, use_threads
 from seqtrans.translation.bulk.job_directory import load_job
 from seqtrans.translation.bulk.job_spec import seal_of
-from seqtrans.translation.inference.output_format import render
-from seqtrans.translation.inference.translator import Translator
+from seqtrans.translation.inference.translator import Translator, render
 from seqtrans.translation.recipe.load_run import load_run
 
 

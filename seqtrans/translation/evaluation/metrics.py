@@ -1,9 +1,10 @@
-"""Scores of translated texts: the one wrapper of sacreBLEU (arXiv:1804.08771).
+"""Scores of translated text: the only wrapper of sacreBLEU (arXiv:1804.08771), and perplexity.
 
-Every value comes with the signature that makes it comparable, and equals what the ``sacrebleu``
-command prints for the same files.
+Every score has the signature that makes it comparable, and equals what the command ``sacrebleu``
+prints for the same files.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -32,9 +33,9 @@ class Measure:
     """Metrics to compute, and how text is prepared for them.
 
     Attributes:
-        metrics: Each is measured once, in this order.
+        metrics: Metrics, in the order of the output.
         lowercase: Ignore case in BLEU and chrF; TER always does.
-        tokenize: How BLEU cuts text into words; the others have their own ways.
+        tokenize: Tokenizer of BLEU; the other metrics have their own.
     """
 
     metrics: tuple[MetricName, ...] = ("bleu", "chrf", "chrf++")
@@ -43,17 +44,23 @@ class Measure:
 
 
 class Score(NamedTuple):
-    """One metric of one system, and the exact settings it was computed with.
+    """One metric of one system.
 
-    ``value`` is between 0 and 100, though TER may exceed it; TER is better the lower it is.
-    ``mean`` and ``half_width`` are of the 95 % interval over bootstrap samples. ``p_value`` is
-    the probability of a difference from the first system as large as this by chance; where the
-    signature says ``ar:exact``, all the ways to swap lines were counted.
+    Attributes:
+        system: Name of the system.
+        metric: Metric as in recipes.
+        name: Metric as in publications, such as chrF2++.
+        value: From 0 to 100; TER may exceed 100, and is better the lower it is.
+        signature: Settings of the computation, as sacreBLEU writes them. With ``ar:exact`` all
+            ways to swap lines were counted.
+        mean: Mean over bootstrap samples.
+        half_width: Half the width of the 95 % interval over bootstrap samples.
+        p_value: Probability of so large a difference from the first system by chance.
     """
 
     system: str
     metric: MetricName
-    name: str  # as publications write it, such as chrF2++
+    name: str
     value: float
     signature: str
     mean: float | None = None
@@ -64,19 +71,19 @@ class Score(NamedTuple):
 def corpus_scores(
     hypotheses: Sequence[str], references: Sequence[str], measure: Measure
 ) -> dict[str, float]:
-    """Compute metrics by name for translations with one reference each."""
-    found = score_systems({"hypotheses": hypotheses}, {"references": references}, measure)
-    return {score.metric: score.value for score in found}
+    """Return scores by metric, for translations with one reference each."""
+    scores = score_systems({"hypotheses": hypotheses}, {"references": references}, measure)
+    return {score.metric: score.value for score in scores}
 
 
 def signatures(measure: Measure) -> list[str]:
-    """Return the signature of every metric by name, for translations with one reference each.
+    """Return the signature of every metric, for translations with one reference each.
 
     Raises:
         DataError: What the tokenizer needs is not installed.
     """
-    found = score_systems({"hypotheses": ["."]}, {"references": ["."]}, measure)
-    return [f"{score.name}|{score.signature}" for score in found]
+    scores = score_systems({"hypotheses": ["."]}, {"references": ["."]}, measure)
+    return [f"{score.name}|{score.signature}" for score in scores]
 
 
 def score_systems(
@@ -87,26 +94,26 @@ def score_systems(
     confidence: bool = False,
     paired: PairedTestName | None = None,
 ) -> list[Score]:
-    """Score systems by name, each against all the references, in the order given.
+    """Score each system against all references, in the given order.
 
     Args:
-        systems: For every system its translations, line by line.
-        references: One or more texts by name, each a right translation line by line.
+        systems: Translations, line by line, by name of the system.
+        references: Reference translations, line by line, by name; one or more.
         measure: What to measure.
         confidence: Whether to estimate intervals by bootstrap resampling.
-        paired: How to test whether each differs from the first; ``bootstrap`` gives intervals too.
+        paired: Test of each system against the first; ``bootstrap`` estimates intervals too.
 
     Raises:
-        DataError: A text is empty, or has not as many lines as the others; there is too little to
-            resample or to compare; or what the tokenizer needs is not installed.
+        DataError: A text is empty, or the numbers of lines differ; there are too few lines to
+            resample or systems to compare; or what the tokenizer needs is not installed.
     """
     _check_lengths(systems, references)
     resampled = confidence or paired == "bootstrap"
     if paired and len(systems) < 2:
-        raise DataError("a paired test compares systems: give two files of translations or more")
+        raise DataError("a paired test compares systems: give at least two files of translations")
     if resampled and len(next(iter(systems.values()))) < 2:
-        remedy = "test by randomization" if paired else "leave the interval away"
-        raise DataError(f"a bootstrap sample takes more than one line: {remedy}")
+        hint = "test by randomization" if paired else "leave out the interval"
+        raise DataError(f"bootstrap needs more than one line: {hint}")
     return [
         score
         for name, metric in _metrics(measure, references).items()
@@ -114,29 +121,34 @@ def score_systems(
     ]
 
 
+def perplexity(loss: float) -> float:
+    """Return ``exp`` of a mean negative log-likelihood in nats; infinity on overflow."""
+    return math.exp(loss) if loss < 700 else math.nan if math.isnan(loss) else math.inf
+
+
 @cache
 def load_tokenizer(name: Tokenizer) -> Callable[[str], str]:
-    """Return what puts spaces between the words of a line, as BLEU has it.
+    """Return the tokenizer of BLEU, which puts spaces between the words of a line.
 
     Raises:
-        DataError: What it needs is not there.
+        DataError: What it needs is not installed.
     """
     from sacrebleu.metrics.bleu import BLEU
 
-    model, remedy = None, f"pip install 'seqtrans[{_EXTRAS.get(name)}]'"
+    model, hint = None, f"pip install 'seqtrans[{_EXTRAS.get(name)}]'"
     if name in _MODELS:
-        model, url = _model_of(_called(name))
-        remedy = f"download {url} as {model}"
+        model, url = _model_of(_sacrebleu_name(name))
+        hint = f"download {url} as {model}"
     try:
-        if model and not model.is_file():  # sacreBLEU would download it unasked
+        if model and not model.is_file():  # sacreBLEU would download it
             raise FileNotFoundError(model)
-        return BLEU(tokenize=_called(name)).tokenizer
+        return BLEU(tokenize=_sacrebleu_name(name)).tokenizer
     except (ImportError, RuntimeError, AssertionError, OSError) as error:
-        raise DataError(f"tokenize {name} needs what is not here: {remedy}") from error
+        raise DataError(f"tokenize {name} can't be loaded: {hint}") from error
 
 
 def _model_of(name: str) -> tuple[Path, str]:
-    """Return path and origin of the SentencePiece model of a sacreBLEU tokenizer."""
+    """Return path and URL of the SentencePiece model of a sacreBLEU tokenizer."""
     from sacrebleu.tokenizers.tokenizer_spm import SPM_MODELS
     from sacrebleu.utils import SACREBLEU_DIR
 
@@ -144,8 +156,8 @@ def _model_of(name: str) -> tuple[Path, str]:
     return Path(SACREBLEU_DIR, "models", url.rpartition("/")[2]), url
 
 
-def _called(name: Tokenizer) -> str:
-    """Return sacreBLEU's name of a tokenizer; of two names, the one without a warning."""
+def _sacrebleu_name(name: Tokenizer) -> str:
+    """Return sacreBLEU's name of a tokenizer; ``spm`` gives a warning there."""
     return "flores101" if name == "spm" else name
 
 
@@ -163,8 +175,9 @@ def _metrics(
         match name:
             case "bleu":
                 load_tokenizer(measure.tokenize)
-                # Forced: what looks tokenized is for ``suitability`` to say.
-                metrics[name] = BLEU(tokenize=_called(measure.tokenize), force=True, **cased)
+                # Forced: ``suitability`` warns of text that looks tokenized.
+                tokenizer = _sacrebleu_name(measure.tokenize)
+                metrics[name] = BLEU(tokenize=tokenizer, force=True, **cased)
             case "chrf":
                 metrics[name] = CHRF(**cased)
             case "chrf++":
@@ -182,7 +195,7 @@ def _scores(
     resampled: bool,
     paired: PairedTestName | None,
 ) -> Iterator[Score]:
-    """Compute the scores of one metric from sacreBLEU's internal counts."""
+    """Yield the scores of one metric, from sacreBLEU's counts of each line."""
     from seqtrans.translation.evaluation.significance import certainties
 
     counts: list[Any] = [
@@ -194,11 +207,11 @@ def _scores(
         counts, lambda total: sums(list(total)).score, resampled=resampled, paired=paired
     )
     for system, counted, (*numbers, settings) in zip(systems, counts, every, strict=True):
-        found = metric._aggregate_and_compute(counted)  # pyright: ignore[reportPrivateUsage]
+        result = metric._aggregate_and_compute(counted)  # pyright: ignore[reportPrivateUsage]
         signature = metric.get_signature()
         for key, value in settings:
             signature.update(key, value)
-        yield Score(system, name, found.name, found.score, signature.format(), *numbers)
+        yield Score(system, name, result.name, result.score, signature.format(), *numbers)
 
 
 def _check_lengths(
@@ -206,7 +219,7 @@ def _check_lengths(
 ) -> None:
     counts = {name: len(lines) for name, lines in (*references.items(), *systems.items())}
     if len(set(counts.values())) > 1:
-        said = ", ".join(f"{name} has {count} lines" for name, count in counts.items())
-        raise DataError(f"translations are compared line by line, but {said}")
+        numbers = ", ".join(f"{name} has {count} lines" for name, count in counts.items())
+        raise DataError(f"translations are compared line by line, but {numbers}")
     if not all(counts.values()):
         raise DataError(f"there is nothing to score: {', '.join(counts)} have no lines")

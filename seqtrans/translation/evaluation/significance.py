@@ -2,8 +2,8 @@
 
 The bootstrap draws as many lines with replacement (Koehn 2004), randomization swaps lines of two
 systems (Riezler and Maxwell 2005). Random numbers are drawn as sacreBLEU draws them, so intervals
-are its own; so are p-values where no difference of samples equals that of the texts, which it
-leaves out of the count.
+are the same. So are p-values, unless a difference of samples equals that of the texts, which
+sacreBLEU does not count.
 """
 
 import os
@@ -37,7 +37,7 @@ class Certainty(NamedTuple):
         mean: Mean of the scores of bootstrap samples.
         half_width: Half the width of their 95 % interval.
         p_value: Probability of a difference from the first system as large as this by chance.
-        settings: How that was found, as signatures tell it.
+        settings: Settings of the computation, for the signature.
     """
 
     mean: float | None = None
@@ -53,39 +53,40 @@ def certainties(
     resampled: bool,
     paired: PairedTestName | None,
 ) -> list[Certainty]:
-    """Estimate intervals, and test how every system differs from the first; each where wanted.
+    """Estimate intervals, and test every system against the first.
 
     Args:
-        systems: What a metric counts in every line of each.
+        systems: Counts of a metric in every line of each system.
         score: The metric.
-        resampled: Whether to estimate intervals; so does the test ``bootstrap``.
-        paired: How to test; None: not at all.
+        resampled: Whether to estimate intervals; the test ``bootstrap`` needs them.
+        paired: The test; None: no test.
 
     Raises:
-        DataError: ``SACREBLEU_SEED`` is no seed, where one is needed.
+        DataError: ``SACREBLEU_SEED`` is not a seed.
     """
     if not (resampled or paired):
         return [Certainty() for _ in systems]
     name, seed = _seed()
     every = [np.array(counts, dtype=np.float64) for counts in systems]
-    found = [Certainty() for _ in every]
+    results = [Certainty() for _ in every]
     samples = [bootstrap(counts, score, seed) for counts in every] if resampled else []
     for i, scores in enumerate(samples):
-        found[i] = Certainty(*interval(scores), None, (("bs", len(scores)), ("seed", name)))
+        results[i] = Certainty(*interval(scores), None, (("bs", len(scores)), ("seed", name)))
     for i, counts in enumerate(every[1:] if paired else [], start=1):
         if paired == "bootstrap":
             difference = abs(_total(counts, score) - _total(every[0], score))
             p_value = bootstrap_test(samples[0], samples[i], difference)
-            found[i] = found[i]._replace(p_value=p_value)
+            results[i] = results[i]._replace(p_value=p_value)
             continue
         p_value, swaps = randomization_test(every[0], counts, score, seed)
         drawn = (("ar", swaps), ("seed", name)) if swaps else (("ar", "exact"),)
-        found[i] = found[i]._replace(p_value=p_value, settings=(*found[i].settings, *drawn))
-    return found
+        settings = (*results[i].settings, *drawn)
+        results[i] = results[i]._replace(p_value=p_value, settings=settings)
+    return results
 
 
 def bootstrap(counts: Counts, score: ScoreOf, seed: int) -> Numbers:
-    """Return the scores of samples of as many lines; of the same lines for the same seed."""
+    """Return the scores of bootstrap samples; the same seed draws the same lines."""
     draw, lines = np.random.default_rng(seed), len(counts)
     times = (
         np.bincount(draw.choice(lines, size=lines), minlength=lines)
@@ -95,18 +96,18 @@ def bootstrap(counts: Counts, score: ScoreOf, seed: int) -> Numbers:
 
 
 def interval(scores: Numbers) -> tuple[float, float]:
-    """Return the mean of the scores of samples, and half of what the middle 95 % span."""
+    """Return mean and half width of the 95 % interval of the scores of samples."""
     ordered, outside = np.sort(scores), len(scores) // 40
     return float(scores.mean()), float(ordered[-1 - outside] - ordered[outside]) / 2
 
 
 def bootstrap_test(first: Numbers, second: Numbers, difference: float) -> float:
-    """Return the probability of a difference as large as that of two systems by chance.
+    """Return the probability of so large a difference by chance.
 
     Args:
         first: Scores of samples of the first system.
-        second: Of the same samples of the second.
-        difference: Of the scores of the whole texts, without sign.
+        second: Scores of the same samples of the second system.
+        difference: Absolute difference of the scores of the complete texts.
     """
     differences = np.abs(second - first)
     hits = np.count_nonzero(differences - differences.mean() >= difference - _TIE)
@@ -116,10 +117,10 @@ def bootstrap_test(first: Numbers, second: Numbers, difference: float) -> float:
 def randomization_test(
     first: Counts, second: Counts, score: ScoreOf, seed: int
 ) -> tuple[float, int]:
-    """Return the probability of a difference as large by swapping lines, and how many were tried.
+    """Return the probability of so large a difference by swapping lines, and the number of trials.
 
-    Where few lines differ all the ways to swap them are counted: the probability is exact, and
-    the number of tries 0.
+    If few lines differ, all ways to swap them are counted: the probability is exact, and the number
+    of trials 0.
     """
     different = np.flatnonzero((first != second).any(axis=1))
     change = second[different] - first[different]
@@ -131,7 +132,7 @@ def randomization_test(
         pairs = zip((sums[0] + moved).tolist(), (sums[1] - moved).tolist(), strict=True)
         return sum(abs(score(a) - score(b)) >= difference - _TIE for a, b in pairs)
 
-    ways = 2 ** max(0, len(different) - 1)  # to swap all the others comes to the same
+    ways = 2 ** max(0, len(different) - 1)  # swapping all other lines gives the same
     if ways <= SWAPS:
         swapped = (np.arange(ways)[:, None] >> np.arange(len(different)) & 1).astype(bool)
         return hits(swapped) / ways, 0
@@ -147,10 +148,10 @@ def _total(counts: Counts, score: ScoreOf) -> float:
 
 
 def _seed() -> tuple[str, int]:
-    """Return ``SACREBLEU_SEED`` or its default, and the seed; ``none`` is a new seed every time."""
+    """Return ``SACREBLEU_SEED`` or its default, and the seed; ``none`` is a random seed."""
     name = os.environ.get("SACREBLEU_SEED", SEED).lower()
     if name == "none":
         return name, int(np.random.SeedSequence().generate_state(1)[0])
     if not (name.isascii() and name.isdecimal()):
-        raise DataError(f"SACREBLEU_SEED is '{name}': set it to a whole number, or to none")
+        raise DataError(f"SACREBLEU_SEED is '{name}': set it to a whole number or to none")
     return name, int(name)

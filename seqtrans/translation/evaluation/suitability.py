@@ -8,8 +8,8 @@ from seqtrans.translation.evaluation.metrics import Measure, Tokenizer, load_tok
 
 SAMPLED_LINES = 5_000
 SAMPLED_CHARACTERS = 1_000  # of a line
-TOKENIZED_LINES = 100  # that end in " .", from which a text looks tokenized; sacreBLEU's number
-LONG_LINE = 250  # words: TER of it takes a second or two, and half a minute of twice as many
+TOKENIZED_LINES = 100  # text with so many lines that end in " ." looks tokenized, as in sacreBLEU
+LONG_LINE = 250  # words; its TER takes a second or two, that of twice as many half a minute
 
 _KANA = "\u3040-\u30ff\u31f0-\u31ff\uff66-\uff9f"
 _HAN = "\u3005-\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
@@ -17,9 +17,9 @@ _SOUTH_EAST = "\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff\u1950-\u1aaf
 _UNSPACED = re.compile(f"[{_KANA}{_HAN}{_SOUTH_EAST}]")  # scripts without spaces between words
 _WORD = re.compile(r"\w+")
 _LETTERS_IN_WORD = 3  # of these scripts, roughly
-_LEAST_SHARE = 1 / 4  # of such words among all
-_LONGEST = 24  # characters of a word, on average: those of no language are so long
-_WORDY = {"chrf++": "chrF++", "ter": "TER"}  # take what stands between spaces for words
+_LEAST_SHARE = 1 / 4  # of words of these scripts among all words
+_LONGEST = 24  # mean characters of a word, more than in any language
+_WORDY = {"chrf++": "chrF++", "ter": "TER"}  # split words at spaces
 
 
 class Names(NamedTuple):
@@ -33,45 +33,45 @@ IN_RECIPE = Names("validation.tokenize", "validation.metrics")
 
 
 def unsuited(measure: Measure, lines: Sequence[str], text: str, names: Names) -> list[str]:
-    """Return warnings about metrics that are unsuitable for a text or slow; often none.
+    """Return warnings about metrics that are unsuitable for a text, or slow.
 
     Args:
         measure: What will be measured.
-        lines: Of the reference.
-        text: What to call it.
-        names: How to name what should change.
+        lines: Lines of the reference.
+        text: Name of the reference.
+        names: Names of the settings.
 
     Raises:
         DataError: What the tokenizer needs is not installed.
     """
-    said: list[str] = []
+    warnings: list[str] = []
     step = max(1, len(lines) // SAMPLED_LINES)
     sample = [line[:SAMPLED_CHARACTERS].strip() for line in lines[::step]]
     if "bleu" in measure.metrics:
         better = better_tokenizers(sample, load_tokenizer(measure.tokenize))
         if better and measure.tokenize not in (*better, "char", "flores101", "flores200", "spm"):
-            said.append(
-                f"{text} has hardly a space, and BLEU cuts it into words by {measure.tokenize}, "
-                f"which needs them: set {names.tokenize} to {' or '.join(better)}"
+            warnings.append(
+                f"{text} has few spaces, and the tokenizer {measure.tokenize} of BLEU needs them: "
+                f"set {names.tokenize} to {' or '.join(better)}"
             )
     wordy = [_WORDY[name] for name in measure.metrics if name in _WORDY]
     if wordy and better_tokenizers(sample, load_tokenizer("13a")):
-        said.append(
-            f"{text} has hardly a space, and {' and '.join(wordy)} "
-            f"take{'s' if len(wordy) == 1 else ''} what stands between spaces for words: "
-            f"set {names.metric} to chrf, which needs none"
+        warnings.append(
+            f"{text} has few spaces, and {' and '.join(wordy)} "
+            f"split{'s' if len(wordy) == 1 else ''} words at spaces: "
+            f"set {names.metric} to chrf, which does not"
         )
     longest = max((len(line.split()) for line in lines), default=0)
     if "ter" in measure.metrics and longest >= LONG_LINE:
-        said.append(
-            f"{text} has a line of {longest:,} words: TER takes half a minute for one of 500 and "
-            f"minutes for one of 1,000; the other metrics take seconds"
+        warnings.append(
+            f"{text} has a line of {longest:,} words: TER takes half a minute for 500 words and "
+            f"minutes for 1,000; other metrics take seconds"
         )
-    return said
+    return warnings
 
 
 def looks_tokenized(lines: Sequence[str]) -> int:
-    """Return the number of lines that end as in tokenized text, if they are many; else 0."""
+    """Return the number of lines that end as in tokenized text, or 0 if they are few."""
     count = sum(line.rstrip().endswith(" .") for line in lines)
     return count if count >= TOKENIZED_LINES else 0
 
@@ -79,7 +79,7 @@ def looks_tokenized(lines: Sequence[str]) -> int:
 def better_tokenizers(
     lines: Sequence[str], tokenize: Callable[[str], str]
 ) -> tuple[Tokenizer, ...]:
-    """Return tokenizers for a text whose words ``tokenize`` does not separate; often none."""
+    """Return better tokenizers for a text whose words ``tokenize`` does not separate."""
     pieces = [piece for line in lines for piece in tokenize(line).split()]
     characters = sum(map(len, pieces))
     text = "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Search any number of sources, in batches of similar length."""
+"""Search translations of any number of sentences, in batches of similar length."""
 
 import hashlib
 from collections.abc import Sequence
@@ -21,18 +21,18 @@ from seqtrans.translation.protocols import (
 
 
 def search_input(source: Ids) -> SearchInput:
-    """Return a sentence with a seed that depends on nothing but its ids."""
+    """Return a sentence with a seed that depends on its ids alone."""
     content = np.asarray(source, dtype="<i8").tobytes()
     seed = int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")
     return SearchInput(source, seed)
 
 
 def plan_inputs(inputs: Sequence[SearchInput], batch_tokens: int) -> Plan:
-    """Return which sentences are searched at once, the longest first.
+    """Plan batches of sentences, the longest first.
 
     Args:
-        inputs: The sentences.
-        batch_tokens: Source positions of a batch at most, padding and EOS counted.
+        inputs: Sentences.
+        batch_tokens: Most source positions of a batch, padding and EOS included.
     """
     lengths = np.fromiter((len(one.source) for one in inputs), np.int64, count=len(inputs))
     return plan_by_length(lengths, batch_tokens=batch_tokens)
@@ -51,14 +51,14 @@ def search_inputs(
     """Return hypotheses of every sentence, best first, in the order of ``inputs``.
 
     Args:
-        search: How.
-        model: On ``device``.
-        inputs: The sentences; all are held at once.
+        search: Search to use.
+        model: Model, on ``device``.
+        inputs: Sentences.
         specials: Special ids of the source vocabulary.
-        batches: Which of them to search, and which at once; the others get no hypotheses, so that
-            processes can take their shares of one plan.
+        batches: Batches to search. Sentences in none of them get no hypotheses, so that processes
+            can share one plan.
         device: Where to search.
-        halving: What to do with batches that memory can't hold.
+        halving: Splits batches that do not fit into memory.
     """
 
     def search_rows(rows: Sequence[int]) -> list[list[Hypothesis]]:
@@ -66,10 +66,10 @@ def search_inputs(
         source = collate_sources([one.source for one in batch], specials)
         return search(model, source.to(device), batch)
 
-    found: list[list[Hypothesis]] = [[] for _ in inputs]
-    for group in batches:
-        rows = group.tolist()
+    results: list[list[Hypothesis]] = [[] for _ in inputs]
+    for batch in batches:
+        rows = batch.tolist()
         of_rows = chain.from_iterable(halving(rows, search_rows, halves_of))
         for row, hypotheses in zip(rows, of_rows, strict=True):
-            found[row] = hypotheses
-    return found
+            results[row] = hypotheses
+    return results

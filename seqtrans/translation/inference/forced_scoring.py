@@ -1,4 +1,4 @@
-"""How likely a model finds given translations."""
+"""Score given translations by forced decoding."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,7 +15,7 @@ from seqtrans.runtime.device import DeviceName, Precision, place
 from seqtrans.runtime.out_of_memory import Halving, halves_of
 from seqtrans.tensor_types import Float, Int, Tensor
 from seqtrans.translation.data.batch import collate_pairs, plan_by_length
-from seqtrans.translation.evaluation.perplexity import perplexity
+from seqtrans.translation.evaluation.metrics import perplexity
 from seqtrans.translation.inference.input_checks import Pair, Target, given_pairs
 from seqtrans.translation.inference.sentence_splitter import Ids, sentences, source_parts
 from seqtrans.translation.protocols import SourceBatch
@@ -27,27 +27,27 @@ _WINDOW = 2_000  # pairs sorted by length at once
 
 @runtime_checkable
 class TeacherForced(Protocol):
-    """A model that gives the logits of all target tokens at once."""
+    """A model that computes the logits of all target tokens at once."""
 
     def logits(
         self, source: SourceBatch, target_input: Int[Tensor, "B T"]
     ) -> Float[Tensor, "B T V"]:
-        """Logits of every next target token."""
+        """Return the logits of every next target token."""
         ...
 
 
 @dataclass(frozen=True)
 class ScoredPair:
-    """What a model makes of one pair.
+    """The score of one pair.
 
     Attributes:
-        log_prob: Natural logarithm of the probability of the target and EOS, given the source.
+        log_prob: Natural logarithm of the probability of the target and EOS, given the source; NaN
+            if the pair is too long to be scored, 0 if both sides are blank.
         score: ``log_prob / length ** length_penalty``, EOS counted, as translations are ranked.
-        tokens: Target pieces and, at the end of every part, EOS; empty if the pair was too long to
-            be scored, and its ``log_prob`` NaN; or if both sides are blank, with ``log_prob`` 0.
-        token_log_probs: Of each of ``tokens``; their sum is ``log_prob``.
-        parts: Parts that the pair was scored in.
-        is_unsplit: Whether it would be translated in parts, but could not be scored so.
+        tokens: Target pieces, and EOS after every part; empty if the pair is too long or blank.
+        token_log_probs: Log-probability of each token; their sum is ``log_prob``.
+        parts: Number of parts that were scored separately.
+        is_unsplit: Whether a source that would be translated in parts was scored as a whole.
     """
 
     log_prob: float
@@ -59,23 +59,21 @@ class ScoredPair:
 
 
 class Scorer:
-    """A trained model that judges translations by forced decoding.
+    """A trained model that scores translations by forced decoding.
 
-    Text is segmented as for training. Search may have reached the same text by other pieces and
-    reports their score; give pieces instead of text to score exactly those, of a line that was
-    translated in parts the pieces of every part.
+    Text is segmented as for training. A search may have found the same text with other pieces, and
+    reports their score; give pieces instead of text to score exactly these. Of a line that was
+    translated in parts, give the pieces of every part.
 
-    What translating a line makes of it is scored as it was made. A blank line is translated by a
-    blank one without the model: their ``log_prob`` is 0. A source of more than
-    ``max_source_tokens`` is cut as for translation if the target is given in as many parts, or is
-    text of as many sentences; otherwise the pair is scored as a whole.
+    A source of more than ``max_source_tokens`` is split as for translation if the target is given
+    in as many parts, or is text of as many sentences; otherwise the pair is scored as a whole.
 
     Args:
         model: An ``EncoderDecoder``; moved and converted in place.
         segmenters: Text to ids and back, as in training.
-        config: ``length_penalty``, ``batch_tokens`` and ``max_source_tokens`` count: a pair of
-            which a side is longer than eight times that is not scored.
-        device: ``auto`` is a GPU where there is one.
+        config: ``length_penalty``, ``batch_tokens`` and ``max_source_tokens`` are used. A pair is
+            not scored if a side has more than eight times ``max_source_tokens``.
+        device: ``auto`` is a GPU if there is one.
         precision: See ``Translator``.
 
     Raises:
@@ -100,22 +98,22 @@ class Scorer:
         self.max_tokens = 8 * config.max_source_tokens
         pieces, specials = segmenters.target.pieces, {*segmenters.target.specials}
         order = (*specials, *(i for i in range(len(pieces)) if i not in specials))
-        self._ids = {pieces[i]: i for i in order}  # text may spell a special piece, too
+        self._ids = {pieces[i]: i for i in order}  # a piece of text can be spelled as a special one
 
     def stream(self, pairs: Iterable[Pair]) -> Iterator[ScoredPair]:
-        """Scores of ``pairs``, in their order; a bounded number is read ahead.
+        """Yield the scores of ``pairs`` in their order; a bounded number is read ahead.
 
         Args:
             pairs: Any iterable of pairs; see ``given_pairs``.
 
         Raises:
             DataError: A given piece is not in the vocabulary.
-            TypeError: ``pairs`` holds something else.
+            TypeError: An item is not a pair.
         """
         return self._scores(given_pairs(pairs, "stream"))
 
     def score(self, pairs: Iterable[Pair]) -> list[ScoredPair]:
-        """Scores of ``pairs``, in their order; see ``stream``."""
+        """Return the scores of ``pairs`` in their order; see ``stream``."""
         return list(self._scores(given_pairs(pairs, "score")))
 
     def _scores(self, pairs: Iterator[Pair]) -> Iterator[ScoredPair]:
@@ -126,7 +124,7 @@ class Scorer:
 
     @torch.inference_mode()
     def _score(self, pairs: Sequence[Pair], before: int) -> list[ScoredPair]:
-        """Scores of pairs, of which there were ``before``."""
+        """Return the scores of pairs; ``before`` is the number of pairs before them."""
         cuts = self._cut(pairs, before)
         every = [part for cut in cuts for part in cut.parts]
         longest = [max(map(len, part)) for part in every]
@@ -135,14 +133,14 @@ class Scorer:
         lengths = np.array([longest[i] for i in fitting], np.int64)
         for group in plan_by_length(lengths, batch_tokens=int(self.config.batch_tokens)):
             rows = [fitting[i] for i in group.tolist()]
-            found = self._halving([every[i] for i in rows], self._log_probs, halves_of)
-            for row, of_row in zip(rows, chain.from_iterable(found), strict=True):
+            results = self._halving([every[i] for i in rows], self._log_probs, halves_of)
+            for row, of_row in zip(rows, chain.from_iterable(results), strict=True):
                 log_probs[row] = of_row
         of_parts = iter(log_probs)
         return [self._scored(cut, [next(of_parts) for _ in cut.parts]) for cut in cuts]
 
     def _cut(self, pairs: Sequence[Pair], before: int) -> list["_Cut"]:
-        """The parts of every pair, as its source is translated."""
+        """Split every pair into the parts in which its source is translated."""
         segmenter, limit = self.segmenters.source, self.config.max_source_tokens
         lines = [source for source, _ in pairs]
         every = source_parts(lines, segmenter, limit)
@@ -162,12 +160,12 @@ class Scorer:
     def _target_ids(
         self, targets: Sequence[Target], sources: Sequence[Sequence[Ids]], before: int
     ) -> list[list[Ids]]:
-        """Ids of every target: those given; of text, by sentences if the source has as many parts.
+        """Return the ids of every target; of text, by sentence if the source has as many parts.
 
         Args:
-            targets: Of a window.
-            sources: The parts of their sources.
-            before: How many pairs there were before the window.
+            targets: Targets of a window.
+            sources: Parts of their sources.
+            before: Number of pairs before the window.
         """
         texts = [
             _texts_of(target, len(parts)) if isinstance(target, str) else []
@@ -184,14 +182,14 @@ class Scorer:
     def _given_ids(
         self, target: Sequence[str] | Sequence[Sequence[str]], parts: int, pair: int
     ) -> list[Ids]:
-        """Ids of given pieces, by parts if there are as many as ``parts``."""
+        """Return the ids of given pieces, by part if there are ``parts`` of them."""
         if not target or isinstance(target[0], str):
             return [[self._id(str(piece), pair) for piece in target]]
         ids = [[self._id(piece, pair) for piece in part] for part in target]
         return ids if len(ids) == parts else [list(chain.from_iterable(ids))]
 
     def _log_probs(self, pairs: Sequence[tuple[list[int], list[int]]]) -> list[list[float]]:
-        """Log-probability of every target token and EOS of every pair."""
+        """Return the log-probability of every target token and EOS of every pair."""
         specials = self.segmenters.source.specials, self.segmenters.target.specials
         batch = collate_pairs(pairs, *specials).to(self.device)
         assert isinstance(self.model, TeacherForced)  # noqa: S101 - __init__ refuses others
@@ -199,13 +197,13 @@ class Scorer:
         wide = torch.promote_types(logits.dtype, torch.float32)
         wanted = logits.gather(2, batch.target_output[:, :, None])[:, :, 0].to(wide)
         log_probs = (wanted - logits.to(wide).logsumexp(2)).tolist()
-        found = [row[: len(ids) + 1] for row, (_, ids) in zip(log_probs, pairs, strict=True)]
-        if any(math.isnan(value) for row in found for value in row):
+        rows = [row[: len(ids) + 1] for row, (_, ids) in zip(log_probs, pairs, strict=True)]
+        if any(math.isnan(value) for row in rows for value in row):
             raise CheckpointError(
-                "can't score: the model's log-probabilities are not numbers (NaN); take another "
-                "checkpoint, or --precision fp32"
+                "can't score: the model's log-probabilities are NaN; take another checkpoint, or "
+                "--precision fp32"
             )
-        return found
+        return rows
 
     def _scored(self, cut: "_Cut", log_probs: Sequence[Sequence[float]]) -> ScoredPair:
         segmenter, every = self.segmenters.target, list(chain.from_iterable(log_probs))
@@ -226,7 +224,7 @@ class Scorer:
 
 
 def _texts_of(target: str, parts: int) -> list[str]:
-    """The sentences of a target if there are as many as ``parts`` of its source; or all of it."""
+    """Return the sentences of a target if there are ``parts`` of them, else the whole target."""
     if parts > 1 and len(texts := sentences(target)) == parts:
         return texts
     return [target]
@@ -234,10 +232,10 @@ def _texts_of(target: str, parts: int) -> list[str]:
 
 @dataclass(frozen=True)
 class _Cut:
-    """A pair in parts of source and target ids; none where both are blank."""
+    """A pair as parts of source and target ids; no parts if both are blank."""
 
     parts: Sequence[tuple[list[int], list[int]]]
-    is_unsplit: bool = False  # though the source is too long to be translated at once
+    is_unsplit: bool = False  # see ``ScoredPair``
 
 
 @dataclass
@@ -245,15 +243,15 @@ class Summary:
     """Sums over the pairs of a file."""
 
     pairs: int = 0
-    skipped: int = 0  # too long
-    blank: int = 0  # on both sides
+    skipped: int = 0  # pairs that are too long
+    blank: int = 0  # pairs with two blank sides
     in_parts: int = 0
     unsplit: int = 0
     tokens: int = 0  # EOS counted
     log_prob: float = 0.0
 
     def add(self, pair: ScoredPair) -> None:
-        """Count one more pair."""
+        """Add a pair."""
         self.pairs += 1
         if math.isnan(pair.log_prob):
             self.skipped += 1
@@ -266,5 +264,5 @@ class Summary:
 
     @property
     def perplexity(self) -> float:
-        """Per target token, EOS counted; NaN where nothing was scored."""
+        """Perplexity of target tokens and EOS; NaN if nothing was scored."""
         return perplexity(-self.log_prob / self.tokens) if self.tokens else math.nan

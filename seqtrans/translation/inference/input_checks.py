@@ -1,4 +1,4 @@
-"""What callers from Python pass as text: any iterable of strings, each checked as it comes."""
+"""Check text from Python callers: any iterable of strings, each as it comes."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, cast
@@ -9,22 +9,22 @@ Pair = tuple[str, Target]
 
 
 def given_lines(lines: Iterable[str], method: str) -> Iterator[str]:
-    """Return the lines that a caller gave, lazily; ``method`` is its name, for errors.
+    """Yield the lines of a caller; ``method`` is the called method, for errors.
 
-    A line end at the end of a line, as files have it, is left away; others within it are spaces.
+    A line end at the end of a line is removed; others become spaces.
 
     Raises:
-        TypeError: ``lines`` is one string or no iterable, at once; or, when it comes, an item is
-            no string: the message says which, from 1.
+        TypeError: ``lines`` is one string or not iterable, which is raised at once; or an item is
+            not a string, which is raised when it comes and names its number, from 1.
     """
     return map(_line, _numbered(lines, method, "lines"))
 
 
 def given_pairs(pairs: Iterable[Pair], method: str) -> Iterator[Pair]:
-    """Return the pairs that a caller gave, lazily; see ``given_lines``.
+    """Yield the pairs of a caller; see ``given_lines``.
 
     Raises:
-        TypeError: As ``given_lines``; or an item is not a source and a target.
+        TypeError: See ``given_lines``; or an item is not a source and a target.
     """
     return map(_pair, _numbered(pairs, method, "(source, target) pairs"))
 
@@ -32,7 +32,9 @@ def given_pairs(pairs: Iterable[Pair], method: str) -> Iterator[Pair]:
 def _numbered(items: object, method: str, what: str) -> Iterator[tuple[int, object]]:
     if isinstance(items, str) and what == "lines":
         raise TypeError(f"{method} takes a list of lines: {method}([{items[:20]!r}])")
-    dimensions = getattr(items, "ndim", 1)  # a table of pandas would give the names of its columns
+    dimensions = getattr(
+        items, "ndim", 1
+    )  # iterating a table of pandas gives the names of its columns
     is_text = isinstance(items, str | bytes | bytearray)
     if is_text or not isinstance(items, Iterable) or dimensions != 1:
         kind = type(items).__name__
@@ -74,5 +76,5 @@ def _piece(piece: object, number: int) -> str:
 
 
 def _kind(value: object) -> str:
-    """The type and the value, in short: ``None``, ``float nan``, ``bytes b'elm'``."""
+    """Return type and value, shortened: ``None``, ``float nan``, ``bytes b'elm'``."""
     return "None" if value is None else f"{type(value).__name__} {value!r:.40}"

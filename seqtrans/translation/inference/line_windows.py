@@ -1,27 +1,25 @@
-"""Lines in windows: what is there of a stream, without waiting, or always the same of a file."""
+"""Group lines into windows: those of a stream as they come, or those of a file by fixed rules."""
 
 import time
 from collections.abc import Iterable, Iterator
 from threading import Condition, Thread
 
 BLOCK_LINES = 5000
-"""Lines of a file that are translated as they would be alone, unless a bulk job says otherwise."""
-_PATIENCE = 0.05  # seconds without a new line after which those that are there are taken
-_LONGEST_WAIT = 0.5  # seconds after which they are taken though more keep coming
-_MAX_LINES = 10_000  # in a window; empty lines have no characters to count
+"""Lines of a file that are translated independently of the others; a bulk job may set it."""
+_IDLE_SECONDS = 0.05  # a window ends when no line comes for so long
+_LONGEST_WAIT = 0.5  # seconds after which a window ends though lines keep coming
+_MAX_LINES = 10_000  # of a window; empty lines have no characters to count
 
 
 def windows(lines: Iterable[str], max_characters: int) -> Iterator[list[str]]:
-    """``lines`` in their order, in lists as large as is possible at once.
+    """Yield ``lines`` in their order, in lists that end when no line comes for a moment.
 
-    Another thread reads. Lines that come fast fill a window; from a slow pipe a window is what
-    has come. At most a window is read ahead, so memory is bounded by the window and the longest
-    line.
+    A thread reads one window ahead, so memory is bounded by the window and the longest line.
 
     Args:
-        lines: Read by one other thread only; what it raises is raised here, after the lines
+        lines: Read by the thread. An exception that they raise is raised here, after the lines
             before it.
-        max_characters: Size of a window, at least 1; its last line may go beyond.
+        max_characters: Size of a window, at least 1; the last line may exceed it.
     """
     buffer = _Buffer(max_characters)
     Thread(target=buffer.fill, args=(lines,), daemon=True, name="read ahead").start()
@@ -35,13 +33,13 @@ def windows(lines: Iterable[str], max_characters: int) -> Iterator[list[str]]:
 def fixed_windows(
     lines: Iterable[str], max_characters: int, block_lines: int
 ) -> Iterator[list[str]]:
-    """``lines`` in their order, in lists that depend on them alone, not on when they come.
+    """Yield ``lines`` in their order, in lists that do not depend on when the lines come.
 
     Args:
-        lines: What they raise is raised here, after the lines before it.
-        max_characters: Size of a window, at least 1; one line alone may go beyond.
-        block_lines: A window ends with every such block of lines, so that a block has the windows
-            that it would have alone.
+        lines: An exception that they raise is raised here, after the lines before it.
+        max_characters: Size of a window, at least 1; one line alone may exceed it.
+        block_lines: A window ends after every block of so many lines, so that the windows of a
+            block do not depend on other blocks.
     """
     window: list[str] = []
     characters = 0
@@ -61,7 +59,7 @@ def fixed_windows(
 
 
 class _Buffer:
-    """Lines between the thread that reads and the one that works."""
+    """Passes lines from the thread that reads to the one that translates."""
 
     def __init__(self, max_characters: int) -> None:
         self._max_characters = max_characters
@@ -72,20 +70,20 @@ class _Buffer:
         self._failure: BaseException | None = None
 
     def fill(self, lines: Iterable[str]) -> None:
-        """Put all lines in as there is room; ends early once closed."""
+        """Append lines while there is space; end early once closed."""
         failure = None
         try:
             for line in lines:
                 if not self._put(line):
                     return
-        except BaseException as error:  # raised again in the thread that takes
+        except BaseException as error:  # raised again by ``take``
             failure = error
         with self._changed:
             self._failure, self._ended = failure, True
             self._changed.notify_all()
 
     def take(self) -> list[str]:
-        """All that is there, once there is something; an empty list is the end."""
+        """Wait for lines and return all that are there; an empty list is the end."""
         with self._changed:
             self._changed.wait_for(lambda: self._lines or self._ended)
             self._wait_for_more()
@@ -96,7 +94,7 @@ class _Buffer:
             return window
 
     def close(self) -> None:
-        """Nobody takes any more: let the reading thread end at its next line."""
+        """Let the reading thread end at its next line."""
         with self._changed:
             self._ended = True
             self._changed.notify_all()
@@ -108,7 +106,7 @@ class _Buffer:
                 return False
             self._lines.append(line)
             self._characters += len(line)
-            if len(self._lines) == 1 or self._is_full():  # nothing else is waited for
+            if len(self._lines) == 1 or self._is_full():  # ``take`` waits for these only
                 self._changed.notify_all()
             return True
 
@@ -119,6 +117,6 @@ class _Buffer:
         deadline = time.monotonic() + _LONGEST_WAIT
         while not self._ended and not self._is_full() and time.monotonic() < deadline:
             before = len(self._lines)
-            self._changed.wait(_PATIENCE)
+            self._changed.wait(_IDLE_SECONDS)
             if len(self._lines) == before:
                 return

@@ -1,4 +1,4 @@
-"""Cut text that is too long for a model where a reader would pause; join what becomes of it."""
+"""Split text that is too long for a model where a reader would pause; join the translations."""
 
 # ruff: noqa: RUF001 - punctuation of many scripts
 import re
@@ -9,7 +9,7 @@ from seqtrans.translation.protocols import Segmenter
 
 Ids = list[int]
 Count = Callable[[Sequence[str]], list[int]]
-"""Number of tokens of every text."""
+"""Returns the number of tokens of each text."""
 
 _UNSPACED = r"\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"  # letters of Japanese and Chinese
 _CLOSING = r"""["'”’»)\]」』】》〉）］]*"""
@@ -28,13 +28,13 @@ def source_parts(
     limit: int,
     on_long: Callable[[int], None] | None = None,
 ) -> list[list[Ids]]:
-    """Ids of the parts of every line that are translated: none if it is blank, one unless long.
+    """Return the ids of the parts of each line: none if it is blank, one if it is short enough.
 
     Args:
         lines: Source text.
-        segmenter: Of the source language.
+        segmenter: Segmenter of the source language.
         limit: Most tokens of a part.
-        on_long: Is told how many tokens a longer line has.
+        on_long: Called with the number of tokens of each longer line.
     """
     parts: list[list[Ids]] = []
     for line, ids in zip(lines, segmenter.encode(lines), strict=True):
@@ -44,21 +44,21 @@ def source_parts(
         if on_long:
             on_long(len(ids))
         texts = split_long(line, limit, lambda texts: [len(x) for x in segmenter.encode(texts)])
-        # A single character can't be cut, though it may stand for many.
+        # A character can't be split, though it may have more tokens than the limit.
         parts.append([ids[:limit] for ids in segmenter.encode(texts) if ids])
     return parts
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences of ``text``, as ``split_long`` makes parts of them."""
+    """Return the sentences of ``text``, as ``split_long`` splits them."""
     return [sentence.strip() for sentence in _cut(text, _SENTENCE_END)]
 
 
 def split_long(text: str, limit: int, count: Count) -> list[str]:
-    """Parts of ``text``, each of at most ``limit`` tokens; ``join_parts`` joins what they become.
+    """Split ``text`` into parts of at most ``limit`` tokens; ``join_parts`` joins translations.
 
-    Every sentence becomes a part, since sentences are what models are trained on. One that is
-    still too long is cut after commas and the like, then between words, then anywhere.
+    Every sentence becomes a part, since models are trained on sentences. One that is still too long
+    is split after commas and the like, then between words, then anywhere.
     """
     if count([text])[0] <= limit:
         return [text]
@@ -76,7 +76,7 @@ def join_parts(parts: Iterable[str]) -> str:
 
 
 def _runs_on(before: str, after: str) -> bool:
-    """Whether a part follows another without a space, as in Chinese and Japanese."""
+    """Return whether a part follows another without a space, as in Chinese and Japanese."""
     if unicodedata.category(before[-1]).startswith("P") and _is_unspaced(before[-1]):
         return True
     last = next(filter(str.isalpha, reversed(before)), " ")
@@ -95,7 +95,7 @@ def _fit(
     count: Count,
     boundaries: tuple[re.Pattern[str], ...] = (_CLAUSE_END, _WORD_END),
 ) -> list[str]:
-    """Parts of a sentence that fit; as few as the strongest boundary that helps allows."""
+    """Split a sentence into parts that fit, at the strongest boundaries that suffice."""
     if len(text) < 2 or count([text])[0] <= limit:
         return [text]
     if not boundaries:
@@ -107,7 +107,7 @@ def _fit(
 
 
 def _between_characters(text: str, place: int) -> int:
-    """The next place where no mark is torn off its letter; ``place`` if there is none."""
+    """Return the next place that separates no mark from its letter; ``place`` if there is none."""
     for later in range(place, len(text)):
         is_mark = unicodedata.category(text[later])[0] == "M" or text[later] == _JOINER
         if not is_mark and text[later - 1] != _JOINER:
@@ -116,9 +116,9 @@ def _between_characters(text: str, place: int) -> int:
 
 
 def _cut(text: str, boundary: re.Pattern[str]) -> list[str]:
-    """Pieces between boundaries, with the white space that is behind them.
+    """Split at boundaries; white space stays with the piece before it.
 
-    A sentence that ends as in English does not end before a small letter ("approx. five").
+    A full stop before a lower-case letter ends no sentence ("approx. five").
     """
     ends = [
         end
@@ -130,23 +130,23 @@ def _cut(text: str, boundary: re.Pattern[str]) -> list[str]:
 
 
 def _pack(pieces: Sequence[str], limit: int, count: Count) -> list[str]:
-    """Neighbours joined while they fit together; without white space at the ends."""
+    """Join neighbors while they fit together; strip white space at the ends."""
     groups: list[list[str]] = []
-    room = 0
+    left = 0
     for piece, size in zip(pieces, count([piece.strip() for piece in pieces]), strict=True):
-        if groups and size <= room:
+        if groups and size <= left:
             groups[-1].append(piece)
-            room -= size
+            left -= size
         else:
             groups.append([piece])
-            room = limit - size
+            left = limit - size
     return [part for group in groups for part in _joined(group, limit, count)]
 
 
 def _joined(group: Sequence[str], limit: int, count: Count) -> list[str]:
-    """A group as one part; as halves if that is too long.
+    """Join a group to one part; to halves if that is too long.
 
-    Joining may cost a token for every space, or change how the pieces are segmented.
+    Joining may cost a token for every space, or change the segmentation.
     """
     text = "".join(group).strip()
     if len(group) == 1 or count([text])[0] <= limit:

@@ -1,13 +1,16 @@
-"""Text in, text out: one line for every line, whatever it holds."""
+"""Translate lines of text: a line out for every line in."""
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from typing import Literal
 
 from torch import nn
 
 from seqtrans.errors import CheckpointError
 from seqtrans.runtime.device import DeviceName, Precision, place
+from seqtrans.runtime.files.strict_json import as_json
 from seqtrans.runtime.out_of_memory import Halving
 from seqtrans.translation.data.batch import Ids
 from seqtrans.translation.inference.batch_search import plan_inputs, search_input, search_inputs
@@ -19,8 +22,9 @@ from seqtrans.translation.search.build import build_search
 from seqtrans.translation.search.config import BeamConfig, DecodingConfig, SearchConfig
 from seqtrans.translation.tokenization.segmenters import Segmenters
 
-_BATCHES_AHEAD = 8  # in a window; more would sort better by length and answer later
-_CHARACTERS_A_TOKEN = 3
+Format = Literal["text", "jsonl"]
+_BATCHES_AHEAD = 8  # of a window; more have less padding, and answer later
+_CHARACTERS_PER_TOKEN = 3
 
 
 @dataclass(frozen=True)
@@ -28,10 +32,10 @@ class Candidate:
     """One translation of a line.
 
     Attributes:
-        text: Without line ends.
-        score: Log-probability / length ** length_penalty, EOS counted; 0 for an empty line.
+        text: Text without line ends.
+        score: Log-probability / length ** length_penalty, EOS counted; 0 for a blank line.
         tokens: Target pieces, without EOS.
-        parts: How many of the tokens are of each part; empty unless the line was long.
+        parts: Number of tokens of each part; empty unless the line was split.
     """
 
     text: str
@@ -42,25 +46,46 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Translation(Candidate):
-    """The best translation of a line, and those that came next, best first."""
+    """The best translation of a line, and the next best, best first."""
 
     alternatives: tuple[Candidate, ...] = ()
+
+
+def render(translation: Translation, output_format: Format) -> str:
+    """Return a line, without its end: the text, or JSON with score, tokens and alternatives.
+
+    If the line was translated in parts, ``parts`` is the number of tokens of each.
+    """
+    if output_format == "text":
+        return translation.text
+    fields = _fields(translation)
+    fields["alternatives"] = [_fields(other) for other in translation.alternatives]
+    return as_json(fields)
+
+
+def _fields(candidate: Candidate) -> dict[str, object]:
+    fields: dict[str, object] = {
+        "translation": candidate.text,
+        "score": candidate.score,
+        "tokens": list(candidate.tokens),
+    }
+    return fields | ({"parts": list(candidate.parts)} if candidate.parts else {})
 
 
 class Translator:
     """A trained model that translates lines of text.
 
-    The result for a line depends on the line alone: not on its neighbours, nor on the batch size
-    (beyond the last digits of floating point); a batch that memory can't hold is halved. A blank
-    line gives an empty one. A line of more than ``max_source_tokens`` tokens is translated sentence
-    by sentence and joined as its script joins them; the first one is warned of.
+    The translation of a line depends on the line alone, not on its batch (beyond the last digits
+    of floating point). A batch that does not fit into memory is halved. A blank line gives an empty
+    one. A line of more than ``max_source_tokens`` tokens is translated sentence by sentence, and a
+    warning tells of the first one.
 
     Args:
         model: An ``EncoderDecoder`` or another ``Seq2SeqModel``; moved and converted in place.
         segmenters: Text to ids and back, as in training.
         config: How to search.
-        device: ``auto`` is a GPU where there is one.
-        precision: ``bf16`` is faster on some processors and a little less exact.
+        device: ``auto`` is a GPU if there is one.
+        precision: ``bf16`` is faster on some processors, and less exact.
 
     Raises:
         TypeError: ``model`` can't be decoded.
@@ -75,7 +100,7 @@ class Translator:
         precision: Precision = "fp32",
     ) -> None:
         if not isinstance(model, Seq2SeqModel):
-            raise TypeError(f"{type(model).__name__} can't be decoded: it is no Seq2SeqModel")
+            raise TypeError(f"{type(model).__name__} can't be decoded: it is not a Seq2SeqModel")
         self.device = place(model, device, precision)
         self.model = model
         self.segmenters = segmenters
@@ -86,28 +111,28 @@ class Translator:
         self._parts = LineParts(segmenters, config)
 
     def translate(self, lines: Iterable[str]) -> list[str]:
-        """Translations of ``lines``, in their order.
+        """Return translations of ``lines`` in their order.
 
         Args:
             lines: Any iterable of strings; see ``given_lines``.
 
         Raises:
-            TypeError: ``lines`` is one string, not several, or an item is none.
+            TypeError: ``lines`` is one string, or an item is not a string.
         """
         given = list(given_lines(lines, "translate"))
         return [translation.text for translation in self.translate_window(given)]
 
     def stream(self, lines: Iterable[str]) -> Iterator[Translation]:
-        """Translations of ``lines``, in their order, as they come.
+        """Yield translations of ``lines`` in their order, as the lines come.
 
-        Another thread reads ``lines``, by a bounded number ahead; what comes slowly is translated
-        as soon as it is there. Errors are as ``translate`` raises them, behind the lines before.
+        A thread reads a bounded number of lines ahead. Errors are those of ``translate``, raised
+        after the translations of the lines before.
         """
         given = given_lines(lines, "stream")
         return self._translated(windows(given, window_characters(self.config)))
 
     def stream_blocks(self, lines: Iterable[str], block_lines: int) -> Iterator[Translation]:
-        """Translations of ``lines``, in their order, where waiting for lines does no harm.
+        """Yield translations of ``lines`` in their order, by windows that do not depend on time.
 
         Each block of ``block_lines`` lines is translated as it would be alone, to the last digit.
         """
@@ -116,20 +141,20 @@ class Translator:
         return self._translated(fixed_windows(given, characters, block_lines))
 
     def _translated(self, windows: Iterator[list[str]]) -> Iterator[Translation]:
-        return (found for window in windows for found in self.translate_window(window))
+        return chain.from_iterable(map(self.translate_window, windows))
 
     def translate_window(self, lines: Sequence[str]) -> list[Translation]:
-        """Translations of ``lines``, in their order; all are held at once.
+        """Return translations of ``lines`` in their order; all are in memory at once.
 
         Raises:
-            CheckpointError: The model computes what is not a number.
-            SeqtransError: Memory can't hold one sentence.
+            CheckpointError: The model computes NaN.
+            SeqtransError: One sentence alone does not fit into memory.
         """
         window = self._parts.cut(lines)
         return self._parts.join(window, self._search(window.inputs))
 
     def _search(self, inputs: Sequence[SearchInput]) -> list[list[Hypothesis]]:
-        """Hypotheses of every sentence, best first."""
+        """Return hypotheses of every sentence, best first."""
         try:
             return search_inputs(
                 self.search,
@@ -147,8 +172,8 @@ class Translator:
 
 
 def window_characters(config: DecodingConfig) -> int:
-    """Characters to translate at once, so that batches of like lengths fill."""
-    return _BATCHES_AHEAD * int(config.batch_tokens) * _CHARACTERS_A_TOKEN
+    """Return the characters of a window, which are enough for batches of similar length."""
+    return _BATCHES_AHEAD * int(config.batch_tokens) * _CHARACTERS_PER_TOKEN
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,9 +181,8 @@ class Window:
     """Lines that are translated together.
 
     Attributes:
-        lines: As they came.
-        parts: Source ids of the parts of every distinct line: none if it is blank, one unless it
-            is long.
+        lines: The lines, repeated ones too.
+        parts: Source ids of the parts of every distinct line; see ``source_parts``.
     """
 
     lines: Sequence[str]
@@ -166,19 +190,19 @@ class Window:
 
     @property
     def inputs(self) -> list[SearchInput]:
-        """All parts, which are what is searched."""
+        """All parts, as inputs of a search."""
         return [search_input(ids) for of_line in self.parts.values() for ids in of_line]
 
 
 class LineParts:
-    """Cuts lines into what a model can take, and joins the translations of what it cut.
+    """Splits lines into parts that a model can translate, and joins the translations.
 
-    Whoever translates lines does it by this, so that all find the same.
+    Translation and validation both use it, so that they give the same.
 
     Args:
         segmenters: Text to ids and back, as in training.
         config: How to search.
-        level: Of the log, at which the first line that is long is told.
+        level: Log level of the message about the first line that is split.
     """
 
     def __init__(
@@ -188,27 +212,26 @@ class LineParts:
         self._has_warned = False
 
     def cut(self, lines: Sequence[str]) -> Window:
-        """The parts of ``lines``; of equal lines only one has any."""
+        """Split ``lines``; equal ones once."""
         distinct = list(dict.fromkeys(lines))
         segmenter, limit = self.segmenters.source, self.config.max_source_tokens
         parts = source_parts(distinct, segmenter, limit, self._warn_of_long)
         return Window(lines, dict(zip(distinct, parts, strict=True)))
 
-    def join(self, window: Window, found: Iterable[list[Hypothesis]]) -> list[Translation]:
-        """Translations of the lines of a window, from the hypotheses of its ``inputs``."""
-        waiting = iter(found)
+    def join(self, window: Window, results: Iterable[list[Hypothesis]]) -> list[Translation]:
+        """Return translations of the lines of a window, from the hypotheses of its ``inputs``."""
+        results = iter(results)
         translations = {
-            line: self._join([next(waiting) for _ in of_line])
+            line: self._join([next(results) for _ in of_line])
             for line, of_line in window.parts.items()
         }
         return [translations[line] for line in window.lines]
 
     def _join(self, parts: Sequence[list[Hypothesis]]) -> Translation:
-        """The translation of a line from those of its parts; the nth best of each go together.
+        """Join the translations of the parts of a line: the nth best of each part.
 
-        Of those that are the same text but for spaces the best counts. A whole may score above the
-        first, though each of its parts does not: it is left out, as the first is the best of every
-        part.
+        Of texts that differ in spaces only, the best is kept. With a length penalty a joined text
+        may score above the first, which has the best of every part; it is left out.
         """
         if not parts:
             return Translation("", 0.0, ())
@@ -217,7 +240,7 @@ class LineParts:
         best = ranked[0]
         lower = [other for other in ranked if other.score <= best.score and other is not best]
         by_words = {tuple(best.text.split()): best}
-        for other in sorted(lower, key=lambda found: -found.score):
+        for other in sorted(lower, key=lambda candidate: -candidate.score):
             by_words.setdefault(tuple(other.text.split()), other)
         others = list(by_words.values())[1 : self.config.n_best]
         return Translation(**vars(best), alternatives=tuple(others))
@@ -237,13 +260,13 @@ class LineParts:
             self._has_warned = True
             logging.getLogger(__name__).log(
                 self._level,
-                "a line has %d tokens, more than max_source_tokens (%d): it and others like it "
-                "are translated in parts",
+                "a line has %d tokens, more than max_source_tokens (%d): such lines are translated "
+                "in parts",
                 tokens,
                 self.config.max_source_tokens,
             )
 
 
 def _one_line(text: str) -> str:
-    """``text`` without anything that some program takes for the end of a line."""
+    """Replace all kinds of line ends by spaces."""
     return " ".join(text.splitlines())

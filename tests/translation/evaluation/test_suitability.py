@@ -49,8 +49,8 @@ def test_text_without_spaces_is_noticed(text, tokenize):
     lines, better = UNSPACED[text]
     (warning,) = said(lines, metrics=("bleu", "chrf"), tokenize=tokenize)
     assert warning == (
-        f"r.txt has hardly a space, and BLEU cuts it into words by {tokenize}, "
-        f"which needs them: set validation.tokenize to {better}"
+        f"r.txt has few spaces, and the tokenizer {tokenize} of BLEU needs them: "
+        f"set validation.tokenize to {better}"
     )
     assert not said(lines, metrics=("chrf",), tokenize=tokenize)
 
@@ -75,9 +75,9 @@ def test_there_is_no_false_alarm(text, tokenize):
 
 def test_metrics_of_words_are_named_whatever_the_tokenizer():
     (warning,) = said(UNSPACED["Chinese"][0], metrics=("bleu", "ter"), tokenize="zh")
-    assert "TER takes what stands between spaces for words: set validation.metrics" in warning
+    assert "TER splits words at spaces: set validation.metrics" in warning
     (warning,) = said(UNSPACED["Thai"][0], metrics=("chrf++", "ter"))
-    assert "chrF++ and TER take what" in warning
+    assert "chrF++ and TER split words" in warning
 
 
 @pytest.mark.parametrize(
@@ -120,9 +120,7 @@ def test_a_tokenizer_that_is_not_installed_names_its_extra(fresh, name, module, 
     fresh.setitem(sys.modules, module, None)
     with pytest.raises(DataError) as error:
         signatures(Measure(tokenize=name))
-    assert str(error.value) == (
-        f"tokenize {name} needs what is not here: pip install 'seqtrans[{extra}]'"
-    )
+    assert str(error.value) == (f"tokenize {name} can't be loaded: pip install 'seqtrans[{extra}]'")
     assert len(signatures(Measure(metrics=("chrf",), tokenize=name))) == 1, "only BLEU needs it"
 
 
@@ -136,7 +134,7 @@ def test_a_tokenizer_with_a_model_downloads_nothing_unasked(fresh, tmp_path, nam
     file = {"flores200": "flores200sacrebleuspm"}.get(name, "sacrebleu_tokenizer_spm.model")
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / file).write_bytes(b"no model")
-    with pytest.raises(DataError, match="needs what is not here: download"):
+    with pytest.raises(DataError, match="can't be loaded: download"):
         signatures(measure)
     text = tmp_path / "text"
     text.write_text("the cat sat on the mat\nthe dog ran home\n" * 9)

@@ -121,7 +121,7 @@ def test_special_pieces_in_text_are_text(tmp_path, model_type):
 def test_what_is_not_a_number_is_an_error_and_no_pair_that_is_too_long():
     model = Copying()
     model.logits = lambda _, target: torch.full((*target.shape, 45), float("nan"))
-    with pytest.raises(CheckpointError, match="can't score: the model's log-probabilities are not"):
+    with pytest.raises(CheckpointError, match="can't score: the model's log-probabilities are NaN"):
         Scorer(model, characters(), CONFIG, "cpu").score([("a", "b")])
 
 
