@@ -92,7 +92,8 @@ def modules(folder: Path) -> list[str]:
 def reference(package: str) -> str:
     """Return the page of a package: what it is for, then every module's docstrings."""
     folder = ROOT.joinpath(*package.split("."))
-    options = "{show_root_heading: false, show_root_toc_entry: false, members: false}"
+    members = "[load]" if package == "seqtrans" else "false"
+    options = f"{{show_root_heading: false, show_root_toc_entry: false, members: {members}}}"
     about = f"::: {package}\n    options: {options}\n"
     # Types of the commands' parameters hold their help texts, which "--help" shows better.
     hidden = "    options: {show_signature_annotations: false}\n"
