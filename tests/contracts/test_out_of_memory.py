@@ -73,7 +73,9 @@ def classifying(_):
 
 def translating(translation):
     model = small_model(translation)
-    translator = Translator(model, translation.segmenters, BeamConfig(beam_size=3), "cpu")
+    translator = Translator(
+        model, translation.segmenters, BeamConfig(beam_size=3, max_length=20), "cpu"
+    )
     lines = [source for source, _ in sentences()][:60]
     return model, lambda: [(t.text, t.score) for t in translator.stream(lines)]
 

@@ -61,7 +61,7 @@ def translation_task(folder, *, sampled, judged=300):
         encode_corpus(pairs, segmenters, None, keep_text=keep_text, folder=folder / name)
         corpora[name] = open_corpus(folder / name)
     sources, references = zip(*itertools.islice(sentences(), judged), strict=True)
-    decoding = BeamConfig(beam_size=1, batch_tokens=500)
+    decoding = BeamConfig(beam_size=1, max_length=20, batch_tokens=500)
     return TranslationTask(
         train=corpora["train"],
         validation=Validation(corpora["valid"], [sources], references, decoding, None),
