@@ -86,51 +86,53 @@ def run_page(page, folder, settings=(), python_path=None):
         page: Path of the page.
         folder: Where; it holds what the page takes for granted.
         settings: ``key=value`` pairs that make every training of the page a short one.
-        python_path: Folder of the package to use, in processes of their own, instead of this one.
+        python_path: Folder of the package to use, in a process of its own, instead of this one.
     """
     write_files(page, folder)
-    run_command = in_shell if python_path else run_plainly
-    count = 0
+    run = [b for b in blocks(page) if not (b.title or b.reason) and b.language in TO_RUN]
+    texts = [(b, t) for b in run for t in ([b.text] if b.language == "python" else commands_of(b))]
     with contextlib.chdir(folder):
-        for block in blocks(page):
-            if block.title or block.reason or block.language not in TO_RUN:
-                continue
-            commands = [block.text] if block.language == "python" else commands_of(block.text)
-            run = run_python if block.language == "python" else run_command
-            for command in commands:
-                run(command, settings, python_path)
-                count += 1
-    return count
+        if python_path:
+            assert all(is_plain(text) for _, text in texts)
+            run_in_copy([command for _, command in texts], settings, python_path)
+        for block, text in () if python_path else texts:
+            if block.language == "python":
+                exec(compile(text, "a page", "exec"), {"__name__": "a page"})  # noqa: S102 - ours
+            elif is_plain(text):
+                assert main(shortened(shlex.split(text), settings)[1:]) == 0, text
+            else:
+                in_shell(text)
+    return len(texts)
 
 
-def commands_of(text):
+def commands_of(block):
     """Return the commands of a block, one each, continued lines joined."""
-    lines = text.replace("\\\n", " ").splitlines()
+    lines = block.text.replace("\\\n", " ").splitlines()
     return [line for line in lines if line.strip() and not line.startswith("#")]
 
 
-def run_python(text, *_):
-    exec(compile(text, "a page", "exec"), {"__name__": "a page"})  # noqa: S102 - our own page
+def is_plain(command):
+    """Return whether a command is one of seqtrans, without pipes and redirections."""
+    return command.startswith("seqtrans ") and not SHELL.search(command)
 
 
-def run_plainly(command, settings, _=None):
-    """Run one command: within this process if it is ours and plain, else by the shell."""
-    words = shlex.split(command)
-    if words[0] != "seqtrans" or SHELL.search(command):
-        in_shell(command, settings)
-        return
-    assert main(shortened(words, settings)[1:]) == 0, command
+def run_in_copy(commands, settings, python_path):
+    """Run commands of a changed copy of the package, one after the other in one process."""
+    words = [shortened(shlex.split(command), settings)[1:] for command in commands]
+    code = f"from seqtrans.cli import main\nfor words in {words}: assert main(words) == 0, words"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(python_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
 
 
-def in_shell(command, settings, python_path=None):
+def in_shell(command):
     """Run one command by the shell."""
-    if command.startswith("seqtrans ") and not SHELL.search(command):
-        command = shlex.join(shortened(shlex.split(command), settings))
-    path = {"PYTHONPATH": str(python_path)} if python_path else {}
     seqtrans = f'seqtrans() {{ {shlex.quote(sys.executable)} -m seqtrans "$@"; }}'
     done = subprocess.run(
         [BASH, "-eu", "-o", "pipefail", "-c", f"{seqtrans}; {command}"],
-        env={**os.environ, "OMP_NUM_THREADS": "1", **path},
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         check=False,
