@@ -182,15 +182,15 @@ MUTANTS = (
     Mutant(
         "shares of mixed classes exchanged",
         CLASSIFICATION,
-        "torch.lerp(other, own,",
-        "torch.lerp(own, other,",
+        "torch.lerp(partner_loss, loss,",
+        "torch.lerp(loss, partner_loss,",
         TASKS,
     ),
     Mutant(
         "all processes judge the same images",
         CLASSIFICATION,
-        "own = slice(group.rank, None, group.world_size)",
-        "own = slice(0, None, group.world_size)",
+        "rows = slice(group.rank, None, group.world_size)",
+        "rows = slice(0, None, group.world_size)",
         TASKS,
     ),
     Mutant(
@@ -217,15 +217,15 @@ MUTANTS = (
     Mutant(
         "precision and recall exchanged",
         "seqtrans/images/confusion_matrix.py",
-        "_share(row[i], called[i]), _share(row[i], sum(row))",
-        "_share(row[i], sum(row)), _share(row[i], called[i])",
+        "_share(row[i], predicted[i]), _share(row[i], sum(row))",
+        "_share(row[i], sum(row)), _share(row[i], predicted[i])",
         ("tests/cli/images/test_train.py",),
     ),
     Mutant(
         "the middle of a picture is cut out too large",
-        "seqtrans/images/classifier.py",
-        "crop=spec.crop",
-        "crop=1.0",
+        "seqtrans/images/data/inference_transform.py",
+        "spec.size, spec.crop, spec",
+        "spec.size, 1.0, spec",
         ("tests/cli/images/test_classify.py",),
     ),
 )

@@ -76,8 +76,8 @@ PROCESS_MUTANTS = (
     Mutant(
         "processes: they classify by such a model, each as often as it has images",
         "seqtrans/images/task.py",
-        "classify(model, part, *seeing, group, at_once)",
-        "classify(model, part, *seeing, None, at_once)",
+        "train.resize, group, at_once)",
+        "train.resize, None, at_once)",
         SHARDED,
     ),
     Mutant(

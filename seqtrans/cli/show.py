@@ -67,7 +67,7 @@ def _classification(settings: "ClassificationRecipe", directory: "RunDirectory")
 
     facts = known_facts(directory)
     channels, height, width = facts.shape
-    seen = facts.seen(settings.data.resize)
+    seen = facts.input_shape(settings.data.resize)
     named = ", ".join(facts.classes[:SHOWN_CLASSES])
     more = ", ..." if len(facts.classes) > SHOWN_CLASSES else ""
     return [

@@ -20,7 +20,7 @@ from seqtrans.images.data.resize import resize
 from seqtrans.images.models.image_shape import ImageShape
 from seqtrans.images.models.timm import timm_pretrained
 from seqtrans.images.pretrained.load import class_names, load_pretrained, timm_input
-from seqtrans.images.pretrained.zoo import InputSpec, build_network
+from seqtrans.images.pretrained.zoo import build_network
 from seqtrans.images.recipe.build import Classifier, load_classifier
 from seqtrans.runtime.device import prepare_for_forks
 from seqtrans.tensor_types import Float, Tensor
@@ -73,20 +73,24 @@ def open_classifier(name: str | Path, checkpoint: str | None = None) -> ReadyCla
     prepare_for_forks()
     path = Path(name)
     if (path / "recipe.yaml").is_file():
-        return _of_run(load_classifier(path, checkpoint or "best"))
+        return _from_run(load_classifier(path, checkpoint or "best"))
     if checkpoint:
-        raise CheckpointError(f"{name} is no run: only a run has a checkpoint '{checkpoint}'")
+        raise CheckpointError(f"{name} is not a run, so it has no checkpoint '{checkpoint}'")
     if path.exists():
-        found = load_pretrained(path)
-        image = ImageShape(3, found.input.size, found.input.size)
-        model = build_network(found.config, image, len(found.classes))
-        fill(model, found.weights, str(name))
-        return ReadyClassifier(model.eval(), found.classes, _reader(found.input))
+        pretrained = load_pretrained(path)
+        image = ImageShape(3, pretrained.input.size, pretrained.input.size)
+        model = build_network(pretrained.config, image, len(pretrained.classes))
+        fill(model, pretrained.weights, str(name))
+        return ReadyClassifier(
+            model.eval(), pretrained.classes, partial(read_prepared, spec=pretrained.input)
+        )
     if path.suffix in (".safetensors", ".pth", ".pt", ".bin") or path != Path(path.name):
-        raise CheckpointError(f"{name}: there is no such run, file or folder")
+        raise CheckpointError(f"{name}: no such run, file or folder")
     model, about = timm_pretrained(str(name))
     count = int(about["num_classes"])
-    return ReadyClassifier(model.eval(), class_names(count), _reader(timm_input(about)))
+    return ReadyClassifier(
+        model.eval(), class_names(count), partial(read_prepared, spec=timm_input(about))
+    )
 
 
 def images_of(paths: Sequence[Path]) -> list[Path]:
@@ -97,30 +101,30 @@ def images_of(paths: Sequence[Path]) -> list[Path]:
     Raises:
         DataError: A folder can't be read, or has no images.
     """
-    found = list[Path]()
+    images = list[Path]()
     for path in paths:
         if not path.is_dir():
-            found.append(path)
+            images.append(path)
             continue
         listing = list_images(path)
         if listing.others:
             logger.warning(
-                "%s: left out, as only %s files are read: %s", printable(path), KINDS, listing
+                "%s: skipped, as only %s files are read: %s", printable(path), KINDS, listing
             )
         if not listing.images:
-            raise DataError(f"{printable(path)}: a folder without images; {KINDS} files are read")
-        found += listing.images
-    return found
+            raise DataError(f"{printable(path)}: no images in this folder; {KINDS} files are read")
+        images += listing.images
+    return images
 
 
-def _of_run(found: Classifier) -> ReadyClassifier:
-    channels, height, width = found.facts.shape
+def _from_run(classifier: Classifier) -> ReadyClassifier:
+    channels, height, width = classifier.facts.shape
     if channels not in (1, 3):
         raise DataError(
-            f"{found.checkpoint}: the model is for images of {channels} channels, which no image "
-            "file has: an exported model (seqtrans export) takes them as arrays"
+            f"{classifier.checkpoint}: the model takes images of {channels} channels, but image "
+            "files have 1 or 3: give arrays to an exported model (seqtrans export)"
         )
-    files = found.recipe.data.train
+    files = classifier.recipe.data.train
     fitting: Fitting = Fitting(channels=1 if channels == 1 else 3, height=height, width=width)
     if isinstance(files, FolderFiles) and files.height is not None:
         fitting = replace(
@@ -129,21 +133,10 @@ def _of_run(found: Classifier) -> ReadyClassifier:
 
     def read(path: Path) -> Float[Tensor, "channels height width"]:
         try:
-            pixels = decode(path, fitting, found.facts.background)
+            pixels = decode(path, fitting, classifier.facts.background)
         except UnreadableImageError as error:
-            raise DataError(f"{printable(path)}: no image that can be read: {error}") from error
-        seen = resize(torch.from_numpy(pixels)[None], found.recipe.data.resize)
-        return normalize(seen, found.facts.normalisation)[0]
+            raise DataError(f"{printable(path)}: not a readable image: {error}") from error
+        resized = resize(torch.from_numpy(pixels)[None], classifier.recipe.data.resize)
+        return normalize(resized, classifier.facts.normalisation)[0]
 
-    return ReadyClassifier(found.model, found.facts.classes, read)
-
-
-def _reader(spec: InputSpec) -> Callable[[Path], Float[Tensor, "3 size size"]]:
-    return partial(
-        read_prepared,
-        size=spec.size,
-        crop=spec.crop,
-        interpolation=spec.interpolation,
-        mean=spec.mean,
-        std=spec.std,
-    )
+    return ReadyClassifier(classifier.model, classifier.facts.classes, read)

@@ -50,26 +50,28 @@ class Confusion:
 
     def by_class(self) -> list[ClassScore]:
         """Return precision and recall of every class."""
-        called = [sum(column) for column in zip(*self.counts, strict=True)]
+        predicted = [sum(column) for column in zip(*self.counts, strict=True)]
         return [
-            ClassScore(name, sum(row), _share(row[i], called[i]), _share(row[i], sum(row)))
+            ClassScore(name, sum(row), _share(row[i], predicted[i]), _share(row[i], sum(row)))
             for i, (name, row) in enumerate(zip(self.classes, self.counts, strict=True))
         ]
 
 
-def confusion(labels: Sequence[int], called: Sequence[int], classes: tuple[str, ...]) -> Confusion:
+def confusion(
+    labels: Sequence[int], predicted: Sequence[int], classes: tuple[str, ...]
+) -> Confusion:
     """Count the pairs of true and predicted classes.
 
     Args:
         labels: Class of each image.
-        called: Predicted class of each image.
+        predicted: Predicted class of each image.
         classes: Names of the classes.
     """
     counts = [[0] * len(classes) for _ in classes]
-    for label, answer in zip(labels, called, strict=True):
-        counts[label][answer] += 1
+    for label, prediction in zip(labels, predicted, strict=True):
+        counts[label][prediction] += 1
     return Confusion(classes, tuple(map(tuple, counts)))
 
 
-def _share(part: int, whole: int) -> float | None:
-    return part / whole if whole else None
+def _share(part: int, total: int) -> float | None:
+    return part / total if total else None

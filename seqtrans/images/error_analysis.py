@@ -51,10 +51,10 @@ def judge(
         new_size: The size that the model sees; None: that of the images.
     """
     logits = classify(model, to_model_memory_format(images, model), normalisation, new_size)
-    probabilities, called = logits.softmax(dim=1).max(dim=1)
-    wrong = (called != images.labels).nonzero()[:, 0].tolist()
+    probabilities, predicted = logits.softmax(dim=1).max(dim=1)
+    wrong = (predicted != images.labels).nonzero()[:, 0].tolist()
     mistakes = [
-        Mistake(i, int(images.labels[i]), int(called[i]), float(probabilities[i])) for i in wrong
+        Mistake(i, int(images.labels[i]), int(predicted[i]), float(probabilities[i])) for i in wrong
     ]
-    found = confusion(images.labels.tolist(), called.tolist(), images.classes)
-    return Judgement(found, sorted(mistakes, key=lambda m: (-m.probability, m.number)))
+    counts = confusion(images.labels.tolist(), predicted.tolist(), images.classes)
+    return Judgement(counts, sorted(mistakes, key=lambda m: (-m.probability, m.number)))

@@ -80,14 +80,16 @@ class ClassificationTask:
         Processes share the images.
         """
         images = self.validation
-        own = slice(group.rank, None, group.world_size)
-        labels = images.labels[own]
-        seen = own if len(labels) else slice(1)  # of few images, one for nothing
-        part = ImageSet(images.images[seen], images.labels[seen], images.classes)
+        rows = slice(group.rank, None, group.world_size)
+        labels = images.labels[rows]
+        if not len(labels):  # fewer images than processes: compute one all the same
+            rows = slice(1)
+        part = ImageSet(images.images[rows], images.labels[rows], images.classes)
         # Where a batch that does not fit can't be halved, one of those that were learnt from fits.
         at_once = min(EVALUATED, self.train.batch_size) if in_parts(model) else EVALUATED
-        seeing = self.train.normalisation, self.train.resize
-        logits = classify(model, part, *seeing, group, at_once)[: len(labels)]
+        train = self.train
+        logits = classify(model, part, train.normalisation, train.resize, group, at_once)
+        logits = logits[: len(labels)]
         nll = F.cross_entropy(logits, labels, reduction="sum")
         right = (logits.argmax(dim=1) == labels).sum()
         total, correct, count = group.sum([float(nll), float(right), float(len(labels))])
@@ -104,11 +106,11 @@ class ClassificationTask:
             return F.cross_entropy(
                 wide, batch.labels, reduction="sum", label_smoothing=self.label_smoothing
             )
-        own, other = (
+        loss, partner_loss = (
             F.cross_entropy(wide, labels, reduction="none", label_smoothing=self.label_smoothing)
             for labels in (batch.labels, batch.partners)
         )
-        return torch.lerp(other, own, batch.weights.to(own.dtype)).sum()
+        return torch.lerp(partner_loss, loss, batch.weights.to(loss.dtype)).sum()
 
 
 def to_model_memory_format(images: ImageSet, model: nn.Module) -> ImageSet:
@@ -147,17 +149,17 @@ def classify(
         (batch,) = evaluation_batches(some, len(rows), normalisation, new_size)
         return model(batch.to(device).images).float()
 
-    every = range(len(images))
-    own = [every[start : start + at_once] for start in every[::at_once]]
-    calls = equal_number_of_calls(model, group, own, spare=every[:1])
-    found = [(halving(rows, compute, halves_of), counts) for rows, counts in calls]
-    return torch.cat([part for parts, counts in found if counts for part in parts]).cpu()
+    rows = range(len(images))
+    batches = [rows[start : start + at_once] for start in rows[::at_once]]
+    calls = equal_number_of_calls(model, group, batches, spare=rows[:1])
+    logits = [(halving(batch, compute, halves_of), counts) for batch, counts in calls]
+    return torch.cat([part for parts, counts in logits if counts for part in parts]).cpu()
 
 
 def _right(logits: Float[Tensor, "B classes"], batch: ImageBatch) -> Float[Tensor, ""]:
-    found = logits.argmax(dim=1)
-    own = found == batch.labels
+    predicted = logits.argmax(dim=1)
+    is_label = predicted == batch.labels
     if batch.partners is None or batch.weights is None:
-        return own.sum(dtype=torch.float32)
-    other = found == batch.partners
-    return torch.lerp(other.float(), own.float(), batch.weights.float()).sum()
+        return is_label.sum(dtype=torch.float32)
+    is_partner = predicted == batch.partners
+    return torch.lerp(is_partner.float(), is_label.float(), batch.weights.float()).sum()

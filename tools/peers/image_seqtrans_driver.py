@@ -66,7 +66,9 @@ def main(arguments: argparse.Namespace) -> None:
     recipe = recipe_of(arguments)
     sets = shortened(load_image_sets(recipe.data, None), contract.SHAPES[arguments.shape])
     torch.manual_seed(recipe.training.seed)
-    model = build_image_model(recipe.model, sets.facts.seen(recipe.data.resize), contract.CLASSES)
+    model = build_image_model(
+        recipe.model, sets.facts.input_shape(recipe.data.resize), contract.CLASSES
+    )
     task = TimedTask(**vars(build_classification(recipe, sets, model)))
     with TemporaryDirectory() as folder, log_to_stderr(), ConsoleLogger(task.unit) as console:
         loggers = [JsonLinesLogger(Path(folder) / "metrics.jsonl"), console]

@@ -75,16 +75,16 @@ class Draws:
             radius = (1 - self._uniform(images, Draw.MIXUP) ** (2 / (2 * alpha - 1))).sqrt()
             turn = 2 * torch.pi * self._uniform(images, Draw.MIXUP + 1)
             return (0.5 + 0.5 * radius * turn.cos()).float()
-        found = torch.empty(len(images), dtype=torch.float64)
+        values = torch.empty(len(images), dtype=torch.float64)
         missing, number = np.arange(len(images)), int(Draw.MIXUP)
         while len(missing):  # at least 78 % of them succeed each time
             # Half a step keeps 0 out, of which there is no logarithm.
             uniform = [self._uniform(images[missing], number + i) + 2.0**-54 for i in (0, 1)]
             logs = [numbers.log() / alpha for numbers in uniform]
-            found[missing] = (logs[0] - logs[1]).sigmoid()
+            values[missing] = (logs[0] - logs[1]).sigmoid()
             accepted = logs[0].exp() + logs[1].exp() <= 1
             missing, number = missing[~accepted.numpy()], number + 2
-        return found.float()
+        return values.float()
 
     def _of(
         self,

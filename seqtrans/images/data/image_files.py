@@ -19,7 +19,7 @@ from seqtrans.errors import DataError, RecipeError
 Resample = Literal["bilinear", "bicubic"]
 Rgb = tuple[int, int, int]
 WHITE: Rgb = (255, 255, 255)
-KINDS = "PNG, JPEG, WebP, BMP, GIF, TIFF, PPM and PGM"
+KINDS = "PNG, JPEG, WebP, BMP, GIF, TIFF, PPM or PGM"
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 _MOST_PIXELS = 50_000_000  # per image; decoding takes 16 bytes for each
 _MANY_PIXELS = 4_000_000
@@ -90,8 +90,8 @@ def color(name: str) -> Rgb:
         rgb = ()
     if len(rgb) != 3:  # a fourth value would be the opacity
         raise ValueError(
-            f"background {name!r} is no color: give a name that CSS has, '#rrggbb', or red, green "
-            "and blue as a list of numbers from 0 to 255"
+            f"background {name!r} is not a color: give a name of CSS, '#rrggbb', or a list of red, "
+            "green and blue from 0 to 255"
         )
     return rgb
 
@@ -182,7 +182,7 @@ def _decode(
             width, height = image.size
             if width * height > _MOST_PIXELS:
                 raise UnreadableImageError(
-                    f"{width:,} x {height:,} pixels are far too many; make it smaller"
+                    f"{width:,} x {height:,} pixels are more than {_MOST_PIXELS:,}: make it smaller"
                 )
             with _ONE_AT_A_TIME if width * height > _MANY_PIXELS else nullcontext():
                 return _pixels(image, channels, shape, background)
@@ -221,25 +221,25 @@ def _eight_bits(image: Any) -> Any:
     if image.mode == "F":
         scaled = np.rint(_from_0_to_1(values) * 255)
     elif image.mode == "I" and image.format not in ("PNG", "PPM"):
-        raise UnreadableImageError("32 bits a pixel, of which white is unknown; convert it to 16")
+        raise UnreadableImageError("32 bits per pixel have no known white: convert it to 16")
     else:
         scaled = np.clip(values, 0, 65535) >> 8  # as Pillow converts colors
     is_inverted = getattr(image, "tag_v2", {}).get(262) == 0  # TIFF: WhiteIsZero
     pixels = scaled.astype(np.uint8)
-    made = library.fromarray(255 - pixels if is_inverted else pixels)
+    converted = library.fromarray(255 - pixels if is_inverted else pixels)
     clear = image.info.get("transparency")
     if isinstance(clear, int):
-        made.putalpha(library.fromarray(np.where(values == clear, 0, 255).astype(np.uint8)))
-    made.info.update({key: value for key, value in image.info.items() if key == "exif"})
-    return made
+        converted.putalpha(library.fromarray(np.where(values == clear, 0, 255).astype(np.uint8)))
+    converted.info.update({key: value for key, value in image.info.items() if key == "exif"})
+    return converted
 
 
 def _from_0_to_1(values: np.ndarray) -> np.ndarray:
-    least, most = float(values.min()), float(values.max())
-    if not (least >= 0 and most <= 1):  # also true for NaN
+    low, high = float(values.min()), float(values.max())
+    if not (low >= 0 and high <= 1):  # also true for NaN
         raise UnreadableImageError(
-            f"its numbers go from {least:g} to {most:g}: with a point they must be 0 to 1; convert "
-            "it to 8 or 16 bits"
+            f"floating-point pixels from {low:g} to {high:g}, expected 0 to 1: convert it "
+            "to 8 or 16 bits"
         )
     return values
 
@@ -289,5 +289,5 @@ def _scaled(size: tuple[int, int], shorter: int) -> tuple[int, int]:
 
 def _line(error: BaseException) -> str:
     if type(error).__name__ == "UnidentifiedImageError":  # its message repeats the file's name
-        return f"only {KINDS} files are read, and it does not begin as one of them"
+        return f"its content is not {KINDS}"
     return " ".join(str(error).split()) or type(error).__name__

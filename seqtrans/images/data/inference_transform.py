@@ -1,6 +1,7 @@
 """Read image files and prepare them as a network's training images were."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -11,38 +12,36 @@ from seqtrans.tensor_types import Float, Tensor
 Rgb = tuple[float, float, float]
 
 
-def read_prepared(
-    path: Path,
-    *,
-    size: int,
-    crop: float,
-    interpolation: Resample,
-    mean: Rgb,
-    std: Rgb,
-) -> Float[Tensor, "3 size size"]:
-    """Read a picture, scale it, cut out the middle, and normalize it.
+class InputSpec(NamedTuple):
+    """How an image becomes the input of a network with published weights."""
+
+    size: int
+    """Height and width of the input, in pixels."""
+    crop: float
+    """Fraction of the shorter side that is kept; the side is first scaled to ``size / crop``."""
+    interpolation: Resample
+    mean: Rgb
+    """Mean of red, green and blue, from 0 to 1."""
+    std: Rgb
+    """Standard deviation, in the same unit."""
+
+
+def read_prepared(path: Path, spec: InputSpec) -> Float[Tensor, "3 size size"]:
+    """Read an image file, scale it, crop its center, and normalize red, green and blue.
 
     Args:
-        path: A picture; transparent pixels become white.
-        size: Height and width to return.
-        crop: Fraction of the shorter side to return; the side is first scaled to
-            ``size / crop``.
-        interpolation: Interpolation of pixels.
-        mean: Mean of red, green and blue, from 0 to 1.
-        std: Standard deviation, in the same unit.
-
-    Returns:
-        Red, green and blue.
+        path: The file; transparent pixels become white.
+        spec: What the network expects.
 
     Raises:
-        DataError: The file can't be read as a picture.
+        DataError: The file is not a readable image.
         RecipeError: Pillow is not installed.
     """
     try:
-        pixels = decode_middle(path, size, crop, interpolation)
+        pixels = decode_middle(path, spec.size, spec.crop, spec.interpolation)
     except UnreadableImageError as error:
-        raise DataError(f"{path} can't be read as a picture: {error}") from error
-    return (torch.from_numpy(pixels) / 255 - _column(mean)) / _column(std)
+        raise DataError(f"{path}: not a readable image: {error}") from error
+    return (torch.from_numpy(pixels) / 255 - _column(spec.mean)) / _column(spec.std)
 
 
 def _column(values: Rgb) -> Float[Tensor, "3 1 1"]:

@@ -22,10 +22,9 @@ def doubts(image_set: ImageSet) -> Iterator[str]:
         flat += int((rows.amax(2) - rows.amin(2) <= _FLAT).all(dim=1).sum())
         same += int((block == image_set.images[:1]).flatten(1).all(dim=1).sum())
     if same == count:
-        yield f"all {count:,} images are the same: nothing tells the classes apart"
+        yield f"all {count:,} images are identical"
     elif flat > _MANY * count:
         yield (
-            f"{flat:,} of {count:,} images are of one color, or nearly (values from 0 to 255 that "
-            f"differ by {_FLAT} at most): look at them, and at data.background if they are "
-            "transparent"
+            f"{flat:,} of {count:,} images have only one color, or nearly: check them, and "
+            "data.background if they are transparent"
         )

@@ -59,57 +59,59 @@ def export_run(
     )  # which recipes need not say
     if task != "classification":
         raise CheckpointError(
-            f"{path} is a run of task '{task}': only image classifiers can be exported so; "
-            "--format run is for all"
+            f"{path} is a run of task '{task}': only image classifiers can be exported to this "
+            "format; use --format run"
         )
-    found = load_classifier(path, checkpoint)
-    if isinstance(found.model, InceptionV3):
-        found.model.drop_auxiliary()  # a tenth of the file, which nobody would use
-    elif isinstance(found.model, KerasModel):
-        found.model.drop_seeds()
-    contract = _contract(found)
-    samples = [*_random(found), *_real(found)]
+    classifier = load_classifier(path, checkpoint)
+    if isinstance(classifier.model, InceptionV3):
+        classifier.model.drop_auxiliary()  # a tenth of the file, which nobody would use
+    elif isinstance(classifier.model, KerasModel):
+        classifier.model.drop_seeds()
+    contract = _contract(classifier)
+    samples = [*_random(classifier), *_real(classifier)]
     file = output or path / f"model{SUFFIXES[name]}"
-    off = write_checked(PixelClassifier(found.model, contract), contract, form, file, samples)
+    difference = write_checked(
+        PixelClassifier(classifier.model, contract), contract, form, file, samples
+    )
     logger.info(
-        "%s: answers as checkpoint %s to %d images; logits differ by %.1g at most",
+        "%s: answers like checkpoint %s on %d images; logits differ by at most %.1g",
         file,
-        found.checkpoint.name,
+        classifier.checkpoint.name,
         sum(len(sample.images) for sample in samples),
-        off,
+        difference,
     )
     return file
 
 
-def _contract(found: Classifier) -> Contract:
-    channels, height, width = _seen(found)
+def _contract(classifier: Classifier) -> Contract:
+    channels, height, width = _input_shape(classifier)
     return Contract(
-        classes=found.facts.classes,
+        classes=classifier.facts.classes,
         channels=channels,
         height=height,
         width=width,
-        mean=found.facts.normalisation.mean,
-        std=found.facts.normalisation.std,
-        model=found.recipe.model.kind,
-        checkpoint=found.checkpoint.name,
+        mean=classifier.facts.normalisation.mean,
+        std=classifier.facts.normalisation.std,
+        model=classifier.recipe.model.kind,
+        checkpoint=classifier.checkpoint.name,
     )
 
 
-def _seen(found: Classifier) -> ImageShape:
-    return found.facts.seen(found.recipe.data.resize)
+def _input_shape(classifier: Classifier) -> ImageShape:
+    return classifier.facts.input_shape(classifier.recipe.data.resize)
 
 
-def _random(found: Classifier) -> Iterator[Sample]:
+def _random(classifier: Classifier) -> Iterator[Sample]:
     generator = torch.Generator().manual_seed(0)
     for size in RANDOM_BATCHES:
-        shape = (size, *_seen(found))
+        shape = (size, *_input_shape(classifier))
         pixels = torch.randint(256, shape, dtype=torch.uint8, generator=generator)
-        yield _sample("random images", pixels, found)
+        yield _sample("random images", pixels, classifier)
 
 
-def _real(found: Classifier) -> Iterator[Sample]:
+def _real(classifier: Classifier) -> Iterator[Sample]:
     """Yield evenly spaced images of the first readable set, as sets are often sorted."""
-    data = found.recipe.data
+    data = classifier.recipe.data
     problem: SeqtransError | None = None
     for name, files in (
         ("test", data.test),
@@ -119,24 +121,26 @@ def _real(found: Classifier) -> Iterator[Sample]:
         if files is None or isinstance(files, FractionConfig):
             continue
         try:
-            images = read_like(files, found.facts, name)
+            images = read_like(files, classifier.facts, name)
         except SeqtransError as error:
             problem = problem or error
             continue
         count = min(REAL_IMAGES, len(images))
         chosen = images.take(np.linspace(0, len(images) - 1, count).astype(np.int64))
         for pixels in chosen.images.split(AT_ONCE):
-            seen = resize(pixels, found.recipe.data.resize)
-            yield _sample(f"{name} images", seen, found)
+            resized = resize(pixels, classifier.recipe.data.resize)
+            yield _sample(f"{name} images", resized, classifier)
         return
-    logger.warning("checked by random images only, for the run's can't be read: %s", problem)
+    logger.warning("checked on random images only, as the run's can't be read: %s", problem)
 
 
 @torch.inference_mode()
 def _sample(
-    name: str, pixels: UInt8[Tensor, "B channels height width"], found: Classifier
+    name: str, pixels: UInt8[Tensor, "B channels height width"], classifier: Classifier
 ) -> Sample:
     """Compute the expected logits of ``pixels``, which have the size of the model's input."""
     labels = torch.zeros(len(pixels), dtype=torch.int64)
-    images = to_model_memory_format(ImageSet(pixels, labels, found.facts.classes), found.model)
-    return Sample(name, pixels, classify(found.model, images, found.facts.normalisation))
+    images = to_model_memory_format(
+        ImageSet(pixels, labels, classifier.facts.classes), classifier.model
+    )
+    return Sample(name, pixels, classify(classifier.model, images, classifier.facts.normalisation))

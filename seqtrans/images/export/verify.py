@@ -75,15 +75,15 @@ def write_checked(
             nothing can be written there.
     """
     if path.exists() and not path.is_file():
-        raise ExportError(f"{path} is not a file that can be replaced")
+        raise ExportError(f"{path} is not a regular file")
     example = torch.zeros(2, contract.channels, contract.height, contract.width)
     about = contract.described()
     try:
         with open_aside(path) as file:
-            with _told(f"{path}: this model can't be exported so"):
+            with _one_line_errors(f"{path}: can't export this model"):
                 form.write(network, example, about, file)
             file.flush()
-            with _told(f"{path}: what was exported can't be used, so it was not kept"):
+            with _one_line_errors(f"{path}: the exported file does not work and was not kept"):
                 loaded = form.read(Path(file.name))
                 return _check(loaded, about, samples, path)
     except OSError as error:
@@ -97,35 +97,35 @@ def _check(
     """Return the largest difference of a logit.
 
     Raises:
-        ExportError: It is too large, another class is found, or what is stored is not ``about``.
+        ExportError: It is too large, a class differs, or what is stored is not ``about``.
     """
     if loaded.about != about:
-        raise ExportError(f"{path}: what was stored with the network does not come back: not kept")
+        raise ExportError(f"{path}: the exported file lost its metadata and was not kept")
     largest = 0.0
     for name, images, expected in samples:
-        found = loaded.logits(images.float())
+        logits = loaded.logits(images.float())
         allowed = TOLERANCE * max(1.0, float(expected.abs().max()))
-        same_shape = found.shape == expected.shape
-        off = float((found - expected).abs().max()) if same_shape else float("inf")
-        others = int((found.argmax(1) != expected.argmax(1)).sum()) if same_shape else len(images)
-        if not off <= allowed or others:  # also where it is not a number
+        same_shape = logits.shape == expected.shape
+        difference = float((logits - expected).abs().max()) if same_shape else float("inf")
+        others = int((logits.argmax(1) != expected.argmax(1)).sum()) if same_shape else len(images)
+        if not difference <= allowed or others:  # also where it is not a number
             raise ExportError(
-                f"{path}: the exported network answers otherwise than the model, so it was not "
-                f"kept: on {name} logits differ by up to {off:.2g} ({allowed:.2g} is allowed) and "
-                f"{others} of {len(images)} classes"
+                f"{path}: the exported file does not answer like the model and was not kept: on "
+                f"{name} logits differ by up to {difference:.2g} ({allowed:.2g} is allowed) and "
+                f"{others} of {len(images)} classes differ"
             )
-        largest = max(largest, off)
+        largest = max(largest, difference)
     return largest
 
 
 @contextmanager
-def _told(what: str) -> Generator[None]:
+def _one_line_errors(message: str) -> Generator[None]:
     """Turn any exception of an exporter into an error of one line."""
     try:
         yield
     except (ExportError, OSError, MemoryError):
         raise
     except Exception as error:
-        told = error.__cause__ or error  # torch's exporters wrap it in advice to their authors
-        reason = next((line for line in str(told).splitlines() if line.strip()), "")
-        raise ExportError(f"{what}: {reason.strip() or type(told).__name__}") from error
+        cause = error.__cause__ or error  # torch's exporters wrap it in advice to their authors
+        reason = next((line for line in str(cause).splitlines() if line.strip()), "")
+        raise ExportError(f"{message}: {reason.strip() or type(cause).__name__}") from error

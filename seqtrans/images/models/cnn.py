@@ -78,11 +78,11 @@ class CnnConfig:
     def __post_init__(self) -> None:
         """Refuse choices that contradict each other."""
         if not self.blocks:
-            raise ValueError("blocks is empty: a cnn needs at least one, or kind 'mlp'")
+            raise ValueError("blocks is empty: give at least one, or use kind mlp")
         if self.dropout and not self.widths:
             raise ValueError(
-                f"dropout ({self.dropout:g}) is for hidden layers, of which widths names none; "
-                "a block has a dropout of its own"
+                f"dropout ({self.dropout:g}) needs hidden layers, which widths gives; blocks have "
+                "their own dropout"
             )
 
 
@@ -139,15 +139,15 @@ def _shape_after(block: BlockConfig, number: int, before: ImageShape) -> ImageSh
     height, width = (convolution.size(side) for side in before[1:])
     if min(height, width) < 1:
         raise RecipeError(
-            f"model.blocks, block {number}: a kernel of {block.kernel} does not fit into the "
-            f"{before.height} x {before.width} pixels that are left there: take a smaller "
-            "kernel, padding 'same', or larger images"
+            f"model.blocks, block {number}: a kernel of {block.kernel} does not fit into "
+            f"{before.height} x {before.width} pixels: use a smaller kernel, padding 'same', or "
+            "larger images"
         )
     if block.pool == "none":
         return ImageShape(block.filters, height, width)
     if min(height, width) < 2:
         raise RecipeError(
-            f"model.blocks, block {number}: nothing to pool, its convolution leaves "
-            f"{height} x {width} pixels: leave out a pool or a stride, or take larger images"
+            f"model.blocks, block {number}: can't pool {height} x {width} pixels: use "
+            "fewer pools and strides, or larger images"
         )
     return ImageShape(block.filters, height // 2, width // 2)

@@ -21,7 +21,7 @@ from torch import nn
 
 from seqtrans.errors import RecipeError
 from seqtrans.images.models.image_shape import ImageShape
-from seqtrans.images.models.user_function import find_builder, told
+from seqtrans.images.models.user_function import error_summary, find_builder
 from seqtrans.nn.kernels.conv_stride_guard import GuardedStrides
 from seqtrans.tensor_types import Float, Tensor
 
@@ -87,9 +87,11 @@ class KerasModel(nn.Module):
     @property
     def weights(self) -> dict[str, Tensor]:
         """Floating point tensors by name, detached, in the order of Keras's layers."""
-        own = self.state_dict()
+        tensors = self.state_dict()
         return {
-            n: own[n] for n in _named(self.keras_model) if n in own and own[n].is_floating_point()
+            n: tensors[n]
+            for n in _named(self.keras_model)
+            if n in tensors and tensors[n].is_floating_point()
         }
 
     @property
@@ -133,9 +135,9 @@ class KerasModel(nn.Module):
 
         Torch keeps parameters, but would replace buffers.
         """
-        own = dict(self.named_buffers())
+        tensors = dict(self.named_buffers())
         super()._apply(fn, recurse)
-        for name, buffer in own.items():
+        for name, buffer in tensors.items():
             buffer.data = self.get_buffer(name).data
             self._buffers[name] = buffer
         return self
@@ -168,7 +170,9 @@ def build_keras_model(
         try:
             model = build(shape, num_classes, **config.arguments)
         except Exception as error:
-            raise RecipeError(f"model.build: {config.build} failed: {told(error)}") from error
+            raise RecipeError(
+                f"model.build: {config.build} failed: {error_summary(error)}"
+            ) from error
         if not isinstance(model, keras.Model):
             raise RecipeError(
                 f"model.build: {config.build} must return a keras.Model, not {type(model).__name__}"
@@ -181,13 +185,13 @@ def build_keras_model(
 @contextmanager
 def seeded(keras: Any) -> Generator[None]:
     """Seed all generators that Keras uses from torch's global generator, within this context."""
-    mine, numpys = random.getstate(), np.random.get_state()
+    python_state, numpy_state = random.getstate(), np.random.get_state()
     keras.utils.set_random_seed(int(torch.randint(_SEEDS, ())))
     try:
         yield
     finally:
-        random.setstate(mine)
-        np.random.set_state(numpys)
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)
 
 
 def _keras() -> Any:
@@ -197,7 +201,7 @@ def _keras() -> Any:
         import keras  # pyright: ignore[reportMissingImports, reportMissingTypeStubs]
     except ImportError as error:
         raise RecipeError(
-            f"models of Keras need pip install 'seqtrans[keras]': {told(error)}"
+            f"models of Keras need pip install 'seqtrans[keras]': {error_summary(error)}"
         ) from error
     if not hasattr(keras, "config") or keras.config.backend() != "torch":
         raise RecipeError(
@@ -228,17 +232,17 @@ def _complaint(model: Any, image: ImageShape, num_classes: int) -> str:
     images = torch.linspace(-1, 1, pixels).view(2, image.height, image.width, image.channels)
     try:
         with torch.no_grad():
-            found = model(images, training=False)
+            logits = model(images, training=False)
     except Exception as error:
-        return f"can't see these images: {told(error)}"
-    if not isinstance(found, Tensor) or found.shape != (2, num_classes):
-        shape = tuple(found.shape[1:]) if isinstance(found, Tensor) else type(found).__name__
+        return f"fails on these images: {error_summary(error)}"
+    if not isinstance(logits, Tensor) or logits.shape != (2, num_classes):
+        shape = tuple(logits.shape[1:]) if isinstance(logits, Tensor) else type(logits).__name__
         return f"must give {num_classes} logits for every image, not {shape}"
-    total = found.float().sum(1)
-    if found.min() >= 0 and torch.allclose(total, torch.ones(2), atol=1e-3):
+    total = logits.float().sum(1)
+    if logits.min() >= 0 and torch.allclose(total, torch.ones(2), atol=1e-3):
         return "gives probabilities; it must give logits: leave out the softmax"
     if model.losses:
-        return "has a regularizer, which this trainer does not apply: take weight_decay"
+        return "has a regularizer, which this trainer does not apply: use weight_decay"
     if any(variable.constraint for variable in model.trainable_variables):
         return "has a constraint on weights, which this trainer does not apply: leave it out"
     return "" if model.trainable_variables else "has nothing to train"
@@ -250,4 +254,4 @@ def _save(model: Any, path: Path) -> None:
             warnings.simplefilter("ignore", DeprecationWarning)  # of NumPy, for Keras's authors
             model.save_weights(path)
     except (RuntimeError, ValueError) as error:  # how h5py reports what the system said
-        raise OSError(told(error)) from error
+        raise OSError(error_summary(error)) from error

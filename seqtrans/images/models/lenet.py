@@ -66,7 +66,7 @@ class LeNet(nn.Module):
             least = 16 - 2 * config.padding
             raise RecipeError(
                 f"lenet with padding {config.padding} needs images of at least {least} x {least} "
-                f"pixels, not {image.height} x {image.width}: take an mlp or a cnn for these"
+                f"pixels, not {image.height} x {image.width}: use an mlp or a cnn"
             )
         self.features = nn.Sequential()
         for name, convolution in (("0", one), ("2", two)):  # their names in stored weights

@@ -37,32 +37,34 @@ def find_builder(build: str, folder: Path | None) -> Callable[..., Any]:
         module = _from_file(name, file) if file else importlib.import_module(name)
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and not file and error.name == name:
-            beside = f"neither {folder / name}.py nor" if folder else "no"
+            beside = f"no {folder / name}.py and " if folder else ""
             raise RecipeError(
-                f"model.build: there is {beside} a module '{name}' on Python's path"
+                f"model.build: there is {beside}no module '{name}' on Python's path"
             ) from error
-        raise RecipeError(f"model.build: '{name}' can't be imported: {told(error)}") from error
+        raise RecipeError(
+            f"model.build: '{name}' can't be imported: {error_summary(error)}"
+        ) from error
     function = getattr(module, wanted, None)
     if not callable(function):
         raise RecipeError(f"model.build: {file or name} has no function '{wanted}'")
     return cast("Callable[..., Any]", function)
 
 
-def told(error: BaseException) -> str:
+def error_summary(error: BaseException) -> str:
     """Describe an error in foreign code in one line: place, type and first line.
 
     The place is the last one outside of libraries, which its author can fix.
     """
-    own = str(Path(__file__).parent)
+    this_folder = str(Path(__file__).parent)
     places = [
         f"{Path(frame.filename).name}:{frame.lineno}: "
         for frame in traceback.extract_tb(error.__traceback__)
-        if not (frame.filename.startswith(("<", own)) or "-packages" in frame.filename)
+        if not (frame.filename.startswith(("<", this_folder)) or "-packages" in frame.filename)
     ]
     where = places[-1] if places else ""
-    said = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    said = said if len(said) <= _SHORT else f"{said[:_SHORT]}..."
-    return f"{where}{type(error).__name__}" + (f": {said}" if said else "")
+    message = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    message = message if len(message) <= _SHORT else f"{message[:_SHORT]}..."
+    return f"{where}{type(error).__name__}" + (f": {message}" if message else "")
 
 
 def _from_file(name: str, file: Path) -> ModuleType:

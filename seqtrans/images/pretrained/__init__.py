@@ -2,7 +2,7 @@
 
 - ``keras_weights``: KERAS_SUFFIXES, load_keras_file
 - ``load``: load_pretrained, weights_for, class_names, timm_input
-- ``zoo``: NetworkConfig, InputSpec, build_network
+- ``zoo``: NetworkConfig, build_network
 
 Used within: ``weight_names``.
 """

@@ -8,7 +8,7 @@ import torch
 
 from seqtrans.errors import CheckpointError
 from seqtrans.images.models.keras import KerasModel
-from seqtrans.images.models.user_function import told
+from seqtrans.images.models.user_function import error_summary
 
 KERAS_SUFFIXES = (".h5", ".hdf5", ".keras")
 _SHOWN = 5
@@ -35,7 +35,7 @@ def load_keras_file(model: KerasModel, path: Path) -> list[str]:
             as it was.
     """
     if not path.is_file():
-        raise CheckpointError(f"{path} can't be read: there is no such file")
+        raise CheckpointError(f"{path}: no such file")
     tensors = model.weights
     fresh = {name: tensor.clone() for name, tensor in tensors.items()}
     new = list(tensors)
@@ -64,7 +64,7 @@ def _load(model: Any, path: Path) -> None:
                 )
     except Exception as error:
         raise CheckpointError(
-            f"{path} is no file of Keras's that can be read: {told(error)}"
+            f"{path} is not a readable file of Keras: {error_summary(error)}"
         ) from error
 
 

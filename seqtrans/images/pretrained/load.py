@@ -13,14 +13,16 @@ from safetensors.torch import load_file
 from torch import nn
 
 from seqtrans.errors import CheckpointError
+from seqtrans.images.data.image_files import Resample
+from seqtrans.images.data.inference_transform import InputSpec, Rgb
 from seqtrans.images.pretrained.weight_names import renamed
-from seqtrans.images.pretrained.zoo import InputSpec, Interpolation, NetworkConfig, Rgb, recognize
+from seqtrans.images.pretrained.zoo import NetworkConfig, recognize
 from seqtrans.tensor_types import Tensor
 
 _FILES = ("model.safetensors", "pytorch_model.bin")
 _TORCH = (".pth", ".pt", ".bin")
 _INSIDE = ("state_dict", "model_state_dict", "model")  # where training programs put the weights
-_PILLOW: dict[object, Interpolation] = {2: "bilinear", 3: "bicubic"}
+_PILLOW: dict[object, Resample] = {2: "bilinear", 3: "bicubic"}
 _IMAGENET_CLASSES = Path(__file__).with_name("imagenet_classes.txt")
 
 
@@ -48,15 +50,15 @@ def load_pretrained(path: Path) -> Pretrained:
     Raises:
         CheckpointError: It can't be read, or holds no network of ``published.PUBLISHED``.
     """
-    found = recognize(read_tensors(path), path)
+    network = recognize(read_tensors(path), path)
     about = _read_json(path / "config.json") if path.is_dir() else {}
-    _check_architecture(about, found.name, path)
+    _check_architecture(about, network.name, path)
     return Pretrained(
-        name=found.name,
-        config=found.config,
-        weights=found.weights,
-        classes=_classes(about, found.num_classes, path),
-        input=_input_spec(about, found.input, path),
+        name=network.name,
+        config=network.config,
+        weights=network.weights,
+        classes=_classes(about, network.num_classes, path),
+        input=_input_spec(about, network.input, path),
     )
 
 
@@ -87,7 +89,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     except OSError as error:
         raise CheckpointError(f"{path} can't be read: {error.strerror or error}") from error
     except SafetensorError as error:
-        raise CheckpointError(f"{path} is no whole safetensors file: {error}") from error
+        raise CheckpointError(f"{path} is not a valid safetensors file: {error}") from error
     raise CheckpointError(f"{path} is not .safetensors, {', '.join(_TORCH)} or a folder with one")
 
 
@@ -98,12 +100,11 @@ def _load_torch(path: Path) -> object:
         raise
     except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f"{path} is no torch file of tensors alone, and nothing else is unpickled; "
-            "save a state_dict() with torch.save"
+            f"{path} is not a torch file of tensors alone; save a state_dict() with torch.save"
         ) from error
     except Exception as error:  # torch raises nearly anything where a file is damaged
         raise CheckpointError(
-            f"{path} is no whole torch file: it is damaged or cut short"
+            f"{path} is not a valid torch file: it is damaged or truncated"
         ) from error
 
 
@@ -152,7 +153,7 @@ def _tensors_in(stored: object, path: Path) -> dict[str, Tensor]:
         if isinstance(stored, Mapping) and isinstance(stored.get(key), Mapping):
             stored = stored[key]
     if not isinstance(stored, Mapping):
-        raise CheckpointError(f"{path} holds no tensors by name but a {type(stored).__name__}")
+        raise CheckpointError(f"{path} holds a {type(stored).__name__}, expected tensors by name")
     named = cast("Mapping[object, object]", stored)
     tensors = {str(n): t for n, t in named.items() if isinstance(t, Tensor)}
     if not tensors:
@@ -166,7 +167,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise CheckpointError(f"{path} can't be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} is no JSON: {error}") from error
+        raise CheckpointError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(values, dict):
         raise CheckpointError(f"{path} must hold one JSON object")
     return cast("dict[str, Any]", values)
@@ -183,8 +184,8 @@ def _check_architecture(about: Mapping[str, Any], name: str, folder: Path) -> No
     for key, differs in unlike.items():
         if differs:
             raise CheckpointError(
-                f"{folder / 'config.json'}: with {key} {about[key]!r} the network is not the "
-                f"{name} that its tensors look like, and is not known here"
+                f"{folder / 'config.json'}: {key} {about[key]!r} is not supported for {name}, to "
+                "which the tensors belong"
             )
 
 
@@ -195,7 +196,7 @@ def _classes(about: Mapping[str, Any], count: int, folder: Path) -> tuple[str, .
     if isinstance(labels, Sequence) and not isinstance(labels, str):
         if len(labels) != count or not all(isinstance(label, str) for label in labels):
             raise CheckpointError(
-                f"{folder / 'config.json'} does not name the {count} classes that the weights have"
+                f"{folder / 'config.json'} must name {count} classes, as many as the weights have"
             )
         return tuple(cast("Sequence[str]", labels))
     return class_names(count)
@@ -211,7 +212,7 @@ def _input_spec(about: Mapping[str, Any], usual: InputSpec, folder: Path) -> Inp
             return _hugging_face_input(_read_json(stated), usual)
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
-            f"{folder} says in no known way how images are prepared: {error!r}"
+            f"{folder}: unsupported preprocessing of images: {error!r}"
         ) from error
     return usual
 
@@ -230,8 +231,8 @@ def _hugging_face_input(about: Mapping[str, Any], usual: InputSpec) -> InputSpec
     )
 
 
-def _interpolation(name: object) -> Interpolation:
-    for known in get_args(Interpolation):
+def _interpolation(name: object) -> Resample:
+    for known in get_args(Resample):
         if name == known:
             return known
     raise ValueError(f"interpolation {name!r} is not known")

@@ -86,20 +86,20 @@ def _unwrapped(name: str) -> str:
 
 def _from_hugging_face(name: str) -> str:
     for pattern, end in _HUGGING_FACE_RESNET:
-        if found := re.match(pattern, name):
-            rest = name[found.end() :]
-            if not found.groups():
+        if match := re.match(pattern, name):
+            rest = name[match.end() :]
+            if not match.groups():
                 return end + rest
-            stage, block, *layer = map(int, found.groups())
+            stage, block, *layer = map(int, match.groups())
             number = f"{layer[0] + 1}." if layer else ""
             return f"layer{stage + 1}.{block}.{end}{number}{rest}"
     return name
 
 
 def _from_lite(name: str, blocks: list[str]) -> str:
-    if not (found := re.match(r"_blocks\.(\d+)\.(\w+)\.", name)):
+    if not (match := re.match(r"_blocks\.(\d+)\.(\w+)\.", name)):
         return _replaced(name, _LITE)
-    number, part, rest = int(found[1]), found[2], name[found.end() :]
+    number, part, rest = int(match[1]), match[2], name[match.end() :]
     parts = _LITE_BLOCK if number else _LITE_FIRST_BLOCK
     if number >= len(blocks) or part not in parts:
         return name
@@ -108,8 +108,8 @@ def _from_lite(name: str, blocks: list[str]) -> str:
 
 def _block_names(wanted: Iterable[str]) -> list[str]:
     """Return ``blocks.STAGE.BLOCK`` in order, by which other libraries number blocks."""
-    found = (re.match(r"blocks\.\d+\.\d+", name) for name in wanted)
-    return list(dict.fromkeys(match[0] for match in found if match))
+    matches = (re.match(r"blocks\.\d+\.\d+", name) for name in wanted)
+    return list(dict.fromkeys(match[0] for match in matches if match))
 
 
 def _replaced(name: str, starts: Mapping[str, str]) -> str:

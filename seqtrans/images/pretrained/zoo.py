@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 
 from seqtrans.errors import CheckpointError
+from seqtrans.images.data.image_files import Resample
+from seqtrans.images.data.inference_transform import InputSpec
 from seqtrans.images.models.efficientnet_lite import (
     SCALES,
     EfficientNetLite,
@@ -23,8 +25,6 @@ NetworkConfig = (
     ResNetConfig | ResNeXtConfig | VggConfig | InceptionV3Config | EfficientNetLiteConfig
 )
 Network = ResNet | Vgg | InceptionV3 | EfficientNetLite
-Rgb = tuple[float, float, float]
-Interpolation = Literal["bilinear", "bicubic"]
 
 _SHOWN_TENSORS = 5
 _FIRST_WEIGHT = {  # by kind: tells the families apart before anything is built
@@ -34,20 +34,6 @@ _FIRST_WEIGHT = {  # by kind: tells the families apart before anything is built
     "inception_v3": "Conv2d_1a_3x3.conv.weight",
     "efficientnet_lite": "conv_stem.weight",
 }
-
-
-class InputSpec(NamedTuple):
-    """How an image becomes what a network was trained on; see ``data.images.preprocess``."""
-
-    size: int
-    """Height and width that the network sees."""
-    crop: float
-    """What is seen of the shorter side, as a fraction."""
-    interpolation: Interpolation
-    mean: Rgb
-    """Subtracted from red, green and blue, in units of the brightest."""
-    std: Rgb
-    """What the difference is divided by."""
 
 
 class Published(NamedTuple):
@@ -73,7 +59,7 @@ def _imagenet(config: NetworkConfig) -> Published:
     return Published(config, InputSpec(224, 0.875, "bilinear", mean, std))
 
 
-def _halves(config: NetworkConfig, size: int, resized: int, how: Interpolation) -> Published:
+def _halves(config: NetworkConfig, size: int, resized: int, how: Resample) -> Published:
     half = (0.5, 0.5, 0.5)
     return Published(config, InputSpec(size, size / resized, how, half, half))
 
@@ -147,7 +133,7 @@ def recognize(tensors: Mapping[str, Tensor], origin: Path) -> Recognized:
             return Recognized(name, config, spec, num_classes, weights)
     shown = ", ".join(list(tensors)[:_SHOWN_TENSORS])
     raise CheckpointError(
-        f"{origin} holds the weights of no network known here: {len(tensors)} tensors, {shown}, "
+        f"{origin} holds the weights of an unknown network: {len(tensors)} tensors, {shown}, "
         f"...; known are {', '.join(PUBLISHED)}"
     )
 

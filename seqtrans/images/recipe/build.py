@@ -80,7 +80,7 @@ def load_classifier(path: Path, checkpoint: str = "best") -> Classifier:
     config = recipe.model
     if isinstance(config, PerceptronConfig):
         config = replace(config, output="logits")
-    image = facts.seen(recipe.data.resize)
+    image = facts.input_shape(recipe.data.resize)
     model = build_untrained(config, image, len(facts.classes), run)
     fill(model, weights, str(chosen))
     return Classifier(recipe, facts, model.eval(), chosen)
@@ -94,7 +94,7 @@ def known_facts(run: RunDirectory) -> ImageFacts:
     """
     facts = stored_facts(run)
     if facts is None:
-        raise CheckpointError(f"{run.path} has not seen its images yet: train it first")
+        raise CheckpointError(f"{run.path} has no data about its images yet: train it first")
     return facts
 
 

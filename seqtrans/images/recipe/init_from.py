@@ -39,8 +39,8 @@ def start_from(origin: Path, model: nn.Module, facts: ImageFacts) -> str:
         return _start_from_keras(origin, model)
     else:
         weights = weights_for(model, origin)
-    own = named_weights(model)
-    last = {name: own[name] for name in _last_layers(model, len(facts.classes))}
+    fresh = named_weights(model)
+    last = {name: fresh[name] for name in _last_layers(model, len(facts.classes))}
     same = all(name not in weights or weights[name].shape == last[name].shape for name in last)
     if same and classes in (None, facts.classes):
         fill(model, weights, str(origin))

@@ -39,7 +39,7 @@ class ImageFacts:
     a background: whatever color the file has there; and of folders, only PNG and JPEG files that
     lie in a class folder itself."""
 
-    def seen(self, resize: ResizeConfig | None) -> ImageShape:
+    def input_shape(self, resize: ResizeConfig | None) -> ImageShape:
         """Return the size of the model's input: ``shape``, or another height and width."""
         channels, height, width = self.shape
         return ImageShape(
@@ -61,7 +61,7 @@ def load_image_sets(data: ImageDataConfig, stored: ImageFacts | None) -> ImageSe
 
     Args:
         data: Where they are.
-        stored: What a run that goes on has kept; None: found out here.
+        stored: Stored by a run that is resumed; None: measured here.
 
     Raises:
         DataError: Images can't be read, or those of one set are unlike those of another.
@@ -69,13 +69,13 @@ def load_image_sets(data: ImageDataConfig, stored: ImageFacts | None) -> ImageSe
     """
     background = stored.background if stored else data.rgb
     if data.rgb != (background or WHITE):
-        began = list(background) if background else "none, as it is older than this key"
+        began = list(background) if background else "none (it is older than this key)"
         raise RecipeError(
             f"data.background is {data.background}, but this run began with {began}: "
-            "set it back, or begin another run"
+            "restore it, or start a new run"
         )
     train, report = read_images(data.train, stored.classes if stored else None, background)
-    _say("training", report, train)
+    _log_report("training", report, train)
     facts = stored or _facts(data, train)
     _check_shape(train, facts, "training")
     _check_augmentation(data, facts)
@@ -89,7 +89,7 @@ def load_image_sets(data: ImageDataConfig, stored: ImageFacts | None) -> ImageSe
         validation = read_like(data.validation, facts, "validation")
     train = _limited(train, data.limit)
     for name, images in (("training", train), ("validation", validation)):
-        _say_absent(name, images)
+        _warn_absent(name, images)
     return ImageSets(train, validation, facts)
 
 
@@ -97,9 +97,9 @@ def _limited(train: ImageSet, limit: int | None) -> ImageSet:
     """Limit the number of images, in proportion to the classes."""
     if limit is None or limit >= len(train):
         return train
-    _, kept = split(train, limit / len(train), LIMIT_SEED)
-    logger.info("learning from %s of these", f"{len(kept):,}")
-    return kept
+    _, limited = split(train, limit / len(train), LIMIT_SEED)
+    logger.info("learning from %s of these", f"{len(limited):,}")
+    return limited
 
 
 def read_like(files: ImageFiles, facts: ImageFacts, name: str) -> ImageSet:
@@ -109,11 +109,11 @@ def read_like(files: ImageFiles, facts: ImageFacts, name: str) -> ImageSet:
         DataError: They can't be read, or have others.
     """
     images, report = read_images(files, facts.classes, facts.background)
-    _say(name, report, images)
+    _log_report(name, report, images)
     if images.classes != facts.classes:
         raise DataError(
-            f"the {name} images have the classes {_listed(images.classes)}; "
-            f"those of training are {_listed(facts.classes)}"
+            f"the {name} images have the classes {_listed(images.classes)}, but the training "
+            f"images have {_listed(facts.classes)}"
         )
     _check_shape(images, facts, name)
     return images
@@ -147,8 +147,8 @@ def store_facts(run: RunDirectory, facts: ImageFacts) -> None:
 def _facts(data: ImageDataConfig, train: ImageSet) -> ImageFacts:
     if len(train.classes) < 2:
         raise DataError(
-            f"the training images are all of one class, {_listed(train.classes)}; there is nothing "
-            "to tell apart"
+            f"the training images have only one class, {_listed(train.classes)}; at least two are "
+            "needed"
         )
     channels, height, width = train.images.shape[1:]
     given = data.normalisation
@@ -165,43 +165,43 @@ def _facts(data: ImageDataConfig, train: ImageSet) -> ImageFacts:
     )
 
 
-def _say(name: str, report: ReadReport, images: ImageSet) -> None:
+def _log_report(name: str, report: ReadReport, images: ImageSet) -> None:
     """Log what was read, what was skipped, and what looks like a mistake."""
     logger.info("%s: %s", name, report)
     for warning in (*report.warnings, *doubts(images)):
         logger.warning("%s: %s", name, warning)
 
 
-def _say_absent(name: str, images: ImageSet) -> None:
+def _warn_absent(name: str, images: ImageSet) -> None:
     counts = images.labels.bincount(minlength=len(images.classes))
     absent = [images.classes[number] for number in (counts == 0).nonzero().flatten().tolist()]
     if absent:
-        hint = "; labels count from 0" if absent[0] == "0" == images.classes[0] else ""
-        logger.warning("%s: there are no images of class %s%s", name, _listed(tuple(absent)), hint)
+        hint = "; labels start at 0" if absent[0] == "0" == images.classes[0] else ""
+        logger.warning("%s: no images of class %s%s", name, _listed(tuple(absent)), hint)
 
 
 def _check_augmentation(data: ImageDataConfig, facts: ImageFacts) -> None:
     """Refuse augmentation that could crop or cut out a complete image."""
     _, height, width = facts.shape
-    seen = facts.seen(data.resize)
+    image = facts.input_shape(data.resize)
     for name, most in (
         ("pad_crop", min(height, width) - 1),
-        ("cutout", min(seen.height, seen.width)),
+        ("cutout", min(image.height, image.width)),
     ):
         if getattr(data.augmentation, name) > most:
             raise RecipeError(
-                f"data.augmentation.{name} can leave nothing of images of {height} x {width} "
-                f"pixels; it must be {most} or less"
+                f"data.augmentation.{name} must be {most} or less for images of {height} x {width} "
+                "pixels"
             )
 
 
 def _check_shape(images: ImageSet, facts: ImageFacts, name: str) -> None:
     shape = tuple(images.images.shape[1:])
     if shape != facts.shape:
-        found, wanted = (" x ".join(map(str, sizes)) for sizes in (shape, facts.shape))
+        actual, expected = (" x ".join(map(str, sizes)) for sizes in (shape, facts.shape))
         raise DataError(
-            f"the {name} images are {found} (channels, height, width), but the model is for "
-            f"{wanted}"
+            f"the {name} images are {actual} (channels, height, width), but the model takes "
+            f"{expected}"
         )
 
 

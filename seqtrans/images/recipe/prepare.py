@@ -37,7 +37,7 @@ def prepare(recipe: ClassificationRecipe, run: RunDirectory, processes: Rendezvo
             refuse_changes(run, origins, recipe, CHOICE)
         if stored is None:
             store_facts(run, facts)
-    image = facts.seen(recipe.data.resize)
+    image = facts.input_shape(recipe.data.resize)
     model = fresh_model(
         lambda: build_image_model(recipe.model, image, len(facts.classes), run.path),
         recipe.training,

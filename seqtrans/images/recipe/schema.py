@@ -90,8 +90,8 @@ class ImageDataConfig:
                 return red, green, blue
             case values:
                 raise ValueError(
-                    f"background {list(values)} is no color: give red, green and blue, each from "
-                    "0 to 255"
+                    f"background {list(values)} is not a color: give red, green and blue from 0 "
+                    "to 255"
                 )
 
 
@@ -124,8 +124,8 @@ class ClassificationRecipe:
             )
         if isinstance(self.model, KerasConfig) and self.training.processes.sharding == "full":
             raise ValueError(
-                "training.processes.sharding full can't share out the weights of a keras model, "
-                "whose layers hold on to them: use none"
+                "training.processes.sharding full can't shard a keras model, whose layers keep "
+                "references to its weights: use none"
             )
 
     @property

@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from seqtrans.images.classifier import open_classifier
-from seqtrans.images.data.inference_transform import read_prepared
+from seqtrans.images.data.inference_transform import InputSpec, read_prepared
 from seqtrans.images.models.efficientnet_lite import EfficientNetLite, EfficientNetLiteConfig
 from seqtrans.images.models.image_shape import ImageShape
 from seqtrans.images.pretrained.load import imagenet_classes
@@ -80,9 +80,7 @@ def test_weights_of_others_see_images_as_published(home, tmp_path):
     torch.nn.init.normal_(model.classifier.weight)
     picture = home / "pictures/red/0.png"
     half = (0.5, 0.5, 0.5)
-    image = read_prepared(
-        picture, size=224, crop=0.875, interpolation="bicubic", mean=half, std=half
-    )
+    image = read_prepared(picture, InputSpec(224, 0.875, "bicubic", half, half))
     with torch.no_grad():
         values, numbers = model(image[None])[0].softmax(0).topk(5)
     save_file(model.state_dict(), tmp_path / "lite.safetensors")
@@ -134,10 +132,10 @@ def test_a_name_of_timm_is_seen_as_timm_says(tmp_path, monkeypatch):
     ("arguments", "message"),
     [
         (["mlp", "none.png"], "none.png: can't be read: No such file or directory"),
-        (["mlp", "mlp.yaml"], "mlp.yaml: no image that can be read: only PNG, JPEG, WebP, BMP, GIF, TIFF, PPM and PGM files are read, and it does not begin as one of them"),
-        (["pictures", "pictures/red/0.png", "--checkpoint", "last"], "pictures is no run: only a run has a checkpoint 'last'"),
-        (["none.pth", "pictures/red/0.png"], "none.pth: there is no such run, file or folder"),
-        (["runs/none", "pictures/red/0.png"], "runs/none: there is no such run, file or folder"),
+        (["mlp", "mlp.yaml"], "mlp.yaml: not a readable image: its content is not PNG, JPEG, WebP, BMP, GIF, TIFF, PPM or PGM"),
+        (["pictures", "pictures/red/0.png", "--checkpoint", "last"], "pictures is not a run, so it has no checkpoint 'last'"),
+        (["none.pth", "pictures/red/0.png"], "none.pth: no such run, file or folder"),
+        (["runs/none", "pictures/red/0.png"], "runs/none: no such run, file or folder"),
         (["mlp", "pictures/red/0.png", "--checkpoint", "7"], "mlp has no checkpoint '7'"),
         (["mlp.yaml", "pictures/red/0.png"], "mlp.yaml is not .safetensors, "),
     ],

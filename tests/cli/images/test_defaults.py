@@ -109,9 +109,9 @@ def test_a_run_from_before_sees_what_it_saw(home, tmp_path):
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        ("whit", "data: background 'whit' is no color"),
-        ("[1, 2, 256]", "data: background [1, 2, 256] is no color"),
-        ("[1, 2]", "data: background [1, 2] is no color"),
+        ("whit", "data: background 'whit' is not a color"),
+        ("[1, 2, 256]", "data: background [1, 2, 256] is not a color"),
+        ("[1, 2]", "data: background [1, 2] is not a color"),
         ("5", "data.background must be text or a list, not 5"),
     ],
 )
@@ -124,8 +124,8 @@ def test_a_background_that_is_no_color_is_one_line(home, value, said):
 def test_images_of_one_color_are_said(home):
     setting = ["--set", "data.background=black", "--set", "training.max_epochs=1"]
     done = seqtrans(home, "train", "clear.yaml", "--run", "black", *setting)
-    assert "training: all 40 images are the same: nothing tells the classes apart" in done.stderr
-    assert "validation: all 16 images are the same" in done.stderr
+    assert "training: all 40 images are identical" in done.stderr
+    assert "validation: all 16 images are identical" in done.stderr
 
 
 def test_a_run_that_goes_on_keeps_its_background(home, tmp_path):
@@ -143,13 +143,13 @@ def test_all_commands_name_what_they_leave_out(home, tmp_path):
     text = RECIPE.replace("SET", "flat-set")
     text = text.replace("/val}}", "/val}, test: {kind: folder, path: flat-set/val}}")
     (tmp_path / "a.yaml").write_text(text.replace("30", "1"))
-    left_out = r"left out, as only PNG, .*across: 1 \.heic \(x\.heic\)"
+    left_out = r"skipped, as only PNG, .*across: 1 \.heic \(x\.heic\)"
     done = seqtrans(tmp_path, "train", "a.yaml", "--run", "run")
     assert re.search(f"validation: {left_out}", done.stderr)
     assert re.search(f"test: {left_out}", seqtrans(tmp_path, "evaluate", "run").stderr)
     done = seqtrans(tmp_path, "classify", "run", "flat-set/val", "--format", "jsonl")
     assert len(done.stdout.splitlines()) == 16
-    assert "flat-set/val: left out, as only PNG" in done.stderr
+    assert "flat-set/val: skipped, as only PNG" in done.stderr
     (tmp_path / "empty").mkdir()
     done = seqtrans(tmp_path, "classify", "run", "empty")
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
@@ -167,7 +167,7 @@ def test_classes_without_images_and_schedules_that_do_nothing_are_said(tmp_path)
     )
     done = seqtrans(tmp_path, "train", "a.yaml", "--run", "run")
     assert done.returncode == 0, done.stderr
-    assert "training: there are no images of class 0; labels count from 0\n" in done.stderr
+    assert "training: no images of class 0; labels start at 0\n" in done.stderr
     assert "training.schedule: warmup_steps 99 is all of this training" in done.stderr
 
 
@@ -188,7 +188,7 @@ def trained_on(folder, shape, **keys):
 def test_rows_are_not_taken_for_channels(tmp_path):
     done = trained_on(tmp_path, (10, 3, 8, 8))
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert done.stderr.endswith("makes 8 channels: set channels: first\n")
+    assert done.stderr.endswith("means 8 channels: set channels: first\n")
     assert trained_on(tmp_path, (10, 3, 8, 8), channels="first").returncode == 0
 
 
@@ -197,4 +197,4 @@ def test_a_run_of_four_channels_classifies_no_files(tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     done = seqtrans(tmp_path, "classify", "run", "a.png")
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    assert "is for images of 4 channels" in done.stderr
+    assert "takes images of 4 channels" in done.stderr

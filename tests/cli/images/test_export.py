@@ -65,7 +65,8 @@ def test_the_file_takes_every_test_image_for_what_the_run_does(home, options, fi
     done = seqtrans(home, "export", "run", *options)
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
     report = json.loads((home / "run" / "confusion.json").read_text())
-    told = f"{file}: answers as checkpoint {report['checkpoint']} to 68 images; logits differ by "
+    checkpoint = report["checkpoint"]
+    told = f"{file}: answers like checkpoint {checkpoint} on 68 images; logits differ by at most "
     assert done.stderr.splitlines()[-1].startswith(told)
     pixels, labels = digits()
     assert confusion(home / file, pixels, labels) == report["confusion"]
@@ -125,8 +126,8 @@ def test_images_that_are_gone_are_replaced_by_others_or_none_with_a_warning(home
         recipe.write_text(recipe.read_text().replace(f"/{gone}", "/gone-"))
         done = seqtrans(tmp_path, "export", "run", "--format", "torchscript", "--checkpoint", "last")  # fmt: skip
         assert done.returncode == 0, done.stderr
-        assert f"answers as checkpoint 20 to {count} images" in done.stderr
-        warned = "checked by random images only, for the run's can't be read: "
+        assert f"answers like checkpoint 20 on {count} images" in done.stderr
+        warned = "checked on random images only, as the run's can't be read: "
         assert (warned in done.stderr) == (gone == "train-")
 
 
@@ -141,9 +142,7 @@ def test_a_file_that_would_answer_otherwise_is_refused(home, monkeypatch):
     done = seqtrans(home, "export", "run", "-o", "good.pt")
     assert (done.returncode, done.stdout) == (2, "")
     last = done.stderr.splitlines()[-1]
-    assert last.startswith(
-        "seqtrans: good.pt: the exported network answers otherwise than the model"
-    )
+    assert last.startswith("seqtrans: good.pt: the exported file does not answer like the model")
     assert good.read_bytes() == b"good"
     assert not list(home.glob(".*.partial"))
 
@@ -155,9 +154,9 @@ def test_a_file_that_would_answer_otherwise_is_refused(home, monkeypatch):
         (["run", "-o", "x.bin"], "say --format onnx, torchscript, pt2 or run, or "),
         (["run", "--format", "onnx", "-o", "x.pt2"], "--format onnx, but x.pt2 is a name of pt2: change one"),
         (["run", "-o", "none/x.pt2"], "none/x.pt2: can't be written: No such file or directory"),
-        (["run", "-o", "run.pt"], "run.pt is not a file that can be replaced"),
+        (["run", "-o", "run.pt"], "run.pt is not a regular file"),
         (["run", "-o", "x.pt", "--checkpoint", "7"], "run has no checkpoint '7'; it has best, last, "),
-        (["translation", "-o", "x.pt"], "translation is a run of task 'translation': only image classifiers can be exported so; --format run is for all"),
+        (["translation", "-o", "x.pt"], "translation is a run of task 'translation': only image classifiers can be exported to this format; use --format run"),
         (["none", "-o", "x.pt"], "there is no run directory none"),
     ],
 )  # fmt: skip

@@ -99,7 +99,7 @@ def test_it_can_be_exported(home, name):
     """The file is checked by images of the test set before it is kept."""
     done = seqtrans(home, "export", "runs/digits", "--format", name)
     assert done.returncode == 0, done.stderr
-    assert " to 68 images; logits differ by " in done.stderr
+    assert " on 68 images; logits differ by " in done.stderr
 
 
 def test_it_can_be_shipped_without_what_training_needs(home):
@@ -149,7 +149,7 @@ def test_a_moved_run_needs_its_own_files_only(home, tmp_path):
     (tmp_path / "moved" / "mine.py").unlink()
     done = seqtrans(tmp_path, "evaluate", "moved")
     assert (done.returncode, done.stdout) == (2, "")
-    said = "model.build: there is neither moved/mine.py nor a module 'mine' on Python's path"
+    said = "model.build: there is no moved/mine.py and no module 'mine' on Python's path"
     assert done.stderr == f"seqtrans: {said}\n"
 
 
@@ -196,11 +196,11 @@ def test_a_new_head_on_weights_of_others(home, tmp_path, origin):
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("model.build=other:small", "model.build: there is neither doomed/other.py nor a module 'other' on Python's path"),
+        ("model.build=other:small", "model.build: there is no doomed/other.py and no module 'other' on Python's path"),
         ("model.build=small", "--set model.build: model: build must be module:function, not 'small'"),
         ("model.arguments=3", "model.arguments must be a mapping, not 3"),
         ("model.arguments={}", "model.build: mine:small failed: TypeError: small() missing 1 required positional argument: 'dropout'"),
-        ("training.processes.sharding=full", "training.processes.sharding full can't share out the weights of a keras model, whose layers hold on to them: use none"),
+        ("training.processes.sharding=full", "training.processes.sharding full can't shard a keras model, whose layers keep references to its weights: use none"),
         ("init_from=mine.py", "mine.py is not .safetensors, .pth, .pt, .bin or a folder with one"),
         ("init_from=none.h5", "init_from: there is no such file: "),
     ],

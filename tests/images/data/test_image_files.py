@@ -138,7 +138,7 @@ def test_deep_grey_of_other_kinds(tmp_path, compression):
 def test_numbers_of_unknown_range_are_refused(tmp_path):
     for number, values in enumerate(([0, 255], [-1, 1], [0, float("nan")])):
         Image.fromarray(np.array([values], dtype=np.float32)).save(tmp_path / f"{number}.tif")
-        with pytest.raises(UnreadableImageError, match="must be 0 to 1"):
+        with pytest.raises(UnreadableImageError, match="expected 0 to 1"):
             decode(tmp_path / f"{number}.tif", GREY)
 
 

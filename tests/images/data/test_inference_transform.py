@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from seqtrans.errors import DataError
-from seqtrans.images.data.inference_transform import read_prepared
+from seqtrans.images.data.inference_transform import InputSpec, read_prepared
 
 
 def save(path, pixels):
@@ -15,7 +15,7 @@ def save(path, pixels):
 
 
 def read(path, size, *, crop=1.0, how="bicubic", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)):
-    return read_prepared(path, size=size, crop=crop, interpolation=how, mean=mean, std=std)
+    return read_prepared(path, InputSpec(size, crop, how, mean, std))
 
 
 @pytest.fixture
@@ -81,12 +81,12 @@ def test_what_is_no_picture_is_one_line_with_the_file(content, tmp_path):
     path = tmp_path / "a.png"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(DataError, match=r"a.png:? can't be read[^\n]+$"):
+    with pytest.raises(DataError, match=r"a.png: (can't be read|not a readable image): [^\n]+$"):
         read(path, 16)
 
 
 def test_a_picture_cut_short_is_refused(pixels, tmp_path):
     path = save(tmp_path / "a.jpg", pixels)
     path.write_bytes(path.read_bytes()[:-300])
-    with pytest.raises(DataError, match="can't be read as a picture"):
+    with pytest.raises(DataError, match="not a readable image"):
         read(path, 16)

@@ -168,7 +168,7 @@ def test_a_damaged_export_is_refused_and_the_old_file_stays(damage, name, tmp_pa
     path = tmp_path / "model"
     path.write_bytes(b"good")
     network = damaged(PixelClassifier(model, contract), damage)
-    with pytest.raises(ExportError, match="so it was not kept") as told:
+    with pytest.raises(ExportError, match="and was not kept") as told:
         write_checked(network, contract, open_format(name), path, samples)
     assert "\n" not in str(told.value)
     assert [file.name for file in tmp_path.iterdir()] == ["model"]

@@ -263,9 +263,9 @@ def test_files_of_other_models_change_nothing(build, tmp_path):
         ),
         (path, build(filters=5), "holds no weights of this model's layers"),
         (path, build("noisy", num_classes=7), "holds no weights of this model's layers"),
-        (tmp_path / "text.h5", build(), "is no file of Keras's that can be read: "),
-        (tmp_path / "text.keras", build(), "is no file of Keras's that can be read: "),
-        (tmp_path / "none.h5", build(), "can't be read: there is no such file"),
+        (tmp_path / "text.h5", build(), "is not a readable file of Keras: "),
+        (tmp_path / "text.keras", build(), "is not a readable file of Keras: "),
+        (tmp_path / "none.h5", build(), "none.h5: no such file"),
     ):
         before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
         with pytest.raises(CheckpointError, match=re.escape(message)) as caught:
@@ -278,7 +278,7 @@ def test_files_of_other_models_change_nothing(build, tmp_path):
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        ("none_such:small", "there is neither {folder}/none_such.py nor a module 'none_such' on Python's path"),
+        ("none_such:small", "there is no {folder}/none_such.py and no module 'none_such' on Python's path"),
         ("mine:none", "{folder}/mine.py has no function 'none'"),
         ("mine:number", "{folder}/mine.py has no function 'number'"),
         ("broken:small", "'broken' can't be imported: "),
@@ -286,7 +286,7 @@ def test_files_of_other_models_change_nothing(build, tmp_path):
         ("mine:wide", "the model of mine:wide must give 3 logits for every image, not (4,)"),
         ("mine:unpooled", "must give 3 logits for every image, not (5, 6, 3)"),
         ("mine:tf_style", "gives probabilities; it must give logits: leave out the softmax"),
-        ("mine:decayed", "has a regularizer, which this trainer does not apply: take weight_decay"),
+        ("mine:decayed", "has a regularizer, which this trainer does not apply: use weight_decay"),
         ("mine:bounded", "has a constraint on weights, which this trainer does not apply"),
         ("mine:too_deep", "mine:too_deep failed: mine.py:"),
         ("json:loads", "json:loads failed: "),

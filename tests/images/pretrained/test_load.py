@@ -105,7 +105,7 @@ def test_unknown_weights_are_refused_with_some_of_their_names(tmp_path):
     torch.save({f"a.{n}": torch.zeros(1) for n in range(9)}, path := tmp_path / "odd.pth")
     with pytest.raises(CheckpointError) as caught:
         load_pretrained(path)
-    start = f"{path} holds the weights of no network known here: 9 tensors, a.0, a.1, a.2, a.3, a.4"
+    start = f"{path} holds the weights of an unknown network: 9 tensors, a.0, a.1, a.2, a.3, a.4"
     assert str(caught.value).startswith(start)
     assert "\n" not in str(caught.value)
 
@@ -234,7 +234,7 @@ class Bomb:
 def test_nothing_is_unpickled(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save({"state_dict": Bomb()}, path := tmp_path / "bomb.pth")
-    with pytest.raises(CheckpointError, match=r"no torch file of tensors alone") as caught:
+    with pytest.raises(CheckpointError, match=r"not a torch file of tensors alone") as caught:
         read_tensors(path)
     assert not (tmp_path / "pwned").exists()
     assert "\n" not in str(caught.value)
@@ -277,7 +277,7 @@ def test_old_torch_files_cut_anywhere_are_one_line(tmp_path):
 @pytest.mark.parametrize("content", [[torch.rand(2)], {"lr": 0.1}, torch.rand(2)])
 def test_a_torch_file_without_named_tensors_is_refused(content, tmp_path):
     torch.save(content, path := tmp_path / "odd.pth")
-    with pytest.raises(CheckpointError, match="holds no tensors by name"):
+    with pytest.raises(CheckpointError, match=r"expected tensors by name|holds no tensors by name"):
         read_tensors(path)
 
 
@@ -314,7 +314,7 @@ def test_class_names_are_those_of_the_folder(folder):
     assert folder({"id2label": labels}).classes == ("cat", "dog", "owl")
     assert folder({"label_names": ["x", "y", "z"]}).classes == ("x", "y", "z")
     for wrong in ({"id2label": {"0": "cat"}}, {"label_names": ["x", "y"]}):
-        with pytest.raises(CheckpointError, match=r"config.json does not name the 3 classes"):
+        with pytest.raises(CheckpointError, match=r"config.json must name 3 classes"):
             folder(wrong)
 
 
@@ -333,7 +333,7 @@ def test_preparation_is_that_of_the_folder(folder):
     "wrong", [{"resample": 4}, {"size": {"width": 9}}, {"image_mean": [1, 2]}, {"size": "big"}]
 )
 def test_a_preparation_that_is_not_known_is_refused(folder, wrong):
-    with pytest.raises(CheckpointError, match="says in no known way how images are prepared"):
+    with pytest.raises(CheckpointError, match="unsupported preprocessing of images"):
         folder({}, wrong)
 
 
@@ -347,13 +347,13 @@ def test_a_preparation_that_is_not_known_is_refused(folder, wrong):
     ],
 )
 def test_other_networks_with_tensors_of_the_same_names_are_refused(folder, key, value):
-    with pytest.raises(CheckpointError, match=f"with {key} {value!r} the network is not the"):
+    with pytest.raises(CheckpointError, match=f"{key} {value!r} is not supported"):
         folder({key: value})
 
 
 @pytest.mark.parametrize("config", ["[]", "{", '"x"'])
 def test_a_damaged_config_is_refused(folder, config):
-    with pytest.raises(CheckpointError, match=r"config.json (is no JSON|must hold)"):
+    with pytest.raises(CheckpointError, match=r"config.json (is not valid JSON|must hold)"):
         folder(config)
 
 

@@ -90,9 +90,8 @@ def _read(path: Path, version: _Version) -> tuple[UInt8[Tensor, "N 3 32 32"], In
     row = version.labels + _PIXELS
     if not content or len(content) % row:
         raise DataError(
-            f"{path}: {len(content):,} bytes are no whole number of images with "
-            f"{version.labels} label{'s'[: version.labels - 1]}, {row} bytes each: truncated, or "
-            "labels is set wrong"
+            f"{path}: {len(content):,} bytes are not a multiple of {row}, the size of an image "
+            f"with {version.labels} label{'s'[: version.labels - 1]}: truncated, or wrong labels"
         )
     rows = np.frombuffer(content, dtype=np.uint8).reshape(-1, row)
     pixels = np.array(rows[:, version.labels :])
@@ -107,14 +106,12 @@ def _from_dictionary(
         batch = read_dictionary(content)
     except ValueError as error:
         reason = " ".join(str(error).split())
-        raise DataError(f"{path}: no CIFAR batch for Python, or damaged: {reason}") from error
+        raise DataError(f"{path}: not a CIFAR batch for Python, or damaged: {reason}") from error
     pixels, labels = batch.get("data"), batch.get(version.key)
     if not isinstance(pixels, np.ndarray) or pixels.shape[1:] != (_PIXELS,):
-        raise DataError(f"{path}: no CIFAR batch: it lacks 'data' of {_PIXELS} bytes an image")
+        raise DataError(f"{path}: not a CIFAR batch: no 'data' with {_PIXELS} bytes per image")
     if not isinstance(labels, list) or not _are_labels(labels):
-        raise DataError(
-            f"{path}: lacks a list of whole numbers '{version.key}'; is labels set right?"
-        )
+        raise DataError(f"{path}: no list of integers '{version.key}': check the key labels")
     if len(pixels) != len(labels):
         raise DataError(f"{path}: damaged: {len(pixels):,} images but {len(labels):,} labels")
     images = torch.from_numpy(pixels.copy()).view(-1, 3, 32, 32)

@@ -42,9 +42,9 @@ def read_dictionary(data: bytes) -> dict[str, Any]:
     except ValueError:
         raise
     except Exception as error:  # an unpickler raises nearly anything
-        raise ValueError("its instructions do not fit together") from error
+        raise ValueError("damaged pickle") from error
     if not isinstance(stored, dict):
-        raise ValueError("it holds no dictionary")
+        raise ValueError("expected a dictionary")
     return {
         key.decode("latin1") if isinstance(key, bytes) else key: (
             value.content if isinstance(value, _Array) else value
@@ -58,10 +58,10 @@ def _check_size(data: bytes) -> None:
     tuples = 0
     for instruction, argument, _ in pickletools.genops(data):  # which has its arguments in full
         if instruction.name in ("PUT", "LONG_BINPUT") and int(argument or 0) > len(data):
-            raise ValueError("it numbers a value too high")
+            raise ValueError("memo index out of range")
         tuples += instruction.name.startswith("TUPLE")
     if tuples > _MOST_TUPLES:
-        raise ValueError(f"it has more than {_MOST_TUPLES} tuples, which plain data do not need")
+        raise ValueError(f"more than {_MOST_TUPLES} tuples")
 
 
 class _Unpickler(pickle.Unpickler):
@@ -70,7 +70,7 @@ class _Unpickler(pickle.Unpickler):
     def find_class(self, module_name: str, global_name: str, /) -> "_Name":
         full = f"{module_name}.{global_name}"
         if full not in _KNOWN:
-            raise ValueError(f"it wants to import {full[:60]!r}, which is refused")
+            raise ValueError(f"imports {full[:60]!r}, which is not allowed")
         return _Name(_KNOWN[full])
 
 
@@ -91,12 +91,12 @@ class _Name:
             case ("frombuffer", bytes() | bytearray() as data, _ByteType(), tuple() as shape, "C"):
                 return _Array(_array(data, shape))
             case ("dtype", str() as kind, *_):
-                raise ValueError(f"it has an array of the type {kind[:20]!r}; only uint8 is read")
+                raise ValueError(f"array of type {kind[:20]!r}, expected uint8")
             case _:
-                raise ValueError("it calls something that plain data do not need")
+                raise ValueError("unexpected function call")
 
     def __setstate__(self, state: object) -> None:
-        raise ValueError("it changes something that plain data do not need")
+        raise ValueError("unexpected change of a function")
 
 
 class _ByteType:
@@ -118,11 +118,11 @@ class _Array:
                 raw = data.encode("latin1") if isinstance(data, str) else data
                 self.content = _array(raw, shape)
             case _:
-                raise ValueError("it has an array that is not rows of uint8 in C order")
+                raise ValueError("array that is not uint8 in C order")
 
 
 def _array(data: bytes | bytearray, shape: tuple[Any, ...]) -> np.ndarray:
     sizes = [size for size in shape if type(size) is int and size >= 0]
     if len(sizes) != len(shape) or prod(sizes) != len(data):
-        raise ValueError("it has an array whose shape does not fit its bytes")
+        raise ValueError("array whose shape does not match its bytes")
     return np.frombuffer(data, dtype=np.uint8).reshape(sizes)

@@ -53,15 +53,15 @@ class ReadReport:
     def __str__(self) -> str:
         """Describe the images in one readable line."""
         channels, height, width = self.size
-        said = f"{self.kept:,} images of {self.classes:,} classes, {height} x {width} pixels, "
-        said += f"{channels} channel{'s' if channels > 1 else ''}"
-        said += f"; {self.hidden:,} hidden files passed over" if self.hidden else ""
-        left_out = [
+        text = f"{self.kept:,} images of {self.classes:,} classes, {height} x {width} pixels, "
+        text += f"{channels} channel{'s' if channels > 1 else ''}"
+        text += f"; {self.hidden:,} hidden files ignored" if self.hidden else ""
+        skipped = [
             f"{len(paths):,} {_SAID[fault]} (the first is {printable(paths[0])})"
             for fault, paths in self.skipped.items()
             if paths
         ]
-        return f"{said}; skipped: {', '.join(left_out)}" if left_out else said
+        return f"{text}; skipped: {', '.join(skipped)}" if skipped else text
 
 
 @contextmanager
@@ -117,10 +117,10 @@ def class_names(names: Names) -> tuple[str, ...] | None:
     if not isinstance(names, Path):
         return names
     lines = (line.strip() for line in open_lines(names))
-    found = tuple(islice((line for line in lines if line), _MOST_CLASSES + 1))
-    if problem := _problem_of(found):
+    names_in_file = tuple(islice((line for line in lines if line), _MOST_CLASSES + 1))
+    if problem := _problem_of(names_in_file):
         raise DataError(f"{names}: {problem}")
-    return found
+    return names_in_file
 
 
 def check_labels(path: Path, labels: Int[Tensor, " N"], count: int) -> None:
@@ -140,8 +140,8 @@ def check_labels(path: Path, labels: Int[Tensor, " N"], count: int) -> None:
     if len(unknown):
         position = int(unknown[0])
         raise DataError(
-            f"{path}: label {position + 1} is {int(labels[position])}, which is an unknown class: "
-            f"they go from 0 to {count - 1:,}"
+            f"{path}: label {position + 1} is {int(labels[position])}, but "
+            f"classes go from 0 to {count - 1:,}"
         )
 
 
@@ -153,8 +153,8 @@ def numbered(
     Raises:
         DataError: There are no labels, or one has no name.
     """
-    most = len(names) if names else _MOST_CLASSES
-    check_labels(path, labels, most)
+    count = len(names) if names else _MOST_CLASSES
+    check_labels(path, labels, count)
     return names or tuple(map(str, range(int(labels.max()) + 1)))
 
 

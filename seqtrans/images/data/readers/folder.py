@@ -82,10 +82,10 @@ class _Faults:
     def __init__(self, tolerated: Iterable[Fault]) -> None:
         self.noted: dict[Fault, list[Path]] = {fault: [] for fault in tolerated}
 
-    def meet(self, fault: Fault, path: Path, message: str) -> None:
+    def add(self, fault: Fault, path: Path, message: str) -> None:
         if fault not in self.noted:
             raise DataError(
-                f"{printable(path)}: {message}; mend it, or have it left out with skip: [{fault}]"
+                f"{printable(path)}: {message}; fix it, or skip it with skip: [{fault}]"
             )
         self.noted[fault].append(path)
 
@@ -107,41 +107,43 @@ def read_folder(
     """
     require_pillow()
     faults = _Faults(files.skip)
-    found = _look(files, old=background is None)
-    names, listed = _list(found, class_names(files.classes or known), faults)
+    contents = _find_contents(files, old=background is None)
+    names, listed = _list_files(contents, class_names(files.classes or known), faults)
     with closing(_decoded(listed, files, background, faults)) as decoded:
         images, labels = _collect(files, decoded, len(listed), faults)
     image_set = ImageSet(images[: len(labels)], torch.tensor(labels), names)
     channels, height, width = images.shape[1:]
     size = channels, height, width
-    report = ReadReport(size, len(labels), len(names), faults.noted, found.hidden, found.warnings())
+    report = ReadReport(
+        size, len(labels), len(names), faults.noted, contents.hidden, contents.warnings()
+    )
     return image_set, report
 
 
 def _collect(
     files: FolderFiles,
     decoded: Iterator[tuple[_Listed, np.ndarray]],
-    most: int,
+    capacity: int,
     faults: _Faults,
 ) -> tuple[torch.Tensor, list[int]]:
     """Return a tensor for ``most`` images, filled with as many as there are labels, and labels."""
     first = next(decoded, None)
     if first is None:
-        raise DataError(f"{files.path}: has no image file that can be used ({KINDS} are read)")
+        raise DataError(f"{files.path}: no usable image files; {KINDS} are read")
     size = first[1].shape
-    check_room(files.path, most, size)
-    images = torch.empty((most, *size), dtype=torch.uint8)
+    check_room(files.path, capacity, size)
+    images = torch.empty((capacity, *size), dtype=torch.uint8)
     labels: list[int] = []
     for (path, label), pixels in chain([first], decoded):
         if pixels.shape != size:
-            faults.meet("wrong_size", path, _differs(pixels.shape, size, first[0].path))
+            faults.add("wrong_size", path, _differs(pixels.shape, size, first[0].path))
             continue
         images[len(labels)] = torch.from_numpy(pixels)
         labels.append(label)
     return images, labels
 
 
-class _Found(NamedTuple):
+class _Contents(NamedTuple):
     """The content of a folder of class folders."""
 
     path: Path
@@ -156,24 +158,24 @@ class _Found(NamedTuple):
 
     def warnings(self) -> list[str]:
         """Return warnings about skipped files and about likely mistakes."""
-        said = [(name, str(listing)) for name, listing in self.held.items() if listing.others]
-        parts = [f"{name}: {what}" for name, what in said[:_NAMED]]
+        skipped = [(name, str(listing)) for name, listing in self.held.items() if listing.others]
+        parts = [f"{name}: {what}" for name, what in skipped[:_NAMED]]
         if more := [listing for listing in self.held.values() if listing.others][_NAMED:]:
             count = sum(len(paths) for listing in more for paths in listing.others.values())
             parts.append(f"{len(more):,} more classes: {count:,} files")
         if self.beside.others:
             parts.append(f"beside the class folders: {self.beside}")
-        left_out = f"left out, as only {self.read} files are read: {'; '.join(parts)}"
+        left_out = f"skipped, as only {self.read} files are read: {'; '.join(parts)}"
         return [*([left_out] if parts else []), *self._doubts()]
 
     def _doubts(self) -> Iterator[str]:
         alike = dict[str, str]()
         for name in self.folders:
-            other = alike.setdefault(_plainly(name), name)
+            other = alike.setdefault(_normalized(name), name)
             if other != name:
                 yield (
-                    f"the classes {other!r} and {name!r} differ only in small and capital letters "
-                    "or in how Unicode writes them, and are two"
+                    f"the classes {other!r} and {name!r} differ only in case or Unicode form; they "
+                    "are two classes"
                 )
         inside = [
             {path.relative_to(self.folders[name]).parts[0] for path in listing.images}
@@ -183,9 +185,9 @@ class _Found(NamedTuple):
             within = [self.folders[name] / part for name in self.held for part in inside[0]]
             if all(path.is_dir() for path in within):
                 yield (
-                    f"all class folders ({shown([*self.held], 3)}) hold the same folders "
-                    f"({shown(sorted(inside[0]), 3)}) and no images beside them: is "
-                    f"{printable(self.path)} the folder of the classes, or the one above it?"
+                    f"all class folders ({shown([*self.held], 3)}) have the same subfolders "
+                    f"({shown(sorted(inside[0]), 3)}) and no other images: is "
+                    f"{printable(self.path)} one level too high?"
                 )
 
 
@@ -199,7 +201,7 @@ def _class_of(folder: Path) -> str:
         ) from error
 
 
-def _look(files: FolderFiles, *, old: bool) -> _Found:
+def _find_contents(files: FolderFiles, *, old: bool) -> _Contents:
     """Find all that lies in a folder of class folders."""
     beside = Listing()
     folders = dict[str, Path]()
@@ -209,44 +211,41 @@ def _look(files: FolderFiles, *, old: bool) -> _Found:
             continue
         folders[_class_of(entry)] = entry
     if not folders:
-        raise DataError(f"{files.path}: has no class folders; images belong in one for each class")
+        raise DataError(f"{files.path}: no class folders; put the images of each class into one")
     held = {name: list_images(folder, old=old) for name, folder in folders.items()}
-    read = "PNG and JPEG, as when this run was begun," if old else KINDS
-    return _Found(files.path, folders, held, beside, read)
+    read = "PNG or JPEG (as when this run began)" if old else KINDS
+    return _Contents(files.path, folders, held, beside, read)
 
 
-def _list(
-    found: _Found, names: tuple[str, ...] | None, faults: _Faults
+def _list_files(
+    contents: _Contents, names: tuple[str, ...] | None, faults: _Faults
 ) -> tuple[tuple[str, ...], list[_Listed]]:
     """Return the classes and all their files."""
-    held = {name: listing.images for name, listing in found.held.items()}
+    held = {name: listing.images for name, listing in contents.held.items()}
     for name in [name for name, paths in held.items() if not paths]:
-        listing = found.held[name]
-        said = "a class folder without images" + (f", but {listing}" if listing.others else "")
-        faults.meet("empty_class", found.folders[name], f"{said}; {KINDS} files are read")
+        listing = contents.held[name]
+        message = "class folder without images" + (
+            f", but with {listing}" if listing.others else ""
+        )
+        faults.add("empty_class", contents.folders[name], f"{message}; {KINDS} files are read")
         del held[name]
     if names is None:
         names = tuple(held)
     for name in [name for name in held if name not in names]:
         for path in held.pop(name):
-            faults.meet("unknown_class", path, _unknown(name, names))
+            faults.add("unknown_class", path, _unknown(name, names))
     return names, [
         _Listed(path, label) for label, name in enumerate(names) for path in held.get(name, ())
     ]
 
 
 def _unknown(name: str, names: Sequence[str]) -> str:
-    near = [known for known in names if _plainly(known) == _plainly(name)]
-    said = f"'{name}' is none of the {len(names)} classes"
-    return said + (
-        f"; it differs from {near[0]!r} only in small and capital letters or in how Unicode "
-        "writes it"
-        if near
-        else ""
-    )
+    near = [known for known in names if _normalized(known) == _normalized(name)]
+    hint = f"; it differs from {near[0]!r} only in case or Unicode form" if near else ""
+    return f"'{name}' is none of the {len(names)} classes{hint}"
 
 
-def _plainly(name: str) -> str:
+def _normalized(name: str) -> str:
     """Normalize a name: casefolded, in Unicode's form NFKC."""
     return unicodedata.normalize("NFKC", name).casefold()
 
@@ -269,11 +268,11 @@ def _decoded(
                 if isinstance(result, np.ndarray):
                     yield item, result
                 else:
-                    faults.meet("corrupt", item.path, f"no image that can be read: {result}")
+                    faults.add("corrupt", item.path, f"not a readable image: {result}")
 
 
 def _differs(shape: Sequence[int], size: Sequence[int], first: Path) -> str:
     return (
         f"is {shape[1]} x {shape[2]} pixels (height x width), but {first} is "
-        f"{size[1]} x {size[2]}: give height and width to make all alike"
+        f"{size[1]} x {size[2]}: set height and width to resize all"
     )

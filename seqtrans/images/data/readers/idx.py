@@ -80,11 +80,11 @@ def _parse(path: Path, read: Callable[[int], bytes], dimensions: int) -> UInt8[T
     if header[:4] != wanted:
         what = "images" if dimensions == 3 else "labels"
         raise DataError(
-            f"{path}: no idx file of {what}: it begins with {header[:4].hex() or 'nothing'}, "
-            f"not {wanted.hex()}"
+            f"{path}: not an idx file of {what}: starts with {header[:4].hex() or 'nothing'}, "
+            f"expected {wanted.hex()}"
         )
     if len(header) < 4 + 4 * dimensions:
-        raise DataError(f"{path}: truncated: it ends within its header")
+        raise DataError(f"{path}: truncated header")
     shape = struct.unpack(f">{dimensions}I", header[4:])
     if dimensions == 3 and not (shape[1] and shape[2]):
         raise DataError(f"{path}: has images of {shape[1]} x {shape[2]} pixels")
@@ -92,25 +92,27 @@ def _parse(path: Path, read: Callable[[int], bytes], dimensions: int) -> UInt8[T
     try:
         content = np.empty(prod(shape), dtype=np.uint8)
     except MemoryError as error:
-        raise DataError(f"{path}: {' x '.join(map(str, shape))} values do not fit") from error
-    found = _fill(content, read)
-    is_short = found < len(content)
-    if is_short or read(1):
-        problem, much = ("truncated", f"{found:,}") if is_short else ("too long", "more")
         raise DataError(
-            f"{path}: {problem}: {' x '.join(map(str, shape))} values are {len(content):,} bytes "
-            f"after the header, and it has {much}"
+            f"{path}: not enough memory for {' x '.join(map(str, shape))} values"
+        ) from error
+    num_read = _fill(content, read)
+    is_short = num_read < len(content)
+    if is_short or read(1):
+        problem, actual = ("truncated", f"{num_read:,}") if is_short else ("too long", "more")
+        raise DataError(
+            f"{path}: {problem}: expected {len(content):,} bytes after the header, for "
+            f"{' x '.join(map(str, shape))} values, but it has {actual}"
         )
     return torch.from_numpy(content.reshape(shape))
 
 
 def _fill(content: np.ndarray, read: Callable[[int], bytes]) -> int:
     """Read until the array is full or the file ends; return the number of bytes read."""
-    view, found = content.data, 0
-    while found < len(content):
-        block = read(min(1 << 20, len(content) - found))
+    view, num_read = content.data, 0
+    while num_read < len(content):
+        block = read(min(1 << 20, len(content) - num_read))
         if not block:
             break
-        view[found : found + len(block)] = block
-        found += len(block)
-    return found
+        view[num_read : num_read + len(block)] = block
+        num_read += len(block)
+    return num_read

@@ -25,7 +25,7 @@ class Listing:
     Attributes:
         images: Files to be read as images: first those of the folder, then those of each folder
             within, all sorted by name.
-        others: Files and folders that are left out, by what they are: an ending, or words.
+        others: Files and folders that are left out, by kind: an extension, or words.
         hidden: How many hidden files, and files of the system, were passed over.
     """
 
@@ -57,48 +57,48 @@ def list_images(folder: Path, *, old: bool = False) -> Listing:
     Raises:
         DataError: A folder can't be read.
     """
-    found = Listing()
+    listing = Listing()
     waiting, seen = [folder], {os.path.realpath(folder)}
     while waiting:
         inside: list[Path] = []
-        for path in entries(waiting.pop(), found):
+        for path in entries(waiting.pop(), listing):
             if not path.is_dir():
-                _sort_in(path, found, old=old)
+                _sort_in(path, listing, old=old)
             elif old:
-                found.leave_out("folders within", path)
+                listing.leave_out("subfolders", path)
             elif (real := os.path.realpath(path)) in seen:
-                found.leave_out("links to a folder that is read already", path)
+                listing.leave_out("links to folders already read", path)
             else:
                 seen.add(real)
                 inside.append(path)
         waiting += reversed(inside)
-    return found
+    return listing
 
 
-def entries(folder: Path, found: Listing | None = None) -> list[Path]:
+def entries(folder: Path, listing: Listing | None = None) -> list[Path]:
     """Return the sorted entries of a folder; hidden ones are only counted, in ``found``.
 
     Raises:
         DataError: The folder can't be read.
     """
     try:
-        every = sorted(folder.iterdir())
+        paths = sorted(folder.iterdir())
     except FileNotFoundError as error:
         raise DataError(f"{folder}: no such folder") from error
     except NotADirectoryError as error:
         raise DataError(f"{folder}: is a file, not a folder of class folders") from error
     except OSError as error:
         raise DataError(f"{folder}: can't be read: {error.strerror or error}") from error
-    shown = [path for path in every if not _is_hidden(path.name)]
-    if found is not None:
-        found.hidden += len(every) - len(shown)
-    return shown
+    visible = [path for path in paths if not _is_hidden(path.name)]
+    if listing is not None:
+        listing.hidden += len(paths) - len(visible)
+    return visible
 
 
-def shown(names: Sequence[str], most: int) -> str:
+def shown(names: Sequence[str], limit: int) -> str:
     """Return some names and the number of others, as text that any file can hold."""
-    said = ", ".join(printable(name) for name in names[:most])
-    return said + (f" and {len(names) - most:,} more" if len(names) > most else "")
+    text = ", ".join(printable(name) for name in names[:limit])
+    return text + (f" and {len(names) - limit:,} more" if len(names) > limit else "")
 
 
 def printable(name: object) -> str:
@@ -113,21 +113,23 @@ def printable(name: object) -> str:
 def kind_of(path: Path) -> str:
     """Describe a skipped file: its extension, or why it can't be read."""
     if path.is_file():
-        return printable(path.suffix.lower()) or "without an ending"
+        return printable(path.suffix.lower()) or "without extension"
     if path.is_dir():
         return "folders"
     return "broken links" if path.is_symlink() else "not regular files"
 
 
-def _sort_in(path: Path, found: Listing, *, old: bool) -> None:
+def _sort_in(path: Path, listing: Listing, *, old: bool) -> None:
     suffixes = OLD_SUFFIXES if old else SUFFIXES
-    if path.is_file() and (path.suffix.lower() in suffixes or (not old and _begins_so(path))):
-        found.images.append(path)
+    if path.is_file() and (
+        path.suffix.lower() in suffixes or (not old and _has_image_signature(path))
+    ):
+        listing.images.append(path)
     else:
-        found.leave_out(kind_of(path), path)
+        listing.leave_out(kind_of(path), path)
 
 
-def _begins_so(path: Path) -> bool:
+def _has_image_signature(path: Path) -> bool:
     """Return whether a file begins as PNG, JPEG, GIF or WebP; other magic bytes are ambiguous."""
     try:
         with path.open("rb") as file:

@@ -55,14 +55,14 @@ def read_npz(files: NpzFiles, known: Names = None) -> ImageSet:
     where = f"{files.path}: {files.images}"
     if images.dtype != np.uint8 or images.ndim not in (3, 4) or not images.size:
         raise DataError(
-            f"{where} has the type {images.dtype} and the shape {images.shape}; it must be uint8, "
-            "(N, height, width) or with channels, from 0 to 255: of numbers from 0 to 1, "
+            f"{where} has type {images.dtype} and shape {images.shape}, expected uint8 of shape "
+            "(N, height, width) or with channels; convert values from 0 to 1 by "
             "(255 * images).round().astype('uint8')"
         )
     if labels.dtype.kind not in "iu" or labels.size != len(labels):
         raise DataError(
-            f"{files.path}: {files.labels} has the type {labels.dtype} and the shape "
-            f"{labels.shape}; it must be whole numbers, one for each image"
+            f"{files.path}: {files.labels} has type {labels.dtype} and shape {labels.shape}, "
+            "expected one integer for each image"
         )
     if len(images) != len(labels):
         raise DataError(
@@ -87,8 +87,8 @@ def _check_channels(where: str, shape: Sequence[int], channels: Literal["last", 
     given, other = (shape[3], shape[1]) if channels == "last" else (shape[1], shape[3])
     if given > _MOST_CHANNELS >= other:
         raise DataError(
-            f"{where} has the shape {tuple(shape)}, in which channels: {channels} makes {given} "
-            f"channels: set channels: {'first' if channels == 'last' else 'last'}"
+            f"{where} has shape {tuple(shape)}, so channels: {channels} means {given} channels: "
+            f"set channels: {'first' if channels == 'last' else 'last'}"
         )
 
 
@@ -117,11 +117,11 @@ def _arrays(path: Path, *names: str) -> list[np.ndarray]:
         except DataError:
             raise
         except Exception as error:  # NumPy reads headers as Python, and raises nearly anything
-            raise DataError(f"{path}: damaged, or no .npz file: {_line(error)}") from error
-    found = [array for array in arrays if isinstance(array, np.ndarray)]
-    if len(found) < len(names):  # the others are bytes, where a member is no array
-        raise DataError(f"{path}: damaged: {' or '.join(names)} is no array")
-    return found
+            raise DataError(f"{path}: not an .npz file, or damaged: {_line(error)}") from error
+    read = [array for array in arrays if isinstance(array, np.ndarray)]
+    if len(read) < len(names):  # a member that is not an array is returned as bytes
+        raise DataError(f"{path}: damaged: {' or '.join(names)} is not an array")
+    return read
 
 
 def _size_in(archive: Any) -> Callable[[str], int]:

@@ -33,7 +33,7 @@ def test_endings_and_beginnings_tell_images_from_others(tmp_path):
     listing = list_images(tmp_path)
     assert "".join(path.name[0] for path in listing.images) == "abcdefghi"
     assert str(listing) == (
-        "2 .heic (j.heic, m.HEIC), 1 .nef (n.nef), 1 .svg (k.svg), 1 without an ending (l)"
+        "2 .heic (j.heic, m.HEIC), 1 .nef (n.nef), 1 .svg (k.svg), 1 without extension (l)"
     )
     assert listing.hidden == 3
 
@@ -49,7 +49,7 @@ def test_folders_within_come_after_files_sorted(tmp_path):
         write(tmp_path / name)
     assert names(tmp_path) == ["a.png", "z.png", "a/1.png", "b/2.png", "b/a/1.png"]
     assert names(tmp_path, old=True) == ["a.png", "z.png"]
-    assert str(list_images(tmp_path, old=True)) == "2 folders within (a, b)"
+    assert str(list_images(tmp_path, old=True)) == "2 subfolders (a, b)"
 
 
 def test_links_are_followed_once(tmp_path):
@@ -63,7 +63,7 @@ def test_links_are_followed_once(tmp_path):
     os.mkfifo(tmp_path / "x" / "pipe.png")
     assert names(tmp_path / "x") == ["1.png", "same.png", "other/2.png"]
     assert str(list_images(tmp_path / "x")) == (
-        "1 broken links (gone.png), 2 links to a folder that is read already (loop, other again), "
+        "1 broken links (gone.png), 2 links to folders already read (loop, other again), "
         "1 not regular files (pipe.png)"
     )
 
@@ -78,7 +78,7 @@ def test_what_is_left_out_is_said_by_class(tmp_path):
     (tmp_path / "dog" / "b.heic").write_text("")
     (tmp_path / "itself").symlink_to(tmp_path)
     assert warnings_of(tmp_path) == [
-        "left out, as only PNG, JPEG, WebP, BMP, GIF, TIFF, PPM and PGM files are read: dog: "
+        "skipped, as only PNG, JPEG, WebP, BMP, GIF, TIFF, PPM or PGM files are read: dog: "
         "1 .heic (b.heic); beside the class folders: 1 .png (c.png), 1 folders (itself)"
     ]
 
@@ -97,8 +97,8 @@ def test_a_run_from_before_reads_what_it_read(tmp_path):
     assert len(image_set) == 2
     assert len(read_images(FolderFiles(path=tmp_path))[0]) == 4
     assert report.warnings == [
-        "left out, as only PNG and JPEG, as when this run was begun, files are read: "
-        "cat: 1 folders within (more); dog: 1 .webp (b.webp)"
+        "skipped, as only PNG or JPEG (as when this run began) files are read: "
+        "cat: 1 subfolders (more); dog: 1 .webp (b.webp)"
     ]
 
 
@@ -107,7 +107,7 @@ def test_classes_with_nearly_the_same_name_are_doubted(tmp_path, pair):
     for name in pair:
         write(tmp_path / name / "a.png")
     (warning,) = warnings_of(tmp_path)
-    assert "differ only in small and capital letters or in how Unicode" in warning
+    assert "differ only in case or Unicode form" in warning
     with pytest.raises(DataError, match=f"it differs from '{pair[0]}' only in"):
         read_images(FolderFiles(path=tmp_path), (pair[0], "dog"))
 
@@ -116,7 +116,7 @@ def test_a_folder_above_that_of_the_classes_is_doubted(tmp_path):
     for name in ("train/cat", "train/dog", "val/cat", "val/dog"):
         write(tmp_path / name / "a.png")
     (warning,) = warnings_of(tmp_path)
-    assert warning.startswith("all class folders (train, val) hold the same folders (cat, dog)")
+    assert warning.startswith("all class folders (train, val) have the same subfolders (cat, dog)")
     write(tmp_path / "val" / "a.png")
     assert warnings_of(tmp_path) == []
 
@@ -134,7 +134,7 @@ def test_an_empty_class_says_what_it_has_instead(tmp_path):
     write(tmp_path / "cat" / "a.png")
     (tmp_path / "dog").mkdir()
     (tmp_path / "dog" / "a.heic").write_text("")
-    with pytest.raises(DataError, match=r"without images, but 1 .heic \(a.heic\)"):
+    with pytest.raises(DataError, match=r"without images, but with 1 .heic \(a.heic\)"):
         read_images(FolderFiles(path=tmp_path))
 
 
