@@ -114,15 +114,14 @@ def _was_restarted(path: Path, processes: "Rendezvous") -> bool:
     from seqtrans.training.distributed.restarts import is_owned_by
 
     run, job = RunDirectory(path), processes.job
+    if not job:
+        return False
     # One process looks, because hosts may see what is new in a shared folder at different times.
-    return (
-        job != ""
-        and processes.once(
-            "was restarted",
-            lambda: "yes" if run.is_there() and is_owned_by(run.job, job) else "no",
-        )
-        == "yes"
+    answer = processes.once(
+        "was restarted",
+        lambda: "yes" if run.is_there() and is_owned_by(run.job, job) else "no",
     )
+    return answer == "yes"
 
 
 def _new_run(
