@@ -1,6 +1,7 @@
 """How to train: everything under ``training:`` in a recipe."""
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -15,6 +16,7 @@ from seqtrans.training.optim.optimizer_config import (
     OptimizerConfig,
 )
 from seqtrans.training.optim.schedule import (
+    DecayConfig,
     InverseSquareRootConfig,
     Schedule,
     ScheduleConfig,
@@ -106,18 +108,23 @@ class TrainingConfig:
         """Refuse a run without end, and a schedule whose end is unknown."""
         if self.max_steps is self.max_epochs is self.max_minutes is None:
             raise ValueError("training needs a limit: max_steps, max_epochs or max_minutes")
-        self.build_schedule()
+        self.build_schedule(lambda: sys.maxsize)  # how long epochs are, is not known yet
         if self.processes.sharding == "full":
             self._refuse_unsharded()
 
-    def build_schedule(self) -> Schedule:
+    def build_schedule(self, updates_in_epoch: Callable[[], int]) -> Schedule:
         """Build the function that gives the learning rate of every update.
+
+        Args:
+            updates_in_epoch: Counts the updates of an epoch; asked if the schedule needs it.
 
         Raises:
             ValueError: The schedule has no end, or ends within its warm-up.
         """
-        peak = self.optimizer.learning_rate
-        return build_schedule(self.schedule, peak, self.max_steps, self.max_minutes)
+        peak, schedule, epochs = self.optimizer.learning_rate, self.schedule, self.max_epochs
+        by_epochs = isinstance(schedule, DecayConfig) and schedule.horizon == "epochs"
+        epoch_steps = epochs * updates_in_epoch() if by_epochs and epochs else None
+        return build_schedule(schedule, peak, self.max_steps, self.max_minutes, epoch_steps)
 
     def micro_batches(self, processes: int) -> int:
         """Return the number of micro-batches in an update of so many processes."""

@@ -93,7 +93,7 @@ class Updater(Generic[BatchT]):
             config.optimizer, model, config.learning_rates, self.freezing.learning()
         )
         self._optimizer_step = Stepper(self.optimizer)
-        self.schedule = config.build_schedule()
+        self.schedule = config.build_schedule(task.updates_in_epoch)
         self.average = MovingAverage(model, config.ema_decay) if config.ema_decay else None
         self.freezing.enter(0)
         self.device = next(model.parameters()).device

@@ -178,7 +178,7 @@ def test_contradictions_in_the_config_are_refused_naming_both_sides():
         CheckpointsConfig(keep_best=2, average_best=5)
     with pytest.raises(ValueError, match="max_steps, max_epochs or max_minutes"):
         TrainingConfig()
-    with pytest.raises(ValueError, match="'cosine' needs decay_steps, max_steps or"):
+    with pytest.raises(ValueError, match="'cosine' needs decay_steps, max_steps, or horizon"):
         TrainingConfig(max_epochs=3, schedule=CosineConfig())
 
 

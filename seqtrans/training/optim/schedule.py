@@ -10,11 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Literal, Protocol, assert_never
 
-from annotated_types import Gt, Lt
+from annotated_types import Gt, Le, Lt
 
 from seqtrans.config.types import Fraction, NonNegative, Positive
 
-Horizon = Literal["steps", "minutes"]
+Horizon = Literal["steps", "epochs", "minutes"]
 
 
 class Schedule(Protocol):
@@ -34,31 +34,39 @@ class InverseSquareRootConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CosineConfig:
-    """Half a cosine from the peak down to ``final_fraction`` of it (arXiv:1608.03983)."""
+class DecayConfig:
+    """What all decays with an end have in common."""
 
-    kind: Literal["cosine"] = "cosine"
     warmup_steps: NonNegative = 0
     decay_steps: Positive | None = None  # step where the floor is reached; None: max_steps
-    final_fraction: Fraction = 0.0
+    final_fraction: Fraction = 0.0  # of the peak, at the end
     horizon: Horizon = "steps"
-    """What decides how far the decay is. minutes: the share of ``training.max_minutes`` that is
-    over, so that it ends when the time does, on a slow and on a fast machine. A resumed run then
-    ends in the same bits only if its steps take the same time."""
+    """What decides how far the decay is. epochs: it ends with ``training.max_epochs``. minutes: the
+    share of ``training.max_minutes`` that is over, so that it ends when the time does, on a slow
+    and on a fast machine. A resumed run then ends in the same bits only if its steps take the same
+    time."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class LinearConfig:
+class CosineConfig(DecayConfig):
+    """Half a cosine from the peak down to ``final_fraction`` of it (arXiv:1608.03983)."""
+
+    kind: Literal["cosine"] = "cosine"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinearConfig(DecayConfig):
     """A straight line from the peak down to ``final_fraction`` of it."""
 
     kind: Literal["linear"] = "linear"
-    warmup_steps: NonNegative = 0
-    decay_steps: Positive | None = None  # step where the floor is reached; None: max_steps
-    final_fraction: Fraction = 0.0
-    horizon: Horizon = "steps"
-    """What decides how far the decay is. minutes: the share of ``training.max_minutes`` that is
-    over, so that it ends when the time does, on a slow and on a fast machine. A resumed run then
-    ends in the same bits only if its steps take the same time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WarmupStableDecayConfig(DecayConfig):
+    """The peak, and at the end a straight line down to ``final_fraction`` (arXiv:2404.06395)."""
+
+    kind: Literal["warmup_stable_decay"] = "warmup_stable_decay"
+    decay_share: Annotated[float, Gt(0.0), Le(1.0)] = 0.2  # of what follows the warm-up
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,13 +92,16 @@ class PlateauConfig:
     min_scale: Fraction = 0.001  # lr_scale never falls below
 
 
-ScheduleConfig = (
-    InverseSquareRootConfig | CosineConfig | LinearConfig | ConstantConfig | PlateauConfig
-)
+DecayingConfig = CosineConfig | LinearConfig | WarmupStableDecayConfig
+ScheduleConfig = InverseSquareRootConfig | DecayingConfig | ConstantConfig | PlateauConfig
 
 
 def build_schedule(
-    config: ScheduleConfig, peak: float, max_steps: int | None, max_minutes: float | None = None
+    config: ScheduleConfig,
+    peak: float,
+    max_steps: int | None,
+    max_minutes: float | None = None,
+    epoch_steps: int | None = None,
 ) -> Schedule:
     """Build the function that a config describes.
 
@@ -99,6 +110,7 @@ def build_schedule(
         peak: Rate at the end of the warm-up.
         max_steps: Where a decay over steps ends that names no ``decay_steps`` of its own.
         max_minutes: When a decay over minutes ends.
+        epoch_steps: Updates of all epochs, where a decay over epochs ends.
 
     Raises:
         ValueError: A decay has no end, or ends before its warm-up.
@@ -107,10 +119,13 @@ def build_schedule(
     match config:
         case InverseSquareRootConfig():
             return lambda step, _=0.0: peak * min(step / warmup, math.sqrt(warmup / step))
-        case CosineConfig() | LinearConfig():
-            progress = _decay_progress(config, max_steps, max_minutes)
-            curve = _cosine if isinstance(config, CosineConfig) else _line
-            floor = config.final_fraction
+        case CosineConfig() | LinearConfig() | WarmupStableDecayConfig():
+            if config.horizon == "minutes":
+                progress = _progress_by_time(config, max_minutes)
+            else:
+                by_epochs = config.horizon == "epochs"
+                progress = _progress_by_step(config, epoch_steps if by_epochs else max_steps)
+            curve, floor = _curve(config), config.final_fraction
             return lambda step, seconds=0.0: (
                 peak
                 * _warmed(step, warmup)
@@ -129,43 +144,53 @@ def lower_on_plateau(config: ScheduleConfig, lr_scale: float, waited: int) -> fl
     return max(lr_scale * config.factor, config.min_scale)
 
 
-def _decay_progress(
-    config: CosineConfig | LinearConfig, max_steps: int | None, max_minutes: float | None
+def _progress_by_time(
+    config: DecayingConfig, max_minutes: float | None
 ) -> Callable[[int, float], float]:
-    """Return the share of the decay, 0 to 1, that is over at a step and a time in seconds."""
-    if config.horizon == "minutes":
-        if max_minutes is None:
-            raise ValueError(f"schedule '{config.kind}' with horizon minutes needs max_minutes")
-        if config.decay_steps is not None:
-            raise ValueError(
-                f"schedule '{config.kind}' has decay_steps and horizon minutes: give one of them"
-            )
-        return lambda _, seconds: min(1.0, seconds / (60.0 * max_minutes))
-    warmup, end = config.warmup_steps, _decay_end(config, max_steps)
+    """Return the share of ``max_minutes``, 0 to 1, that is over at a step and a time in seconds."""
+    if max_minutes is None:
+        raise ValueError(f"schedule '{config.kind}' with horizon minutes needs max_minutes")
+    _refuse_decay_steps(config)
+    return lambda _, seconds: min(1.0, seconds / (60.0 * max_minutes))
+
+
+def _progress_by_step(config: DecayingConfig, last: int | None) -> Callable[[int, float], float]:
+    """Return the share of the steps after the warm-up, 0 to 1, that is over at a step."""
+    if config.horizon == "epochs":
+        if last is None:
+            raise ValueError(f"schedule '{config.kind}' with horizon epochs needs max_epochs")
+        _refuse_decay_steps(config)
+    warmup, end = config.warmup_steps, config.decay_steps or last
+    if end is None:
+        raise ValueError(
+            f"schedule '{config.kind}' needs decay_steps, max_steps, or horizon: minutes or epochs "
+            "to end at"
+        )
+    if end <= warmup:
+        raise ValueError(
+            f"schedule '{config.kind}' ends at step {end}, within its warmup_steps {warmup}"
+        )
     return lambda step, _: min(1.0, max(0.0, (step - warmup) / (end - warmup)))
 
 
-def _decay_end(config: CosineConfig | LinearConfig, max_steps: int | None) -> int:
-    end = config.decay_steps or max_steps
-    if end is None:
+def _refuse_decay_steps(config: DecayingConfig) -> None:
+    if config.decay_steps is not None:
         raise ValueError(
-            f"schedule '{config.kind}' needs decay_steps, max_steps or horizon: minutes to end at"
+            f"schedule '{config.kind}' has decay_steps and horizon {config.horizon}: "
+            "give one of them"
         )
-    if end <= config.warmup_steps:
-        raise ValueError(
-            f"schedule '{config.kind}' ends at step {end}, "
-            f"within its warmup_steps {config.warmup_steps}"
-        )
-    return end
 
 
 def _warmed(step: int, warmup: int) -> float:
     return min(1.0, step / warmup) if warmup else 1.0
 
 
-def _cosine(progress: float) -> float:
-    return 0.5 * (1.0 + math.cos(math.pi * progress))
-
-
-def _line(progress: float) -> float:
-    return 1.0 - progress
+def _curve(config: DecayingConfig) -> Callable[[float], float]:
+    """Return the function from the share of a decay that is over to a share of the peak."""
+    match config:
+        case CosineConfig():
+            return lambda progress: 0.5 * (1.0 + math.cos(math.pi * progress))
+        case LinearConfig():
+            return lambda progress: 1.0 - progress
+        case WarmupStableDecayConfig():
+            return lambda progress: min(1.0, (1.0 - progress) / config.decay_share)

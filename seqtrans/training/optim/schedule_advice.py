@@ -2,15 +2,10 @@
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from seqtrans.training.config import TrainingConfig
-from seqtrans.training.optim.schedule import (
-    CosineConfig,
-    LinearConfig,
-    Schedule,
-    ScheduleConfig,
-    build_schedule,
-)
+from seqtrans.training.optim.schedule import DecayConfig, Schedule, ScheduleConfig
 
 _LATE = 0.9
 """Share of a training that a decay to nothing may end before without a word."""
@@ -31,7 +26,8 @@ def warn_of_rates(
     updates = planned_updates(config, updates_in_epoch)
     if updates is None:
         return
-    schedule = build_schedule(config.schedule, 1.0, config.max_steps, config.max_minutes)
+    by_shares = replace(config, optimizer=replace(config.optimizer, learning_rate=1.0))
+    schedule = by_shares.build_schedule(updates_in_epoch)
     for warning in rate_doubts(config.schedule, schedule, updates):
         warn(f"training.schedule: {warning}")
 
@@ -60,13 +56,11 @@ def rate_doubts(config: ScheduleConfig, schedule: Schedule, updates: int) -> Ite
             f"updates: the last has {_percent(last)} of the learning rate; set warmup_steps to "
             f"{math.ceil(updates / 10):,}, or kind: constant"
         )
-    elif isinstance(config, CosineConfig | LinearConfig) and config.horizon == "steps":
+    elif isinstance(config, DecayConfig) and config.horizon == "steps":
         yield from _decay_doubts(config, schedule, updates)
 
 
-def _decay_doubts(
-    config: CosineConfig | LinearConfig, schedule: Schedule, updates: int
-) -> Iterator[str]:
+def _decay_doubts(config: DecayConfig, schedule: Schedule, updates: int) -> Iterator[str]:
     last, floor, end = schedule(updates), config.final_fraction, config.decay_steps
     if last - floor > _UNDONE:
         yield (

@@ -2,12 +2,14 @@ import math
 
 import pytest
 
+from seqtrans.training.config import TrainingConfig
 from seqtrans.training.optim.schedule import (
     ConstantConfig,
     CosineConfig,
     InverseSquareRootConfig,
     LinearConfig,
     PlateauConfig,
+    WarmupStableDecayConfig,
     build_schedule,
     lower_on_plateau,
 )
@@ -17,6 +19,7 @@ DECAYING = [
     InverseSquareRootConfig(warmup_steps=10),
     CosineConfig(warmup_steps=10),
     LinearConfig(warmup_steps=10),
+    WarmupStableDecayConfig(warmup_steps=10),
 ]
 ALL = [*DECAYING, ConstantConfig(warmup_steps=10), PlateauConfig(warmup_steps=10)]
 
@@ -54,16 +57,24 @@ def test_cosine_and_linear_pass_through_known_points_and_stay_at_their_floor():
     assert cosine(100) == cosine(1000) == pytest.approx(0.1)
     line = build_schedule(LinearConfig(decay_steps=50, final_fraction=0.2), 1.0, 10)
     assert [line(25), line(50), line(99)] == pytest.approx([0.6, 0.2, 0.2])
+    late = build_schedule(
+        WarmupStableDecayConfig(warmup_steps=20, decay_share=0.5, final_fraction=0.2), 1.0, 100
+    )
+    assert [late(s) for s in (20, 60, 80, 100)] == pytest.approx([1.0, 1.0, 0.6, 0.2])
 
 
 def test_a_decay_needs_an_end_after_its_warm_up():
-    with pytest.raises(ValueError, match="needs decay_steps, max_steps or"):
+    with pytest.raises(ValueError, match="needs decay_steps, max_steps, or horizon"):
         build_schedule(CosineConfig(), 1.0, None)
     with pytest.raises(ValueError, match="ends at step 50, within its warmup_steps 50"):
         build_schedule(LinearConfig(warmup_steps=50), 1.0, 50)
 
 
-@pytest.mark.parametrize("config", [CosineConfig, LinearConfig], ids=lambda c: c.__name__)
+@pytest.mark.parametrize(
+    "config",
+    [CosineConfig, LinearConfig, WarmupStableDecayConfig],
+    ids=lambda c: c.__name__,
+)
 def test_a_decay_over_minutes_is_that_over_steps_at_an_even_pace(config):
     by_time = build_schedule(config(horizon="minutes"), PEAK, None, max_minutes=5.0)
     by_step = build_schedule(config(), PEAK, 600)  # 2 steps a second
@@ -78,6 +89,16 @@ def test_a_decay_over_minutes_needs_them_and_no_other_end():
         build_schedule(LinearConfig(horizon="minutes"), 1.0, 100)
     with pytest.raises(ValueError, match="decay_steps and horizon minutes: give one"):
         build_schedule(CosineConfig(horizon="minutes", decay_steps=9), 1.0, None, 1.0)
+
+
+def test_a_decay_over_epochs_ends_with_them():
+    by_epoch = build_schedule(LinearConfig(horizon="epochs", warmup_steps=5), 1.0, 9, None, 70)
+    by_step = build_schedule(LinearConfig(warmup_steps=5), 1.0, 70)
+    assert all(by_epoch(step) == by_step(step) for step in range(1, 80))
+    with pytest.raises(ValueError, match="horizon epochs needs max_epochs"):
+        TrainingConfig(schedule=LinearConfig(horizon="epochs"), max_steps=100)
+    with pytest.raises(ValueError, match="decay_steps and horizon epochs: give one"):
+        TrainingConfig(schedule=LinearConfig(horizon="epochs", decay_steps=9), max_epochs=3)
 
 
 def test_plateau_lowers_after_every_patience_and_not_below_its_floor():
