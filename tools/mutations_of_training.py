@@ -151,7 +151,7 @@ IN_TRAINING = (
     Mutant(
         "a non-finite loss let through",
         "seqtrans/training/train_step.py",
-        "if failures:",
+        "if not all(map(math.isfinite, (*losses, norm))):",
         "if False:",
         UPDATES,
     ),

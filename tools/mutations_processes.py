@@ -12,7 +12,7 @@ STARTED_AGAIN = ("tests/training/distributed/test_restarts.py",)
 PROCESS_MUTANTS = (
     Mutant(
         "processes: sums change their order after the first update",
-        "seqtrans/training/train_step.py",
+        "seqtrans/training/distributed/parallel_updater.py",
         "if isinstance(replica, DataParallel):",
         "if not replica:",
         STOPPED,

@@ -22,7 +22,7 @@ from seqtrans.protocols import BatchT, ProcessGroup, Task
 from seqtrans.runtime.files.atomic_files import open_aside
 from seqtrans.runtime.out_of_memory import release
 from seqtrans.training.distributed.process_group import TorchProcessGroup, all_or_none
-from seqtrans.training.distributed.wrappers import Replica
+from seqtrans.training.distributed.wrappers import ParallelReplica
 from seqtrans.training.optim.optimizer import Gradients
 
 logger = logging.getLogger(__name__)
@@ -200,7 +200,7 @@ class OomRecovery(Generic[BatchT]):
         if self.buffers:
             self.buffers.restore()
 
-    def complete_collectives(self, replica: Replica, failed: BatchT, step: int) -> None:
+    def complete_collectives(self, replica: ParallelReplica, failed: BatchT, step: int) -> None:
         """Send zeros to the others, which do not know yet that memory ran out here.
 
         Raises:

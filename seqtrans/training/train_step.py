@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic
+from typing import Any, Generic
 
 import torch
 from torch import nn
@@ -14,20 +14,13 @@ from seqtrans.runtime.device import autocast, uses_bf16
 from seqtrans.runtime.out_of_memory import is_out_of_memory
 from seqtrans.runtime.seeds import MicroBatchSeeds, start_generators
 from seqtrans.training.config import TrainingConfig
-from seqtrans.training.distributed.failure_reports import ElsewhereError
 from seqtrans.training.distributed.process_group import TorchProcessGroup
-from seqtrans.training.distributed.wrappers import DataParallel, Replica, replicate, shard_weights
-from seqtrans.training.oom import (
-    MicroBatchSizeLimits,
-    OomRecovery,
-    PartTooLargeError,
-    indivisible,
-    smallest,
-)
+from seqtrans.training.distributed.single_process import SingleReplica
+from seqtrans.training.distributed.wrappers import Replica, compiled, shard_weights
+from seqtrans.training.oom import MicroBatchSizeLimits, OomRecovery, PartTooLargeError
 from seqtrans.training.optim.ema import MovingAverage
 from seqtrans.training.optim.freezing import Freezing
 from seqtrans.training.optim.optimizer import Gradients, Stepper, build_optimizer, read, set_rates
-from seqtrans.training.preflight import untouched
 from seqtrans.training.reporting.nonfinite import advice, describe
 from seqtrans.training.state import TrainState
 
@@ -64,7 +57,7 @@ class StepResult:
 
 
 class Updater(Generic[BatchT]):
-    """Everything that changes the weights of a model.
+    """Updates the weights of a model that one process trains; several: see ``ParallelUpdater``.
 
     Args:
         task: Training data and loss.
@@ -103,7 +96,7 @@ class Updater(Generic[BatchT]):
         self.sizes = sizes or MicroBatchSizeLimits(None)
         self.recovery = OomRecovery(task, model, group, self.gradients, self.sizes)
         self._seeds = MicroBatchSeeds(config.seed)
-        self._replica: Replica | None = None
+        self._replica: Any = None
 
     def update(
         self, micro_batches: Sequence[BatchT], state: TrainState, stop_votes: StopVotes = tuple
@@ -130,12 +123,7 @@ class Updater(Generic[BatchT]):
             except PartTooLargeError as error:
                 failed: BatchT | None = error.part
             # Only here the error is gone, and with it the frames that hold tensors.
-            if failed is not None:
-                self.recovery.complete_collectives(self.replica, failed, state.step)
-                self.group.sum([0.0, 0.0, 1.0, float(len(micro_batches)), *stop_votes()])
-            self.recovery.shrink_parts(failed, state.step)
-            if self.group.world_size > 1:  # DDP is in the middle of a backward pass that failed
-                self._replica = None
+            self._recover(failed, micro_batches, state, stop_votes)
 
     def train_step(
         self, micro_batches: Sequence[BatchT], state: TrainState, stop_votes: StopVotes
@@ -150,10 +138,7 @@ class Updater(Generic[BatchT]):
         set_rates(self.optimizer, rate, state.step + 1)
         parts, num_targets = self._divide(micro_batches, state.step)
         weight = self.group.world_size / num_targets  # gradients are averaged over processes
-        results: list[PartResult] = []
-        for part in parts:
-            with self.replica.gradient_sync(enabled=len(results) + 1 == len(parts)):
-                results.append(self._forward_backward(self.replica, part, weight))
+        results = self._backward(parts, weight)
         losses, norm = self._read(results)
         votes = len(micro_batches), *stop_votes()
         number, *summed_votes = self._agree(votes, results, losses, norm, state)
@@ -175,65 +160,28 @@ class Updater(Generic[BatchT]):
 
     @property
     def replica(self) -> Replica:
-        """The model for training by all processes; all must ask for it for the first time alike."""
+        """The model as training calls it."""
         if self._replica is None:
-            self._replica = self._replicate()
+            self._replica = SingleReplica(compiled(self.model, self.config))
         return self._replica
-
-    def _replicate(self) -> Replica:
-        """Make the model ready to sum gradients in an order that stays the same.
-
-        DDP reorders gradients after its first backward pass, as they became ready. Sums over more
-        than two processes depend on the order in their last bits, so a resumed run would differ in
-        its first update; hence one pass without effect, of the same batch in every run.
-
-        Raises:
-            TrainingError: Memory can't hold even that batch, in any process.
-        """
-        replica = replicate(self.model, self.config, self.group)
-        if isinstance(replica, DataParallel):
-            failed = None
-            with untouched(self.model):
-                try:
-                    with replica.gradient_sync(enabled=True):
-                        self._forward_backward(replica, self._padding, 0.0)
-                except PartTooLargeError as error:
-                    failed = error.part
-                if failed is not None:
-                    self.recovery.complete_collectives(replica, self._padding.batch, 0)
-            if self.group.sum([float(failed is not None)])[0]:
-                raise indivisible(self._padding.batch.size)
-            replica.rebuild_buckets()  # not in the next forward pass, which a process may not reach
-        return replica
 
     def _divide(
         self, micro_batches: Sequence[BatchT], step: int
     ) -> tuple[Sequence[Part[BatchT]], float]:
-        """Return the parts that this process computes, and the number of targets in all processes.
-
-        With sharded weights, every pass of one process fetches weights from all others, so all
-        make equally many passes.
-        """
+        """Return the parts of micro-batches to compute at once, and the number of targets."""
         divides = bool(self.sizes.limits)  # as memory ran out before
         parts = [
             Part(part, self._seeds[step, i * self.group.world_size + self.group.rank, j])
             for i, batch in enumerate(micro_batches)
             for j, part in enumerate(self.sizes.parts(batch, step) if divides else [batch])
         ]
-        counts = [0.0] * self.group.world_size
-        counts[self.group.rank] = float(len(parts))
-        own_targets = sum(batch.num_targets for batch in micro_batches)
-        num_targets, *counts = self.group.sum([float(own_targets), *counts])
-        while len(parts) < max(counts):
-            parts.append(self._padding)
-        return parts, num_targets
+        return parts, float(sum(batch.num_targets for batch in micro_batches))
 
-    @property
-    def _padding(self) -> Part[BatchT]:
-        """A pass without effect, for a process that has fewer parts than others."""
-        return Part(smallest(self.task.largest_batch()), seed=0, is_padding=True)
+    def _backward(self, parts: Sequence[Part[BatchT]], weight: float) -> Sequence[PartResult]:
+        """Compute the gradient of all parts."""
+        return [self._forward_backward(self.replica.module, part, weight) for part in parts]
 
-    def _forward_backward(self, replica: Replica, part: Part[BatchT], weight: float) -> PartResult:
+    def _forward_backward(self, model: nn.Module, part: Part[BatchT], weight: float) -> PartResult:
         """Add the gradient of a part, times ``weight``, to the gradients.
 
         Raises:
@@ -245,7 +193,7 @@ class Updater(Generic[BatchT]):
         try:
             on_device = batch if self.device.type == "cpu" else batch.to(self.device)
             with self._autocast:
-                sums = self.task.loss_sums(replica.module, on_device)
+                sums = self.task.loss_sums(model, on_device)
             sums.loss.backward(torch.full_like(sums.loss, 0.0 if part.is_padding else weight))
             loss, shown = sums.loss.detach(), sums.shown
             if part.is_padding:
@@ -259,10 +207,8 @@ class Updater(Generic[BatchT]):
 
     def _read(self, results: Sequence[PartResult]) -> tuple[Sequence[float], float]:
         """Return losses and the norm of the gradient; nothing else in an update waits for a GPU."""
-        numbers = [*(part.sums.loss for part in results), *self.gradients.norms()]
-        self.group.await_device(self.device)
-        values = read(numbers)
-        return values[: len(results)], self.replica.norm(values[len(results) :])
+        values = read([*(part.sums.loss for part in results), *self.gradients.norms()])
+        return values[: len(results)], math.hypot(*values[len(results) :])
 
     def _agree(
         self,
@@ -272,29 +218,33 @@ class Updater(Generic[BatchT]):
         norm: float,
         state: TrainState,
     ) -> Sequence[float]:
-        """Return sums of ``votes`` over all processes, if all can make the update.
-
-        All processes raise an error or none does. They share the gradient, so that a process whose
-        loss is not finite knows the cause.
+        """Return ``votes``, if the update can be made.
 
         Raises:
-            PartTooLargeError: Memory ran out in another process.
-            TrainingError: A loss, in any process, or the gradient is not finite.
+            TrainingError: A loss or the gradient is not finite.
         """
-        is_cause = not all(map(math.isfinite, losses))
-        is_failure = is_cause or not math.isfinite(norm)
-        flags = is_failure, is_cause, False
-        failures, causes, shortages, *sums = self.group.sum([*map(float, flags), *votes])
-        if shortages:
-            raise PartTooLargeError(None)
-        if failures:
-            self.gradients.drop()
-            error = TrainingError if is_cause or (is_failure and not causes) else ElsewhereError
-            counts = [part.num_targets for part in results]
-            problem = describe(losses, norm, counts) or "see another process"
-            where = f"epoch {state.epoch + 1}, update {state.updates_in_epoch + 1}"
-            raise error(
-                f"step {state.step + 1} ({where}): {problem}; nothing was updated or saved; "
-                f"{advice(self.config, bf16=self.bf16)}"
-            )
-        return sums
+        if not all(map(math.isfinite, (*losses, norm))):
+            problem = describe(losses, norm, [part.num_targets for part in results])
+            raise self._refuse(state, problem)
+        return votes
+
+    def _refuse(
+        self, state: TrainState, problem: str, error: type[TrainingError] = TrainingError
+    ) -> TrainingError:
+        """Drop the gradients and return the error that an update can't be made."""
+        self.gradients.drop()
+        where = f"epoch {state.epoch + 1}, update {state.updates_in_epoch + 1}"
+        return error(
+            f"step {state.step + 1} ({where}): {problem}; nothing was updated or saved; "
+            f"{advice(self.config, bf16=self.bf16)}"
+        )
+
+    def _recover(
+        self,
+        failed: BatchT | None,
+        micro_batches: Sequence[BatchT],  # noqa: ARG002 - of interest to other processes
+        state: TrainState,
+        stop_votes: StopVotes,  # noqa: ARG002
+    ) -> None:
+        """Prepare another attempt after memory ran out."""
+        self.recovery.shrink_parts(failed, state.step)

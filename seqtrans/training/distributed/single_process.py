@@ -1,6 +1,5 @@
 """What a single process has in place of a process group and a replica: it waits for nobody."""
 
-import math
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -42,19 +41,6 @@ class SingleReplica:
     """The model of a single process. See ``wrappers.Replica``."""
 
     module: nn.Module
-
-    def gradient_sync(self, *, enabled: bool) -> AbstractContextManager[None]:
-        """Do nothing: the gradient is there already."""
-        del enabled
-        return nullcontext()
-
-    def complete_collectives_with_zeros(self) -> bool:
-        """Return True: nobody waits."""
-        return True
-
-    def norm(self, norms: Sequence[float]) -> float:
-        """Return the norm of the gradient from those of its parameters."""
-        return math.hypot(*norms)
 
     def unsharded(self, *, enabled: bool = True) -> AbstractContextManager[None]:
         """Do nothing: all weights are here."""

@@ -23,7 +23,6 @@ from seqtrans.training.config import ProcessesConfig, TrainingConfig
 from seqtrans.training.distributed.gradient_sync import Exchange
 from seqtrans.training.distributed.process_group import TorchProcessGroup
 from seqtrans.training.distributed.sharded_tensors import in_parts
-from seqtrans.training.distributed.single_process import SingleReplica
 
 
 class Replica(Protocol):
@@ -33,6 +32,18 @@ class Replica(Protocol):
     def module(self) -> nn.Module:
         """What to call for a loss to learn from."""
         ...
+
+    def unsharded(self, *, enabled: bool = True) -> AbstractContextManager[None]:
+        """Give every process the same whole model within, for any use but training.
+
+        Where it is not ``enabled`` weights may stay shared out, for calls that all processes make
+        equally often; buffers are the same.
+        """
+        ...
+
+
+class ParallelReplica(Replica, Protocol):
+    """A model that several processes train."""
 
     def gradient_sync(self, *, enabled: bool) -> AbstractContextManager[None]:
         """Average gradients over all processes in backward passes within; or not yet."""
@@ -47,14 +58,6 @@ class Replica(Protocol):
 
     def norm(self, norms: Sequence[float]) -> float:
         """Norm of the whole gradient, from those of what this process has of each parameter's."""
-        ...
-
-    def unsharded(self, *, enabled: bool = True) -> AbstractContextManager[None]:
-        """Give every process the same whole model within, for any use but training.
-
-        Where it is not ``enabled`` weights may stay shared out, for calls that all processes make
-        equally often; buffers are the same.
-        """
         ...
 
 
@@ -90,15 +93,15 @@ def shard_weights(
         fully_shard(part, mesh=mesh, mp_policy=policy)
 
 
-def replicate(model: nn.Module, config: TrainingConfig, group: TorchProcessGroup) -> Replica:
-    """Return the model for training by all processes, compiled if configured.
+def replicate(
+    model: nn.Module, config: TrainingConfig, group: TorchProcessGroup
+) -> ParallelReplica:
+    """Return the model for training by several processes, compiled if configured.
 
     Make it again after parameters were frozen or thawed.
     """
-    if group.world_size == 1:
-        return SingleReplica(_compiled(model, config))
     if config.processes.shards(group.world_size):
-        return FullySharded(model, _compiled(model, config), group)
+        return FullySharded(model, compiled(model, config), group)
     # Weights of one channel are in two memory orders at once, of which it expects the other.
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     # static_graph saves looking for unused parameters and lets activations be recomputed: none of
@@ -109,7 +112,7 @@ def replicate(model: nn.Module, config: TrainingConfig, group: TorchProcessGroup
     parallel.broadcast_buffers = False
     exchange = Exchange(rounds=config.processes.communication == "bf16")
     parallel.register_comm_hook(exchange, Exchange.average)
-    return DataParallel(parallel, _compiled(parallel, config), group, exchange)
+    return DataParallel(parallel, compiled(parallel, config), group, exchange)
 
 
 @dataclass(frozen=True)
@@ -229,7 +232,8 @@ def _device(model: nn.Module) -> torch.device:
     return next(model.parameters()).device
 
 
-def _compiled(model: nn.Module, config: TrainingConfig) -> nn.Module:
+def compiled(model: nn.Module, config: TrainingConfig) -> nn.Module:
+    """Return the model, compiled if configured."""
     return Compiled(model) if config.compile else model
 
 
