@@ -9,7 +9,7 @@ from tests.support.corrupted_text_inputs import VICTIMS, victim
 from tests.support.sandbox import Victim, judge
 
 FRESH = os.environ.get("HYPOTHESIS_PROFILE") == "fresh"
-CASES = 28
+CASES = 39
 
 
 @pytest.mark.parametrize("kind", VICTIMS)
