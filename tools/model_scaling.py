@@ -20,7 +20,8 @@ An update of N processes, each of which makes k micro-batches, takes
   completes at the very end,
 - s, a sum of a few counts over gloo: of targets; of failures, and of wishes to stop.
 
-``--check`` holds the model to what tools/bench_scaling.py measured with two processes on a CPU.
+``--check`` holds the model to what tools/benchmarks/scaling.py measured with two processes on a
+CPU.
 """
 
 import argparse

@@ -80,7 +80,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read a driver's command line; also pins the number of threads before torch is imported."""
     parser = argparse.ArgumentParser()
     parser.add_argument("action", choices=["train", "decode"])
-    parser.add_argument("--corpus", type=Path, required=True, help="folder made by corpus.py")
+    parser.add_argument("--corpus", type=Path, required=True, help="made by shared_corpus.py")
     parser.add_argument("--report", type=Path, required=True, help="JSON file to write")
     parser.add_argument("--shape", choices=SHAPES, required=True)
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
@@ -124,6 +124,6 @@ def output_lengths(arguments: argparse.Namespace, width: int) -> tuple[int, int]
     """Least and most target tokens of a decoding batch whose longest source has ``width`` (EOS).
 
     Random weights end a sentence by chance or never, so without trained weights every output has
-    the length of the batch's longest source. See ``bench_decoding.py``.
+    the length of the batch's longest source. See ``benchmarks/decoding.py``.
     """
     return (1, width + width // 2 + 10) if arguments.weights else (width, width)

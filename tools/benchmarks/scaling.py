@@ -1,6 +1,6 @@
 """How much faster several processes train than one, and where the rest of the time goes.
 
-    python tools/bench_scaling.py [RECIPE] [--set KEY=VALUE ...] [--processes 1 2] [--rounds 9]
+    python tools/benchmarks/scaling.py [RECIPE] [--set KEY=VALUE ...] [--processes 1 2] [--rounds 9]
 
 Micro-batches are of 4,096 tokens, and eight of them an update for each of the most processes: with
 two, at most 65,536 tokens of either language. ``--set data.batch_tokens`` and ``--set
@@ -39,7 +39,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-RECIPE = Path(__file__).parents[1] / "recipes/translation/smart-home-en-de.yaml"
+RECIPE = Path(__file__).parents[2] / "recipes/translation/smart-home-en-de.yaml"
 
 
 class Lap(NamedTuple):

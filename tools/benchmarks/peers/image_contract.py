@@ -1,4 +1,4 @@
-"""What every driver of ``bench_images.py`` is told and what it reports.
+"""What every driver of ``benchmarks/images.py`` is told and what it reports.
 
 Runs in the peers' environments, Python 3.8 included, with nothing but NumPy. A driver is a script
 that trains one model with one system's own machinery:

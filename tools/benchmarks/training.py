@@ -1,6 +1,6 @@
 """How fast seqtrans trains, beside Joey NMT and fairseq, in one run on one machine.
 
-    python tools/bench_training.py --joey-python PATH --fairseq-python PATH
+    python tools/benchmarks/training.py --joey-python PATH --fairseq-python PATH
 
 Every system trains the same shapes on the same pieces with its own trainer, its own optimizer
 (Adam) and the same label smoothing, dropout and clipping, each in its own process, in turn. A
@@ -25,7 +25,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent / "peers"))
 
 import rounds
-from corpus import prepare
+from shared_corpus import prepare
 
 NAMES = {"seqtrans": "seqtrans", "joey": "Joey NMT", "fairseq": "fairseq"}
 

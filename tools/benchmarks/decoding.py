@@ -1,6 +1,6 @@
 """How fast seqtrans translates, beside Joey NMT and fairseq, in one run on one machine.
 
-    python tools/bench_decoding.py --joey-python PATH --fairseq-python PATH
+    python tools/benchmarks/decoding.py --joey-python PATH --fairseq-python PATH
 
 All decode the same test sentences with models of the same shape, in the same batches of sentences
 of similar length, each in its own process, in turn. The peers are timed from token ids to token
@@ -29,8 +29,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent / "peers"))
 
 import rounds
-from bench_training import NAMES
-from corpus import prepare
+from shared_corpus import prepare
+from training import NAMES
 
 
 def main() -> None:

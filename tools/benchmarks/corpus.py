@@ -1,7 +1,7 @@
 """Memory that encoding and batching a large corpus take, and what its batches pad.
 
-    python tools/bench_corpus.py --pairs 10000000
-    python tools/bench_corpus.py --text train.en.gz train.de.gz --segmentation sentencepiece
+    python tools/benchmarks/corpus.py --pairs 10000000
+    python tools/benchmarks/corpus.py --text train.en.gz train.de.gz --segmentation sentencepiece
 
 Each stage runs in a process of its own. For each, the table shows the most memory that was
 resident at once, and how much of it was anonymous: what the process itself allocated. The rest is
@@ -217,7 +217,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--text", type=Path, nargs=2, help="files to use instead of making some")
     parser.add_argument("--folder", type=Path, help="where to work; a temporary folder if absent")
     options = parser.parse_args(arguments)
-    folder = options.folder or Path(tempfile.mkdtemp(prefix="bench_corpus."))
+    folder = options.folder or Path(tempfile.mkdtemp(prefix="seqtrans-corpus."))
     folder.mkdir(parents=True, exist_ok=True)
     segmentation = (
         WordsConfig(joint=True)

@@ -1,6 +1,6 @@
 """How long seqtrans takes for an epoch of images, beside a loop written by hand and frameworks.
 
-    python tools/bench_images.py --mnist DIR --peers-python PATH --mxnet-python PATH
+    python tools/benchmarks/images.py --mnist DIR --peers-python PATH --mxnet-python PATH
 
 Every system trains the same models on the same images of MNIST with its own trainer: Adam with
 the same settings, batches of 128, no clipping, weights as each of them starts them. Each runs in
@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).parent / "peers"))
 
 import numpy as np
 from image_contract import BATCH, SHAPES
-from rounds import KEY_ALIVE, OURS, Entrant, Results, processor
+from rounds import DRIVERS, OURS, Entrant, Results, processor
 
 from seqtrans.images.data.readers.idx import IdxFiles, read_idx
 
@@ -140,7 +140,7 @@ def run(entrant: Entrant, seed: int, arguments: argparse.Namespace) -> dict[str,
     """Run a driver once; None if it failed, with the end of what it said on stderr."""
     report, log = arguments.work / "report.json", arguments.work / f"{entrant.system}.log"
     report.unlink(missing_ok=True)
-    driver = KEY_ALIVE / f"image_{entrant.system}_driver.py"
+    driver = DRIVERS / f"image_{entrant.system}_driver.py"
     command = [entrant.python, "-W", "ignore", str(driver), "--data", str(arguments.work)]
     command += ["--report", str(report), "--shape", entrant.shape, "--seed", str(seed)]
     command += ["--precision", entrant.precision, "--epochs", str(arguments.epochs)]

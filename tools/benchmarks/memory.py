@@ -1,7 +1,7 @@
 """Memory of ``seqtrans translate`` on many lines: it must stay flat.
 
-    python tools/bench_memory.py --lines 400000
-    python tools/bench_memory.py --lines 10000000
+    python tools/benchmarks/memory.py --lines 400000
+    python tools/benchmarks/memory.py --lines 10000000
 
 Trains a tiny model for one step, translates generated lines of many lengths through the command's
 pipes and shows ten times how much memory the process itself had allocated. Weights and activations
@@ -97,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--beam-size", type=int, default=1)
     parser.add_argument("--growth", type=float, default=32.0, help="MiB the second half may add")
     options = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory(prefix="bench_memory.") as folder:
+    with tempfile.TemporaryDirectory(prefix="seqtrans-memory.") as folder:
         found = measure(Path(folder), options.lines, options.beam_size)
     growth = max(found[5:]) - found[4]
     print(f"the second half added {growth:,.0f} MiB")

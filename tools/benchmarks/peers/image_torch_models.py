@@ -1,4 +1,4 @@
-"""The models of ``bench_images.py`` in plain PyTorch, for the loop and for Lightning."""
+"""The models of ``benchmarks/images.py`` in plain PyTorch, for the loop and for Lightning."""
 
 import image_contract as contract
 from torch import nn

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from contract import SHAPES
-from corpus import CorpusSettings
+from shared_corpus import CorpusSettings
 
-KEY_ALIVE = Path(__file__).parent
-DATA = KEY_ALIVE.parents[1] / "data" / "smart-home-en-de"
+DRIVERS = Path(__file__).parent
+DATA = DRIVERS.parents[2] / "data" / "smart-home-en-de"
 OURS = "seqtrans"
 
 Unit = Literal["targets", "sentences"]
@@ -104,7 +104,7 @@ def run(entrant: Entrant, action: str, arguments: argparse.Namespace) -> dict[st
         entrant.python,
         "-W",
         "ignore",
-        str(KEY_ALIVE / f"{entrant.system}_driver.py"),
+        str(DRIVERS / f"{entrant.system}_driver.py"),
         action,
     ]
     command += ["--corpus", str(arguments.work / "corpus"), "--report", str(report)]
