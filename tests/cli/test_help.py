@@ -34,9 +34,10 @@ def test_options_are_as_reviewed():
 def options():
     """Every command with its parameters, independent of how typer lays out help."""
     lines = []
-    for name, command in typer.main.get_command(app).commands.items():
+    group = typer.main.get_command(app)
+    for name in group.list_commands(None):
         lines.append(name)
-        for parameter in command.params:
+        for parameter in group.get_command(None, name).params:
             names = ", ".join(parameter.opts) if parameter.param_type_name == "option" else ""
             mark = " (required)" if parameter.required else ""
             lines.append(f"  {names or parameter.name.upper()}{mark}: {parameter.help}")

@@ -116,21 +116,16 @@ def test_training_on_text_imports_nothing_of_images(by_training_text):
 def test_training_on_images_imports_nothing_of_translation(home):
     names, _ = imported_by(home, "train", "images.yaml", "--run", "images")
     assert "seqtrans.images.task" in names
-    # The commands' own signatures name the scores and the size of a window of lines.
-    signatures = {
-        "seqtrans.translation",
-        "seqtrans.translation.evaluation",
-        "seqtrans.translation.evaluation.metrics",
-        "seqtrans.translation.inference",
-        "seqtrans.translation.inference.line_windows",
-    }
-    assert set(within(names, "seqtrans.translation")) <= signatures
+    assert not within(names, "seqtrans.translation")
     assert not within(names, "sentencepiece", "sacrebleu", "ray")
 
 
 def test_translating_imports_nothing_of_images_nor_of_recipes_of_both(by_translating):
     names, _ = by_translating
     assert "seqtrans.translation.inference.translator" in names
+    assert within(names, "seqtrans.cli") == [
+        f"seqtrans.cli{name}" for name in ("", ".bulk", ".options", ".text_io", ".translate")
+    ]
     others = (
         "seqtrans.images",
         "seqtrans.recipe",
