@@ -14,28 +14,36 @@ def average(
     best: Annotated[
         int | None, typer.Option(min=2, help="Average this many of the best checkpoints.")
     ] = None,
+    last: Annotated[
+        int | None, typer.Option(min=2, help="Average this many of the last checkpoints.")
+    ] = None,
     step: Annotated[
         list[int] | None, typer.Option(help="Average the checkpoint of this step; may be repeated.")
     ] = None,
 ) -> None:
     """Write the mean of checkpoints as RUN/checkpoints/averaged.
 
-    Use it with --checkpoint averaged. Without --best or --step, all checkpoints are averaged.
+    Use it with --checkpoint averaged. Without --best, --last or --step, all checkpoints are
+    averaged.
     """
     from seqtrans.recipe.load import stored_recipe
     from seqtrans.training.checkpoints.run_directory import open_run
     from seqtrans.training.checkpoints.store import CheckpointStore
     from seqtrans.training.checkpoints.weights import average as mean_weights
 
-    if best and step:
-        raise CheckpointError("give --best or --step, not both")
+    if sum(map(bool, (best, last, step))) > 1:
+        raise CheckpointError("give --best, --last or --step, not several of them")
     if step and len(set(step)) < len(step):
         raise CheckpointError("a --step is given twice: each checkpoint counts once")
     directory = open_run(run)
     store = CheckpointStore(directory, stored_recipe(directory).training)
-    steps = store.best_steps(best) if best else step or directory.steps()
-    if best and len(steps) < best:
-        raise CheckpointError(f"{run} keeps {len(steps)} validated checkpoints, not {best}")
+    if best:
+        steps = store.best_steps(best)
+    else:
+        steps = store.last_steps(last) if last else step or directory.steps()
+    if (count := best or last) and len(steps) < count:
+        kind = "validated checkpoints" if best else "checkpoints"
+        raise CheckpointError(f"{run} keeps {len(steps)} {kind}, not {count}")
     if unknown := sorted(set(steps) - set(directory.steps())):
         kept = ", ".join(map(str, directory.steps()))
         raise CheckpointError(f"{run} has no checkpoint {unknown[0]}; it has {kept or 'none'}")

@@ -34,13 +34,22 @@ class CheckpointsConfig:
     keep_every_epoch: bool = False  # also writes one at the end of every epoch
     every_steps: Positive | None = None  # also writes one so often
     average_best: Annotated[int, Ge(2)] | None = None  # how many to average at the end
+    average_last: Annotated[int, Ge(2)] | None = None
+    """Instead of the best, average so many of the last at the end (arXiv:1706.03762, 6.1). Either
+    mean is of the weights that would be used: with ``ema_decay``, of moving averages."""
 
     def __post_init__(self) -> None:
-        """Refuse to average checkpoints that are not kept."""
-        if self.average_best is not None and self.average_best > self.keep_best:
-            raise ValueError(
-                f"average_best {self.average_best} needs keep_best of as many, not {self.keep_best}"
-            )
+        """Refuse to average checkpoints that are not kept, and two means."""
+        if self.average_best and self.average_last:
+            raise ValueError("give average_best or average_last, not both: a run has one mean")
+        for name, wanted, kept in (
+            ("best", self.average_best, self.keep_best),
+            ("last", self.average_last, self.keep_last),
+        ):
+            if wanted is not None and wanted > kept:
+                raise ValueError(
+                    f"average_{name} {wanted} needs keep_{name} of as many, not {kept}"
+                )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +96,10 @@ class TrainingConfig:
     same; a model for which there is no such way is refused. On a CPU it is always so."""
     clip_norm: PositiveFloat | None = 1.0  # of the whole gradient; None: never clipped
     accumulate: Positive = 1  # micro-batches per update
-    ema_decay: Annotated[float, Gt(0.0), Lt(1.0)] | None = None  # None: no moving average
+    ema_decay: Annotated[float, Gt(0.0), Lt(1.0)] | None = None
+    """Decay of the exponential moving average of the weights. The average is what is validated, by
+    which early stopping and the best checkpoints are decided, and what is used afterwards; training
+    goes on with the weights themselves. None: no moving average."""
     freeze: tuple[str, ...] = ()
     """Name patterns of what does not learn, and keeps its statistics: ``"encoder.*"``."""
     thaw: Mapping[str, Annotated[int, Ge(2)]] = field(default_factory=dict[str, int])

@@ -220,7 +220,7 @@ def check_room(run: RunDirectory, model: nn.Module, config: TrainingConfig) -> N
     """
     wanted = config.checkpoints
     count = wanted.keep_best + wanted.keep_last + 1  # the one being written
-    count += 1 if wanted.average_best else 0
+    count += 1 if wanted.average_best or wanted.average_last else 0
     count += (config.max_epochs or 0) if wanted.keep_every_epoch else 0
     check_disk_space(run, checkpoint_size(model, config), count)
 

@@ -176,6 +176,10 @@ def test_only_what_is_neither_best_nor_last_is_superfluous(config, kept):
 def test_contradictions_in_the_config_are_refused_naming_both_sides():
     with pytest.raises(ValueError, match="average_best 5 needs keep_best of as many, not 2"):
         CheckpointsConfig(keep_best=2, average_best=5)
+    with pytest.raises(ValueError, match="average_last 3 needs keep_last of as many, not 1"):
+        CheckpointsConfig(keep_best=3, average_last=3)
+    with pytest.raises(ValueError, match="average_best or average_last, not both"):
+        CheckpointsConfig(keep_best=2, average_best=2, keep_last=2, average_last=2)
     with pytest.raises(ValueError, match="max_steps, max_epochs or max_minutes"):
         TrainingConfig()
     with pytest.raises(ValueError, match="'cosine' needs decay_steps, max_steps, or horizon"):

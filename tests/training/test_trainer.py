@@ -247,6 +247,26 @@ def test_the_moving_average_is_what_is_validated_and_kept(tmp_path):
     assert read_state(run.pointed("last"))["metrics"] == pytest.approx(found)
 
 
+def test_the_moving_average_decides_when_to_stop_and_what_is_best(tmp_path):
+    run = toy_run(tmp_path / "run")
+    keep = CheckpointsConfig(keep_best=9, keep_last=9)
+    stopping = StoppingConfig(metric="loss", patience=3)
+    config = {"validate_every_steps": 2, "max_steps": 16, "stopping": stopping, "checkpoints": keep}
+    trainer = toy_trainer(run=run, ema_decay=0.9, **config)
+    trainer.fit()
+    losses = {}
+    for step in run.steps():
+        averages = read_tensors(run.at(step), "ema")
+        model = ToyModel()
+        model.load_state_dict({**averages, "out.weight": averages["embedding.weight"]})
+        with torch.inference_mode():
+            losses[step] = trainer.task.validate(model.eval(), SINGLE_PROCESS)["loss"]
+    best = min(losses, key=losses.get)
+    assert run.pointed("best") == run.at(best)
+    assert trainer.state.stopping.best_step == best
+    assert trainer.state.stopping.best == pytest.approx(losses[best])
+
+
 def test_the_moving_average_follows_every_step():
     trainer = toy_trainer(ema_decay=0.15)
     expected = trainer.raw_model.hidden.weight.detach().double()
@@ -423,6 +443,31 @@ def test_the_mean_of_the_best_is_validated_and_may_be_the_best(tmp_path):
     again.resume()
     assert again.fit().reason is StopReason.STEPS
     assert torch.equal(weights(again), last)
+
+
+@pytest.mark.parametrize("decay", [None, 0.9])
+def test_the_mean_of_the_last_is_that_of_the_weights_that_would_be_used(decay, tmp_path):
+    run = toy_run(tmp_path / "run")
+    keep = CheckpointsConfig(keep_best=1, keep_last=3, average_last=3, every_steps=5)
+    stopping = StoppingConfig(metric="loss", patience=None)
+    config = {"validate_every_steps": 8, "checkpoints": keep, "stopping": stopping}
+    trainer = toy_trainer(run=run, max_steps=18, ema_decay=decay, **config)
+    trainer.fit()
+    state = read_state(run.checkpoints / "averaged")
+    assert state["steps"] == [18, 16, 15]  # saved, or saved and validated
+    file = "ema" if decay else "model"
+    used = [read_tensors(run.at(step), file) for step in state["steps"]]
+    mean = read_tensors(run.checkpoints / "averaged", "model")
+    for name, tensor in mean.items():
+        if not tensor.is_floating_point():
+            continue
+        expected = torch.stack([weights[name].double() for weights in used]).mean(0)
+        torch.testing.assert_close(tensor.double(), expected, atol=1e-6, rtol=0)
+    model = ToyModel()
+    model.load_state_dict({**mean, "out.weight": mean["embedding.weight"]})
+    with torch.inference_mode():
+        found = trainer.task.validate(model.eval(), SINGLE_PROCESS)
+    assert state["metrics"] == pytest.approx(found)
 
 
 def test_a_damaged_checkpoint_is_not_averaged_but_named(tmp_path, caplog):

@@ -133,10 +133,10 @@ class CheckpointManager:
         return self._broadcast([] if self.group.rank else self._steps_to_average())
 
     def _steps_to_average(self) -> list[int]:
-        count = self.config.checkpoints.average_best
-        if self.store is None or self.run is None or count is None:
+        best, last = self.config.checkpoints.average_best, self.config.checkpoints.average_last
+        if self.store is None or self.run is None or (best or last) is None:
             return []
-        steps = self.store.best_steps(count)
+        steps = self.store.best_steps(best) if best else self.store.last_steps(last or 0)
         try:
             done = checkpoint.read_state(self.run.checkpoints / AVERAGED).get("steps")
         except CheckpointError:

@@ -141,6 +141,10 @@ class CheckpointStore:
         steps = (record.step for record in best_first(self.records(), self.config.stopping))
         return list(islice(filter(self._is_undamaged, steps), count))
 
+    def last_steps(self, count: int) -> list[int]:
+        """Return the last ``count`` steps of checkpoints with undamaged weights, newest first."""
+        return list(islice(filter(self._is_undamaged, reversed(self.run.steps())), count))
+
     def _is_undamaged(self, step: int) -> bool:
         try:
             checkpoint.read_used(self.run.at(step))
