@@ -14,8 +14,10 @@ from seqtrans.training.optim.optimizer_config import (
     AdamConfig,
     MuonConfig,
     OptimizerConfig,
+    ScheduleFreeAdamWConfig,
 )
 from seqtrans.training.optim.schedule import (
+    ConstantConfig,
     DecayConfig,
     InverseSquareRootConfig,
     Schedule,
@@ -121,6 +123,8 @@ class TrainingConfig:
         if self.max_steps is self.max_epochs is self.max_minutes is None:
             raise ValueError("training needs a limit: max_steps, max_epochs or max_minutes")
         self.build_schedule(lambda: sys.maxsize)  # how long epochs are, is not known yet
+        if isinstance(self.optimizer, ScheduleFreeAdamWConfig):
+            self._refuse_second_average()
         if self.processes.sharding == "full":
             self._refuse_unsharded()
 
@@ -159,6 +163,18 @@ class TrainingConfig:
                     f"{key} needs a number where training.processes.sharding is full: what fits "
                     "is measured on a whole model"
                 )
+
+    def _refuse_second_average(self) -> None:
+        if not isinstance(self.schedule, ConstantConfig):
+            raise ValueError(
+                f"schedule '{self.schedule.kind}' lowers the learning rate, in place of which "
+                "optimizer schedule_free_adamw averages weights: use schedule: {kind: constant}, "
+                "with warmup_steps"
+            )
+        if self.ema_decay is not None:
+            raise ValueError(
+                "ema_decay averages weights, as optimizer schedule_free_adamw does: leave it out"
+            )
 
     def _refuse_unsharded(self) -> None:
         if self.thaw:

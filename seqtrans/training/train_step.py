@@ -7,6 +7,7 @@ from typing import Any, Generic
 
 import torch
 from torch import nn
+from torch.optim import Optimizer
 
 from seqtrans.errors import TrainingError
 from seqtrans.protocols import BatchT, LossSums, Task
@@ -18,9 +19,11 @@ from seqtrans.training.distributed.process_group import TorchProcessGroup
 from seqtrans.training.distributed.single_process import SingleReplica
 from seqtrans.training.distributed.wrappers import Replica, compiled, shard_weights
 from seqtrans.training.oom import MicroBatchSizeLimits, OomRecovery, PartTooLargeError
-from seqtrans.training.optim.ema import MovingAverage
+from seqtrans.training.optim.ema import Average, MovingAverage
 from seqtrans.training.optim.freezing import Freezing
 from seqtrans.training.optim.optimizer import Gradients, Stepper, build_optimizer, read, set_rates
+from seqtrans.training.optim.optimizer_config import ScheduleFreeAdamWConfig
+from seqtrans.training.optim.schedule_free import ScheduleFreeAverage
 from seqtrans.training.reporting.nonfinite import advice, describe
 from seqtrans.training.state import TrainState
 
@@ -87,7 +90,7 @@ class Updater(Generic[BatchT]):
         )
         self._optimizer_step = Stepper(self.optimizer)
         self.schedule = config.build_schedule(task.updates_in_epoch)
-        self.average = MovingAverage(model, config.ema_decay) if config.ema_decay else None
+        self.average = _build_average(config, model, self.optimizer)
         self.freezing.enter(0)
         self.device = next(model.parameters()).device
         self.bf16 = uses_bf16(config.precision, self.device)
@@ -148,7 +151,7 @@ class Updater(Generic[BatchT]):
         self.gradients.drop()
         state.step += 1
         state.micro_batches_in_epoch += int(number)
-        if self.average:
+        if isinstance(self.average, MovingAverage):
             self.average.update(state.step)
         return StepResult(results, norm, rate, tuple(summed_votes))
 
@@ -248,3 +251,11 @@ class Updater(Generic[BatchT]):
     ) -> None:
         """Prepare another attempt after memory ran out."""
         self.recovery.shrink_parts(failed, state.step)
+
+
+def _build_average(
+    config: TrainingConfig, model: nn.Module, optimizer: Optimizer
+) -> Average | None:
+    if isinstance(config.optimizer, ScheduleFreeAdamWConfig):
+        return ScheduleFreeAverage(model, optimizer)
+    return MovingAverage(model, config.ema_decay) if config.ema_decay else None

@@ -70,7 +70,7 @@ def test_a_key_of_a_section_leaves_the_others_as_they_are(task):
 def test_a_part_is_listed_alone(capsys):
     _, text, _ = keys(capsys, "training.optimizer")
     titles = re.findall(r"^\S.*", text, re.MULTILINE)
-    kinds = ("adam", "adamw", "sgd", "adafactor", "muon")
+    kinds = ("adam", "adamw", "sgd", "adafactor", "muon", "schedule_free_adamw")
     assert titles == ["training", *(f"training.optimizer, kind: {kind}" for kind in kinds)]
     assert "  momentum: 0.0\n" in text
     assert "max_steps" not in text

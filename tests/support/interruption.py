@@ -12,7 +12,8 @@ from typing import NamedTuple
 import torch
 
 from seqtrans.training.checkpoints.format import read_tensors
-from seqtrans.training.optim.schedule import InverseSquareRootConfig
+from seqtrans.training.optim.optimizer_config import ScheduleFreeAdamWConfig
+from seqtrans.training.optim.schedule import ConstantConfig, InverseSquareRootConfig
 from seqtrans.training.reporting.metric_window import TIMINGS
 from tests.support.processes import processes
 from tests.support.toy_training import all_state
@@ -25,6 +26,13 @@ HARD = {
     "validate_every_steps": 7,
     "log_every_steps": 5,
 }
+
+
+def hard_with(optimizer):
+    """``HARD`` with an optimizer, as far as the two go together."""
+    free = {"schedule": ConstantConfig(warmup_steps=5), "ema_decay": None}
+    extra = free if isinstance(optimizer, ScheduleFreeAdamWConfig) else {}
+    return {**HARD, "optimizer": optimizer, **extra}
 
 
 def assert_same(first, second):

@@ -31,7 +31,7 @@ from seqtrans.training.checkpoints.weights import (
 from seqtrans.training.config import TrainingConfig
 from seqtrans.training.distributed.process_group import TorchProcessGroup, all_or_none
 from seqtrans.training.distributed.sharded_tensors import gathered
-from seqtrans.training.optim.ema import MovingAverage
+from seqtrans.training.optim.ema import Average, MovingAverage
 from seqtrans.training.state import TrainState
 from seqtrans.training.stopping import StoppingState
 
@@ -48,7 +48,7 @@ class CheckpointManager:
         self,
         model: nn.Module,
         optimizer: Optimizer,
-        moving: MovingAverage | None,
+        moving: Average | None,
         config: TrainingConfig,
         run: RunDirectory | None,
         group: TorchProcessGroup,
@@ -122,7 +122,7 @@ class CheckpointManager:
         fill(self.model, checkpoint.read_tensors(path, checkpoint.MODEL), str(path))
         moments = checkpoint.read_tensors(path, checkpoint.OPTIMIZER)
         restore_moments(self.model, self.optimizer, moments, str(path))
-        if self.moving:
+        if isinstance(self.moving, MovingAverage):
             self.moving.restore(checkpoint.read_tensors(path, checkpoint.AVERAGE), str(path))
 
     def steps_to_average(self) -> list[int]:

@@ -1,5 +1,6 @@
-"""Exponential moving average of the weights."""
+"""Averages of the weights, with which a model is validated and used."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 
@@ -12,36 +13,47 @@ from seqtrans.training.checkpoints.weights import differences
 from seqtrans.training.distributed.sharded_tensors import assign, own_part
 
 
-class MovingAverage:
-    """Averages of a model's parameters, updated after every step.
+class Average(ABC):
+    """Averages of a model's parameters; buffers are not averaged: those of the model are used."""
 
-    After step n the average moves by ``1 - min(decay, (1 + n) / (10 + n))`` towards the
-    weights, so that the first steps do not hang on to the random start. Buffers are not
-    averaged: those of the model are used.
-    """
-
-    def __init__(self, model: nn.Module, decay: float) -> None:
-        self.decay = decay
-        self._averages = {name: p.detach().clone() for name, p in model.named_parameters()}
+    def __init__(self, model: nn.Module) -> None:
         # Of parts, only this process's own: operations on many tensors at once know no DTensor.
         self.parameters = [own_part(p.detach()) for p in model.parameters()]
-        self.averages = [own_part(average) for average in self._averages.values()]
 
-    def update(self, step: int) -> None:
-        """Take in the weights after step ``step`` (from 1)."""
-        decay = min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(self.averages, self.parameters, 1.0 - decay)  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]
+    @abstractmethod
+    def named(self) -> dict[str, Tensor]:
+        """Return averages by parameter name, in the order of the model's parameters."""
 
     @contextmanager
     def applied(self) -> Generator[None]:
         """Let the model hold the averages within this context."""
         weights = [p.clone() for p in self.parameters]
         # Values are copied, storages stay: recurrent kernels and DDP hold on to them.
-        torch._foreach_copy_(self.parameters, self.averages)  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]
+        averages = [own_part(average) for average in self.named().values()]
+        torch._foreach_copy_(self.parameters, averages)  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]
         try:
             yield
         finally:
             torch._foreach_copy_(self.parameters, weights)  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]
+
+
+class MovingAverage(Average):
+    """Exponential moving averages, updated after every step.
+
+    After step n the average moves by ``1 - min(decay, (1 + n) / (10 + n))`` towards the
+    weights, so that the first steps do not hang on to the random start.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        super().__init__(model)
+        self.decay = decay
+        self._averages = {name: p.detach().clone() for name, p in model.named_parameters()}
+        self._parts = [own_part(average) for average in self._averages.values()]
+
+    def update(self, step: int) -> None:
+        """Take in the weights after step ``step`` (from 1)."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(self._parts, self.parameters, 1.0 - decay)  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]
 
     @torch.no_grad()
     def restore(self, stored: Mapping[str, Tensor], origin: str) -> None:
@@ -57,5 +69,5 @@ class MovingAverage:
             assign(average, stored[name])
 
     def named(self) -> dict[str, Tensor]:
-        """Return averages by parameter name."""
+        """See ``Average.named``."""
         return dict(self._averages)

@@ -19,8 +19,10 @@ from seqtrans.training.optim.optimizer_config import (
     AdamWConfig,
     MuonConfig,
     OptimizerConfig,
+    ScheduleFreeAdamWConfig,
     SgdConfig,
 )
+from seqtrans.training.optim.schedule_free import schedule_free_adamw
 
 FUSED_DEVICES = frozenset({"cpu", "cuda", "xpu", "mps"})
 
@@ -106,6 +108,8 @@ def _build(config: OptimizerConfig, groups: list[dict[str, Any]]) -> Optimizer:
         case MuonConfig():
             momentum, adamw = config.momentum, (lr, config.betas, config.epsilon)
             return Muon([g | {"momentum": momentum} for g in groups], *adamw, fused=fused)
+        case ScheduleFreeAdamWConfig():
+            return schedule_free_adamw(config, groups)
         case _:
             assert_never(config)
 
@@ -113,7 +117,7 @@ def _build(config: OptimizerConfig, groups: list[dict[str, Any]]) -> Optimizer:
 def moments_per_weight(config: OptimizerConfig) -> int:
     """Return how many numbers the optimizer keeps for each weight, for estimates of size."""
     match config:
-        case AdamConfig() | AdamWConfig() | MuonConfig():
+        case AdamConfig() | AdamWConfig() | MuonConfig() | ScheduleFreeAdamWConfig():
             return 2  # of Muon's matrices one; an upper bound
         case SgdConfig():
             return 1 if config.momentum else 0

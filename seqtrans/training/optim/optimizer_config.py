@@ -1,7 +1,9 @@
 """What a recipe may say of an optimizer; reading a recipe needs no torch for it."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from annotated_types import Gt, Lt
 
 from seqtrans.config.types import NonNegativeFloat, PositiveFloat, Probability
 
@@ -73,4 +75,24 @@ class MuonConfig:
     weight_decay: NonNegativeFloat = 0.01
 
 
-OptimizerConfig = AdamConfig | AdamWConfig | SgdConfig | AdafactorConfig | MuonConfig
+@dataclass(frozen=True, kw_only=True)
+class ScheduleFreeAdamWConfig:
+    """Schedule-free AdamW (arXiv:2405.15682): good at every moment, without a planned end.
+
+    Validation, checkpoints for use and translation take an average of the weights, which stands in
+    for the decay of the learning rate: ``training.schedule`` must be ``constant``, with a warm-up
+    if need be. The best ``learning_rate`` is up to ten times that of AdamW with a schedule. Needs
+    ``pip install 'seqtrans[schedulefree]'``; not for models with batch normalization.
+    """
+
+    kind: Literal["schedule_free_adamw"] = "schedule_free_adamw"
+    learning_rate: PositiveFloat = 2.5e-3
+    betas: tuple[Annotated[float, Gt(0.0), Lt(1.0)], Probability] = (0.9, 0.98)
+    """How near the average the gradients are taken; and the decay of the second moments."""
+    epsilon: PositiveFloat = 1e-8
+    weight_decay: NonNegativeFloat = 0.01
+
+
+OptimizerConfig = (
+    AdamConfig | AdamWConfig | SgdConfig | AdafactorConfig | MuonConfig | ScheduleFreeAdamWConfig
+)

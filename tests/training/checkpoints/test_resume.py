@@ -15,6 +15,7 @@ from seqtrans.training.optim.optimizer import (
     AdamConfig,
     AdamWConfig,
     MuonConfig,
+    ScheduleFreeAdamWConfig,
     SgdConfig,
 )
 from seqtrans.training.optim.schedule import PlateauConfig
@@ -26,6 +27,7 @@ from tests.support.interruption import (
     disturb,
     enough_steps,
     files_of,
+    hard_with,
     history,
 )
 from tests.support.toy_training import toy_run, toy_task, toy_trainer
@@ -37,6 +39,7 @@ OPTIMIZERS = [
     AdamWConfig(learning_rate=0.01, weight_decay=0.1),
     AdafactorConfig(),
     MuonConfig(),
+    ScheduleFreeAdamWConfig(weight_decay=0.1),
 ]
 
 
@@ -45,7 +48,7 @@ OPTIMIZERS = [
 )
 def test_resuming_equals_never_stopping(tmp_path, optimizer):
     task = toy_task(accumulate=2)
-    config = {**HARD, "optimizer": optimizer}
+    config = hard_with(optimizer)
     straight = toy_trainer(task, run=toy_run(tmp_path / "straight"), max_steps=23, **config)
     straight.fit()
     run = toy_run(tmp_path / "resumed")

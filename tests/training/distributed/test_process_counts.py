@@ -1,13 +1,19 @@
 """Weights after some updates do not depend on how many processes made them, nor on sharding."""
 
 import json
+from contextlib import nullcontext
 
 import pytest
 import torch
 
 from seqtrans.training.config import ProcessesConfig, TrainingConfig
 from seqtrans.training.distributed.single_process import SINGLE_PROCESS
-from seqtrans.training.optim.optimizer import AdamWConfig, MuonConfig, SgdConfig
+from seqtrans.training.optim.optimizer import (
+    AdamWConfig,
+    MuonConfig,
+    ScheduleFreeAdamWConfig,
+    SgdConfig,
+)
 from seqtrans.training.optim.schedule import ConstantConfig
 from seqtrans.training.trainer import Trainer
 from tests.support.processes import meet
@@ -20,6 +26,7 @@ OPTIMIZERS = {
     "sgd": SgdConfig(learning_rate=0.1, momentum=0.9),
     "adamw": AdamWConfig(learning_rate=1e-3),
     "muon": MuonConfig(learning_rate=1e-3),
+    "schedule_free_adamw": ScheduleFreeAdamWConfig(),
 }
 
 
@@ -40,7 +47,8 @@ def trained(kind, optimizer, processes, group, folder):
     trainer.updater.enter_epoch(0)
     for _ in range(UPDATES):
         trainer.update(next(updates))
-    with trainer.updater.replica.unsharded():
+    average = trainer.updater.average
+    with average.applied() if average else nullcontext(), trainer.updater.replica.unsharded():
         return {
             name: p.full_tensor() if hasattr(p, "full_tensor") else p.detach().clone()
             for name, p in model.named_parameters()
@@ -73,6 +81,8 @@ def compared(kind, optimizer, processes, world, folder):
     [
         ("translation", "sgd", "none", 4),
         ("translation", "muon", "none", 2),
+        ("translation", "schedule_free_adamw", "none", 2),
+        ("translation", "schedule_free_adamw", "full", 2),
         ("translation", "sgd", "full", 2),
         ("translation", "adamw", "full", 4),
         ("images", "sgd", "none", 2),

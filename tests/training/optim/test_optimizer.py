@@ -15,6 +15,7 @@ from seqtrans.training.optim.optimizer import (
     AdamConfig,
     AdamWConfig,
     MuonConfig,
+    ScheduleFreeAdamWConfig,
     SgdConfig,
     build_optimizer,
     moments_per_weight,
@@ -29,6 +30,7 @@ OPTIMIZERS = {
     "adamw": AdamWConfig(),
     "adafactor": AdafactorConfig(),
     "muon": MuonConfig(),
+    "schedule_free_adamw": ScheduleFreeAdamWConfig(),
 }
 
 
