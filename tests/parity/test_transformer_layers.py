@@ -9,7 +9,7 @@ from torch import nn
 
 from seqtrans.nn.attention.multi_head import CrossAttention, SelfAttention, attend
 from seqtrans.nn.positions import rotation, sinusoids
-from seqtrans.nn.transformer import DecoderLayer, EncoderLayer, FeedForward, LayerSizes, build_norm
+from seqtrans.nn.transformer import DecoderLayer, EncoderLayer, FeedForward, Residual, build_norm
 
 B, S, T, D, HEADS, FFN, MEMORY = 3, 7, 5, 16, 4, 24, 10
 LENGTHS = torch.tensor([7, 2, 5])
@@ -81,14 +81,8 @@ def test_cross_attention_is_that_of_torch():
     torch.testing.assert_close(mine(query, mine.project(memory, MASK)), expected)
 
 
-def sizes(norm_position, activation):
-    return LayerSizes(
-        model_dim=D,
-        num_heads=HEADS,
-        ffn_dim=FFN,
-        norm_position=norm_position,
-        activation=activation,
-    )
+def residual(norm_position="pre"):
+    return lambda: Residual(D, "layer", norm_position, 0.0)
 
 
 def torch_layer(layer, norm_position, activation):
@@ -99,7 +93,9 @@ def torch_layer(layer, norm_position, activation):
 @pytest.mark.parametrize("norm_position", ["pre", "post"])
 @pytest.mark.parametrize("activation", ["relu", "gelu"])
 def test_encoder_layer_is_that_of_torch(norm_position, activation):
-    mine = EncoderLayer(sizes(norm_position, activation)).double()
+    mine = EncoderLayer(
+        SelfAttention(D, HEADS), FeedForward(D, FFN, activation), residual(norm_position)
+    ).double()
     theirs = torch_layer(nn.TransformerEncoderLayer, norm_position, activation)
     copy_self_attention(mine.attention, theirs.self_attn)
     copy_rest(mine, theirs, (mine.attention_residual, mine.ffn_residual))
@@ -111,7 +107,12 @@ def test_encoder_layer_is_that_of_torch(norm_position, activation):
 @pytest.mark.parametrize("norm_position", ["pre", "post"])
 @pytest.mark.parametrize("activation", ["relu", "gelu"])
 def test_decoder_layer_is_that_of_torch(norm_position, activation):
-    mine = DecoderLayer(sizes(norm_position, activation), memory_dim=D).double()
+    mine = DecoderLayer(
+        SelfAttention(D, HEADS),
+        CrossAttention(D, D, HEADS),
+        FeedForward(D, FFN, activation),
+        residual(norm_position),
+    ).double()
     theirs = torch_layer(nn.TransformerDecoderLayer, norm_position, activation)
     copy_self_attention(mine.attention, theirs.self_attn)
     copy_cross_attention(mine.source_attention, theirs.multihead_attn)
@@ -224,8 +225,8 @@ def test_rotary_self_attention_turns_queries_and_keys():
 
 
 def test_attention_to_the_source_drops_weights_only_while_training():
-    dropping = LayerSizes(model_dim=D, num_heads=HEADS, ffn_dim=FFN, attention_dropout=0.5)
-    layer = randomize(DecoderLayer(dropping, memory_dim=MEMORY))
+    dropping = SelfAttention(D, HEADS, 0.5), CrossAttention(D, MEMORY, HEADS, 0.5)
+    layer = randomize(DecoderLayer(*dropping, FeedForward(D, FFN), residual()))
     nn.init.zeros_(layer.attention.output_projection.weight)  # self-attention says nothing
     x, memory = noise(B, T, D), noise(B, S, MEMORY)
     assert torch.equal(layer(x, memory, MASK), layer(x, memory, MASK))

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from seqtrans.config.types import Positive, Probability
-from seqtrans.nn.attention.multi_head import KeyValue, KVCache
+from seqtrans.nn.attention.multi_head import CrossAttention, KeyValue, KVCache, SelfAttention
 from seqtrans.nn.dropout import Dropout
 from seqtrans.nn.gather import gather_hypotheses
 from seqtrans.nn.initialize import xavier_linear
@@ -18,9 +18,10 @@ from seqtrans.nn.transformer import (
     Activation,
     DecoderLayer,
     EncoderLayer,
-    LayerSizes,
+    FeedForward,
     Norm,
     NormPosition,
+    Residual,
     build_norm,
 )
 from seqtrans.tensor_types import Bool, Float, Int, Tensor
@@ -82,20 +83,6 @@ class TransformerConfig:
         """Features of one attention head."""
         return self.model_dim // self.num_heads
 
-    def layer_sizes(self) -> LayerSizes:
-        """Return the sizes and options of the layers."""
-        return LayerSizes(
-            model_dim=self.model_dim,
-            num_heads=self.num_heads,
-            ffn_dim=self.ffn_dim,
-            activation=self.activation,
-            norm=self.norm,
-            norm_position=self.norm_position,
-            dropout=self.dropout,
-            attention_dropout=self.attention_dropout,
-            ffn_dropout=self.ffn_dropout,
-        )
-
 
 @dataclass(frozen=True, kw_only=True)
 class TransformerEncoderConfig(TransformerConfig):
@@ -143,6 +130,31 @@ class PositionedInput(nn.Module):
         return self.dropout(self.added(x, position)), None
 
 
+@dataclass(frozen=True)
+class _Blocks:
+    """Builds the blocks of layers."""
+
+    config: TransformerConfig
+
+    def self_attention(self) -> SelfAttention:
+        config = self.config
+        return SelfAttention(config.model_dim, config.num_heads, config.attention_dropout)
+
+    def cross_attention(self, memory_dim: int) -> CrossAttention:
+        config = self.config
+        return CrossAttention(
+            config.model_dim, memory_dim, config.num_heads, config.attention_dropout
+        )
+
+    def feed_forward(self) -> FeedForward:
+        config = self.config
+        return FeedForward(config.model_dim, config.ffn_dim, config.activation, config.ffn_dropout)
+
+    def residual(self) -> Residual:
+        config = self.config
+        return Residual(config.model_dim, config.norm, config.norm_position, config.dropout)
+
+
 class TransformerEncoder(nn.Module):
     """Layers of self-attention over the source; an ``Encoder``."""
 
@@ -150,8 +162,11 @@ class TransformerEncoder(nn.Module):
         super().__init__()
         self.embedding_dim = self.memory_dim = config.model_dim
         self.input = PositionedInput(config)
-        sizes = config.layer_sizes()
-        self.layers = Stack(EncoderLayer(sizes) for _ in range(config.num_layers))
+        blocks = _Blocks(config)
+        self.layers = Stack(
+            EncoderLayer(blocks.self_attention(), blocks.feed_forward(), blocks.residual)
+            for _ in range(config.num_layers)
+        )
         self.norm = _last_norm(config)
         xavier_linear(self)
 
@@ -200,8 +215,16 @@ class TransformerDecoder(nn.Module):
         super().__init__()
         self.embedding_dim = self.output_dim = config.model_dim
         self.input = PositionedInput(config)
-        sizes = config.layer_sizes()
-        self.layers = Stack(DecoderLayer(sizes, memory_dim) for _ in range(config.num_layers))
+        blocks = _Blocks(config)
+        self.layers = Stack(
+            DecoderLayer(
+                blocks.self_attention(),
+                blocks.cross_attention(memory_dim),
+                blocks.feed_forward(),
+                blocks.residual,
+            )
+            for _ in range(config.num_layers)
+        )
         self.norm = _last_norm(config)
         xavier_linear(self)
 
