@@ -31,10 +31,11 @@ def divergence(p, q):
     return F.kl_div(q, p, log_target=True, reduction="sum")
 
 
-def defined(parts, target, smoothing, terms):
+def defined(parts, target, smoothing, terms, cap=None):
     """Return loss, negative log-likelihood of the first pass, and the divergences."""
     features, weight, bias = parts
-    p, q = F.linear(features, weight, bias).log_softmax(-1)
+    logits = F.linear(features, weight, bias)
+    p, q = (logits if cap is None else cap * torch.tanh(logits / cap)).log_softmax(-1)
     losses = [
         F.cross_entropy(x, target, label_smoothing=smoothing, reduction="sum") for x in (p, q)
     ]
@@ -48,10 +49,11 @@ def defined(parts, target, smoothing, terms):
 @pytest.mark.parametrize("terms", TERMS, ids=["simcut", "both ways", "mixed"])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("scale", [1.0, 30.0])  # 30: some probabilities underflow
-def test_loss_and_gradients(terms, smoothing, scale):
+@pytest.mark.parametrize("cap", [None, 2.0, 300.0])
+def test_loss_and_gradients(terms, smoothing, scale, cap):
     parts, target = inputs(scale=scale)
-    computed = linear_consistency(*parts, target, smoothing, terms)
-    expected = defined(parts, target, smoothing, terms)
+    computed = linear_consistency(*parts, target, smoothing, terms, cap)
+    expected = defined(parts, target, smoothing, terms, cap)
     torch.testing.assert_close(computed, expected)
     assert [x.requires_grad for x in computed] == [True, False, False]
     gradients = torch.autograd.grad(-3 * computed[0], parts)

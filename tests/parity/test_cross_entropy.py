@@ -11,6 +11,7 @@ from seqtrans.nn.kernels.cross_entropy import linear_cross_entropy
 @pytest.fixture(autouse=True)
 def _three_chunks(monkeypatch):
     monkeypatch.setattr(cross_entropy, "ROWS", 8)
+    monkeypatch.setattr(cross_entropy, "_CPU_BLOCK", 3)
 
 
 def inputs(dtype=torch.float64, scale=1.0):
@@ -20,19 +21,22 @@ def inputs(dtype=torch.float64, scale=1.0):
     return [part.requires_grad_() for part in parts], torch.randint(11, (19,), generator=generator)
 
 
-def plain(parts, target, smoothing):
+def plain(parts, target, smoothing, cap=None):
     logits = F.linear(*parts)
+    if cap is not None:
+        logits = cap * torch.tanh(logits / cap)
     return F.cross_entropy(logits, target, label_smoothing=smoothing, reduction="sum")
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.7])
 @pytest.mark.parametrize("scale", [1.0, 30.0])  # 30: some probabilities underflow
-def test_loss_and_gradients(smoothing, scale):
+@pytest.mark.parametrize("cap", [None, 2.0, 300.0])
+def test_loss_and_gradients(smoothing, scale, cap):
     parts, target = inputs(scale=scale)
-    loss, nll = linear_cross_entropy(*parts, target, smoothing)
-    expected = plain(parts, target, smoothing)
+    loss, nll = linear_cross_entropy(*parts, target, smoothing, cap)
+    expected = plain(parts, target, smoothing, cap)
     torch.testing.assert_close(loss, expected)
-    torch.testing.assert_close(nll, plain(parts, target, 0.0))
+    torch.testing.assert_close(nll, plain(parts, target, 0.0, cap))
     assert not nll.requires_grad
     found = torch.autograd.grad(-3 * loss, parts)
     torch.testing.assert_close(found, torch.autograd.grad(-3 * expected, parts))
@@ -55,17 +59,19 @@ def test_a_weight_used_twice_gets_both_gradients():
     torch.testing.assert_close(found, right)
 
 
-def test_autocast_multiplies_in_bf16_and_sums_in_fp32():
+@pytest.mark.parametrize("cap", [None, 2.0])
+def test_autocast_multiplies_in_bf16_and_sums_in_fp32(cap):
     parts, target = inputs(torch.float32)
     with torch.autocast("cpu", torch.bfloat16):
-        loss, nll = linear_cross_entropy(*parts, target, 0.1)
+        loss, nll = linear_cross_entropy(*parts, target, 0.1, cap)
         logits = F.linear(*parts)
     assert logits.dtype == torch.bfloat16
-    exact = F.cross_entropy(logits.float(), target, reduction="sum")
+    logits = logits.float() if cap is None else cap * (logits.float() / cap).tanh()
+    exact = F.cross_entropy(logits, target, reduction="sum")
     torch.testing.assert_close(nll, exact, rtol=1e-5, atol=1e-5)
     found = torch.autograd.grad(loss, parts)
     assert [x.dtype for x in (loss, *found)] == [torch.float32] * 4
-    expected = torch.autograd.grad(plain(parts, target, 0.1), parts)
+    expected = torch.autograd.grad(plain(parts, target, 0.1, cap), parts)
     torch.testing.assert_close(found, expected, rtol=0.03, atol=0.03)
 
 

@@ -6,5 +6,6 @@
 - ``cross_entropy``: linear_cross_entropy
 - ``linear``: Linear, linear
 - ``log_softmax``: log_probabilities
+- ``soft_cap``: soft_capped, soft_cap_slope
 - ``token_cache``: TokenRows
 """

@@ -1,7 +1,9 @@
 """Fused output projection, cross-entropy and divergence of two passes."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -9,6 +11,7 @@ from torch.autograd.function import once_differentiable
 
 from seqtrans.nn.kernels.cross_entropy import LogitsGradient, narrowed, rows_at_once
 from seqtrans.nn.kernels.linear import multiply
+from seqtrans.nn.kernels.soft_cap import soft_cap_slope, soft_capped
 from seqtrans.tensor_types import Float, Int, Tensor
 
 
@@ -39,8 +42,11 @@ def linear_consistency(
     target: Int[Tensor, " N"],
     label_smoothing: float,
     terms: ConsistencyTerms,
+    soft_cap: float | None = None,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""], Float[Tensor, ""]]:
     """Return the loss of two passes over the same positions, summed over positions.
+
+    The logits are ``features @ weight.T + bias``; with ``soft_cap`` they are ``soft_capped``.
 
     As in ``linear_cross_entropy``, gradients are computed along with the loss, a few rows at a
     time, so no tensor grows with N * V. Both distributions of a divergence have gradients.
@@ -50,9 +56,10 @@ def linear_consistency(
         last two have no gradient. All in nats.
     """
     with_gradient = torch.is_grad_enabled()
-    losses = _LinearConsistency.apply(
-        features, weight, bias, target, label_smoothing, terms, with_gradient
+    sweep = partial(
+        _Sweep, target=target, smoothing=label_smoothing, terms=terms, soft_cap=soft_cap
     )
+    losses = _LinearConsistency.apply(features, weight, bias, sweep, with_gradient)
     return cast("tuple[Tensor, Tensor, Tensor]", losses)
 
 
@@ -63,14 +70,12 @@ class _LinearConsistency(torch.autograd.Function):
         features: Float[Tensor, "two N D"],
         weight: Float[Tensor, "V D"],
         bias: Float[Tensor, " V"],
-        target: Int[Tensor, " N"],
-        label_smoothing: float,
-        terms: ConsistencyTerms,
+        build: Callable[[Tensor, Tensor, Tensor], "_Sweep"],
         with_gradient: bool,  # noqa: FBT001
     ) -> tuple[Float[Tensor, ""], Float[Tensor, ""], Float[Tensor, ""]]:
         inputs = (features, weight, bias)
         with narrowed(*inputs) as (f, w, b):
-            sweep = _Sweep(f, w, b, target, label_smoothing, terms)
+            sweep = build(f, w, b)
             loss, nll, divergence = sweep.run(with_gradient=with_gradient)
         if with_gradient:
             gradients = sweep.gradient.finish()
@@ -84,7 +89,7 @@ class _LinearConsistency(torch.autograd.Function):
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, *gradients: Any
     ) -> tuple[Tensor | None, ...]:
-        return *(saved * gradients[0] for saved in ctx.saved_tensors), None, None, None, None
+        return *(saved * gradients[0] for saved in ctx.saved_tensors), None, None
 
 
 class _Sweep:
@@ -98,9 +103,10 @@ class _Sweep:
         target: Int[Tensor, " N"],
         smoothing: float,
         terms: ConsistencyTerms,
+        soft_cap: float | None,
     ) -> None:
         self.features, self.weight, self.bias, self.target = features, weight, bias, target
-        self.smoothing, self.terms = smoothing, terms
+        self.smoothing, self.terms, self.soft_cap = smoothing, terms, soft_cap
         self.wide = torch.promote_types(features.dtype, torch.float32)
         self.gradient = LogitsGradient(features.flatten(0, 1), weight, self.wide)
 
@@ -131,7 +137,8 @@ class _Sweep:
     ) -> Float[Tensor, " 3"]:
         """Return the sums of a block, and replace logits by their gradients."""
         terms = self.terms
-        log_p, log_q = (x.log_softmax(dim=1, dtype=self.wide) for x in (first, second))
+        capped = [soft_capped(x, self.soft_cap) for x in (first, second)]
+        log_p, log_q = (x.log_softmax(dim=1, dtype=self.wide) for x in capped)
         divergence, to_p, to_q = _compare(log_p, log_q, terms)
         loss, nll = divergence, -log_p.gather(1, index).sum()
         for log_probs, to_logits, factor in (
@@ -146,6 +153,9 @@ class _Sweep:
             share = factor * (self.smoothing - 1)
             to_logits.scatter_add_(1, index, to_logits.new_full(index.shape, share))
         if with_gradient:
+            if self.soft_cap is not None:
+                to_p *= soft_cap_slope(capped[0], self.soft_cap)
+                to_q *= soft_cap_slope(capped[1], self.soft_cap)
             self.gradient.to_bias += to_p.sum(0) + to_q.sum(0)
             first.copy_(to_p)
             second.copy_(to_q)

@@ -8,6 +8,7 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from seqtrans.nn.kernels.linear import multiply, multiply_transposed
+from seqtrans.nn.kernels.soft_cap import soft_cap_slope, soft_capped
 from seqtrans.tensor_types import Float, Int, Tensor
 
 ROWS = 1024
@@ -24,8 +25,11 @@ def linear_cross_entropy(
     bias: Float[Tensor, " V"],
     target: Int[Tensor, " N"],
     label_smoothing: float = 0.0,
+    soft_cap: float | None = None,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """Return the cross-entropy of ``features @ weight.T + bias``, summed over positions.
+
+    With ``soft_cap``, of the ``soft_capped`` logits.
 
     Gradients are computed along with the loss, a few rows at a time, while the probabilities are
     still in the cache (as in arXiv:2410.10989); the backward pass only scales them. On a CPU it
@@ -38,7 +42,7 @@ def linear_cross_entropy(
     """
     with_gradient = torch.is_grad_enabled()
     losses = _LinearCrossEntropy.apply(
-        features, weight, bias, target, label_smoothing, with_gradient
+        features, weight, bias, target, label_smoothing, soft_cap, with_gradient
     )
     return cast("tuple[Tensor, Tensor]", losses)
 
@@ -52,11 +56,12 @@ class _LinearCrossEntropy(torch.autograd.Function):
         bias: Float[Tensor, " V"],
         target: Int[Tensor, " N"],
         label_smoothing: float,
+        soft_cap: float | None,
         with_gradient: bool,  # noqa: FBT001
     ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
         inputs = (features, weight, bias)
         with narrowed(*inputs) as (f, w, b):
-            loss, nll, gradients = _sweep(f, w, b, target, label_smoothing, with_gradient)
+            loss, nll, gradients = _sweep(f, w, b, target, label_smoothing, soft_cap, with_gradient)
         if gradients is not None:
             saved = (g.to(x.dtype) for g, x in zip(gradients, inputs, strict=True))
             ctx.save_for_backward(*saved)
@@ -68,7 +73,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, *gradients: Any
     ) -> tuple[Tensor | None, ...]:
-        return *(saved * gradients[0] for saved in ctx.saved_tensors), None, None, None
+        return *(saved * gradients[0] for saved in ctx.saved_tensors), None, None, None, None
 
 
 def _sweep(
@@ -77,36 +82,61 @@ def _sweep(
     bias: Float[Tensor, " V"],
     target: Int[Tensor, " N"],
     smoothing: float,
+    soft_cap: float | None,
     with_gradient: bool,  # noqa: FBT001
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""], tuple[Tensor, Tensor, Tensor] | None]:
     """Compute loss, negative log-likelihood, and gradients for the first three arguments.
 
     Smoothing mixes the uniform distribution into every target. Its effect is linear in the logits,
-    so it is computed from sums over all rows, without a pass over the logits.
+    so without a cap it is computed from sums over all rows, without a pass over the logits.
     """
     wide = torch.promote_types(features.dtype, torch.float32)
     gradient = LogitsGradient(features, weight, wide) if with_gradient else None
-    log_sum_exp = target_logit = features.new_zeros((), dtype=wide)
+    log_sum_exp = target_logit = mean_logit = features.new_zeros((), dtype=wide)
     step, block = rows_at_once(features)
     for start in range(0, features.size(0), step):
         rows, wanted = features[start : start + step], target[start : start + step, None]
         all_logits = multiply(rows, weight, bias)  # (step, V)
         for logits, index in zip(all_logits.split(block), wanted.split(block), strict=True):
-            probs = logits.softmax(dim=1, dtype=wide)
-            # The log-sum-exp follows from the largest probability, which can't underflow.
-            log_sum_exp = log_sum_exp + (logits.amax(1) - probs.amax(1).log()).sum()
-            target_logit = target_logit + logits.gather(1, index).sum(dtype=wide)
-            if gradient is not None:
-                probs.scatter_add_(1, index, probs.new_full(index.shape, smoothing - 1))
-                gradient.to_bias += probs.sum(0)
-                logits.copy_(probs)
+            sums = _block(logits, index, smoothing, soft_cap, gradient)
+            log_sum_exp, target_logit = log_sum_exp + sums[0], target_logit + sums[1]
+            mean_logit = mean_logit + sums[2]
         if gradient is not None:
             gradient.add(start, all_logits)
     nll = log_sum_exp - target_logit
-    mean_logit = features.sum(0, dtype=wide) @ weight.mean(0, dtype=wide)
-    mean_logit = mean_logit + features.size(0) * bias.mean(dtype=wide)
+    if soft_cap is None:
+        mean_logit = features.sum(0, dtype=wide) @ weight.mean(0, dtype=wide)
+        mean_logit = mean_logit + features.size(0) * bias.mean(dtype=wide)
     loss = (1 - smoothing) * nll + smoothing * (log_sum_exp - mean_logit)
-    return loss, nll, gradient and gradient.finish(smoothing)
+    return loss, nll, gradient and gradient.finish(smoothing if soft_cap is None else 0.0)
+
+
+def _block(
+    logits: Float[Tensor, "rows V"],
+    index: Int[Tensor, "rows 1"],
+    smoothing: float,
+    soft_cap: float | None,
+    gradient: "LogitsGradient | None",
+) -> tuple[Tensor, Tensor, Tensor | float]:
+    """Replace logits by their gradient, if wanted, without the smoothing where it is linear.
+
+    Returns:
+        Sums over the rows: of the log-sum-exp, of the logit of the target, and with a cap of the
+        mean logit, all of capped logits.
+    """
+    wide = torch.promote_types(logits.dtype, torch.float32)
+    capped = soft_capped(logits, soft_cap)
+    probs = capped.softmax(dim=1, dtype=wide)
+    # The log-sum-exp follows from the largest probability, which can't underflow.
+    log_sum_exp = (capped.amax(1) - probs.amax(1).log()).sum()
+    target_logit = capped.gather(1, index).sum(dtype=wide)
+    if gradient is not None:
+        probs.scatter_add_(1, index, probs.new_full(index.shape, smoothing - 1))
+        if soft_cap is not None:
+            probs.sub_(smoothing / probs.size(1)).mul_(soft_cap_slope(capped, soft_cap))
+        gradient.to_bias += probs.sum(0)
+        logits.copy_(probs)
+    return log_sum_exp, target_logit, 0.0 if soft_cap is None else capped.mean(1).sum()
 
 
 @contextmanager

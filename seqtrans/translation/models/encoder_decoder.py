@@ -5,9 +5,9 @@ from typing import Any, Literal, assert_never
 
 from torch import nn
 
+from seqtrans.config.types import PositiveFloat
 from seqtrans.nn.initialize import scaled_normal_embedding, xavier_linear
-from seqtrans.nn.kernels.linear import Linear
-from seqtrans.nn.kernels.log_softmax import log_probabilities
+from seqtrans.nn.output_layer import OutputLayer
 from seqtrans.tensor_types import Bool, Float, Int, Tensor
 from seqtrans.translation.data.batch import TranslationBatch
 from seqtrans.translation.models.interfaces import Decoder, Encoder, Memory
@@ -37,6 +37,8 @@ class ModelConfig:
         tie_embeddings: Which embedding tables share weights: ``none``; ``target_output``, the
             decoder's input and the output layer (arXiv:1608.05859); ``source_target``, the inputs
             of encoder and decoder; ``all`` three. The last two need a joint vocabulary.
+        logit_soft_cap: Bound of the logits, which become ``cap * tanh(logits / cap)``
+            (arXiv:2408.00118, 2), for example 30; null: none.
 
     Raises:
         ValueError: Tied embeddings, or the operands of dot attention, differ in size.
@@ -45,6 +47,7 @@ class ModelConfig:
     encoder: EncoderConfig = field(default_factory=TransformerEncoderConfig)
     decoder: DecoderConfig = field(default_factory=TransformerDecoderConfig)
     tie_embeddings: Literal["none", "target_output", "source_target", "all"] = "none"
+    logit_soft_cap: PositiveFloat | None = None
 
     def __post_init__(self) -> None:
         """Check that encoder and decoder fit together."""
@@ -84,7 +87,7 @@ class EncoderDecoder(nn.Module):
         self.decoder = decoder
         self.source_embedding = nn.Embedding(source_vocab, encoder.embedding_dim)
         self.target_embedding = nn.Embedding(target_vocab, decoder.embedding_dim)
-        self.output = Linear(decoder.output_dim, target_vocab)
+        self.output = OutputLayer(decoder.output_dim, target_vocab, config.logit_soft_cap)
         xavier_linear(self.output)
         scaled_normal_embedding(self.source_embedding)
         scaled_normal_embedding(self.target_embedding)
@@ -138,7 +141,7 @@ class EncoderDecoder(nn.Module):
     ) -> tuple[Float[Tensor, "B K V"], DecoderState]:
         """See ``Seq2SeqModel.decode_step``."""
         features, state = self.decoder.step(token, state)
-        return log_probabilities(self.output(features)), state
+        return self.output.log_probabilities(features), state
 
 
 def _masked(

@@ -9,7 +9,7 @@ import torch
 from seqtrans.config.types import NonNegativeFloat, PositiveFloat, Probability
 from seqtrans.nn.kernels.consistency import ConsistencyTerms, linear_consistency
 from seqtrans.nn.kernels.cross_entropy import linear_cross_entropy
-from seqtrans.nn.kernels.linear import Linear
+from seqtrans.nn.output_layer import OutputLayer
 from seqtrans.tensor_types import Bool, Float, Int, Tensor
 from seqtrans.translation.data.batch import TranslationBatch
 from seqtrans.translation.protocols import SourceBatch
@@ -66,7 +66,7 @@ Losses = tuple[Float[Tensor, ""], Mapping[str, Float[Tensor, ""]]]
 class TeacherForced(Protocol):
     """A model, as an objective sees it."""
 
-    output: Linear
+    output: OutputLayer
 
     def features(
         self,
@@ -114,6 +114,7 @@ class Objective:
             model.output.bias,
             batch.target_output[batch.target_mask],
             self.label_smoothing,
+            model.output.soft_cap,
         )
         return loss, {"nll": nll}
 
@@ -137,6 +138,7 @@ class Objective:
             batch.target_output[batch.target_mask],
             self.label_smoothing,
             terms,
+            model.output.soft_cap,
         )
         return loss, {"nll": nll, "divergence": divergence}
 
