@@ -55,9 +55,9 @@ class ClassificationTask:
         """See ``Task.updates`` and ``shared_updates``."""
         return shared_updates(self.train.batches(epoch), self.accumulate, group, start)
 
-    def updates_in_epoch(self) -> int:
-        """Return the number of updates in an epoch."""
-        return -(-sum(1 for _ in self.train.batches(epoch=0)) // self.accumulate)
+    def updates_in(self, epochs: int) -> int:
+        """See ``Task.updates_in``."""
+        return epochs * -(-sum(1 for _ in self.train.batches(epoch=0)) // self.accumulate)
 
     def loss_sums(self, model: nn.Module, batch: ImageBatch) -> LossSums:
         """See ``Task.loss_sums``; ``accuracy`` counts what is right in each image's shares."""

@@ -122,24 +122,24 @@ class TrainingConfig:
         """Refuse a run without end, and a schedule whose end is unknown."""
         if self.max_steps is self.max_epochs is self.max_minutes is None:
             raise ValueError("training needs a limit: max_steps, max_epochs or max_minutes")
-        self.build_schedule(lambda: sys.maxsize)  # how long epochs are, is not known yet
+        self.build_schedule(lambda _: sys.maxsize)  # how long epochs are, is not known yet
         if isinstance(self.optimizer, ScheduleFreeAdamWConfig):
             self._refuse_second_average()
         if self.processes.sharding == "full":
             self._refuse_unsharded()
 
-    def build_schedule(self, updates_in_epoch: Callable[[], int]) -> Schedule:
+    def build_schedule(self, updates_in: Callable[[int], int]) -> Schedule:
         """Build the function that gives the learning rate of every update.
 
         Args:
-            updates_in_epoch: Counts the updates of an epoch; asked if the schedule needs it.
+            updates_in: Counts the updates of the first epochs; asked if the schedule needs it.
 
         Raises:
             ValueError: The schedule has no end, or ends within its warm-up.
         """
         peak, schedule, epochs = self.optimizer.learning_rate, self.schedule, self.max_epochs
         by_epochs = isinstance(schedule, DecayConfig) and schedule.horizon == "epochs"
-        epoch_steps = epochs * updates_in_epoch() if by_epochs and epochs else None
+        epoch_steps = updates_in(epochs) if by_epochs and epochs else None
         return build_schedule(schedule, peak, self.max_steps, self.max_minutes, epoch_steps)
 
     def micro_batches(self, processes: int) -> int:

@@ -55,7 +55,7 @@ def check(prepared: Prepared, config: TrainingConfig, run: RunDirectory) -> None
     """
     task, model, group = prepared.task, prepared.model, prepared.group
     if group.rank == 0:
-        warn_of_rates(config, prepared.updates_in_epoch, logger.warning)
+        warn_of_rates(config, prepared.updates_in, logger.warning)
     check_room(run, model, config)
     sizes = MicroBatchSizeLimits(run.sizes)
     sizes.read(group)

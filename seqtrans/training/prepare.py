@@ -31,7 +31,7 @@ class Prepared:
     task: Task[Any]
     model: nn.Module  # on the device of the training, sharded if configured
     origins: Origins
-    updates_in_epoch: Callable[[], int]
+    updates_in: Callable[[int], int]
     """Returns the number of updates in an epoch; an estimate if that is random."""
     rehearse: Callable[[TorchProcessGroup], None] | None = None
     """Tries what validation does, such as decoding; every process must call it."""

@@ -89,7 +89,7 @@ class Updater(Generic[BatchT]):
             config.optimizer, model, config.learning_rates, self.freezing.learning()
         )
         self._optimizer_step = Stepper(self.optimizer)
-        self.schedule = config.build_schedule(task.updates_in_epoch)
+        self.schedule = config.build_schedule(task.updates_in)
         self.average = _build_average(config, model, self.optimizer)
         self.freezing.enter(0)
         self.device = next(model.parameters()).device

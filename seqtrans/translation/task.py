@@ -72,6 +72,7 @@ class TranslationTask:
         accumulate: Micro-batches per update of all processes together.
         objective: The loss to minimize.
         seed: Seed of the order of batches and of subword sampling.
+        both_directions_epochs: How many epochs hold every pair in both directions, at first.
     """
 
     train: EncodedCorpus
@@ -81,6 +82,7 @@ class TranslationTask:
     accumulate: int = 1
     objective: Objective = field(default_factory=Objective)
     seed: int = 1
+    both_directions_epochs: int = 0
 
     @property
     def unit(self) -> str:
@@ -93,9 +95,11 @@ class TranslationTask:
         """See ``Task.updates`` and ``shared_updates``."""
         return shared_updates(self._epochs.batches(epoch), self.accumulate, group, start)
 
-    def updates_in_epoch(self) -> int:
-        """Return the number of updates in an epoch; an estimate if subwords are sampled."""
-        return -(-self._epochs.count() // self.accumulate)
+    def updates_in(self, epochs: int) -> int:
+        """See ``Task.updates_in``; an estimate if subwords are sampled."""
+        both = min(epochs, self.both_directions_epochs)
+        per_epoch = {n: -(-self._epochs.count(n) // self.accumulate) for n in {0, both}}
+        return both * per_epoch[0] + (epochs - both) * per_epoch[both]
 
     def loss_sums(self, model: nn.Module, batch: TranslationBatch) -> LossSums:
         """See ``Task.loss_sums``, and ``Objective`` for what it is."""
@@ -254,7 +258,8 @@ class TranslationTask:
 
     @property
     def _epochs(self) -> Epochs:
-        return Epochs(self.train, self.segmenters, self.batch_tokens, self.seed)
+        settings = self.batch_tokens, self.seed, self.both_directions_epochs
+        return Epochs(self.train, self.segmenters, *settings)
 
 
 _LONG_HINT = "leave out the longest ones"

@@ -321,3 +321,25 @@ def test_other_images_are_noticed_and_a_moved_file_is_not(tmp_path):
     assert f"data.train: {tmp_path / 'moved.npz'}: not what runs/digits learnt from" in refused(
         done
     )
+
+
+def test_epochs_of_both_directions_go_on_as_if_never_stopped_and_need_one_vocabulary(original):
+    both = {**SETTINGS, "data.both_directions_epochs": 1, "data.segmentation.joint": "true"}
+    both["training.validate_every_steps"] = 50
+    done = train(original, run="runs/straight", **both | {"training.max_steps": 24})
+    assert done.returncode == 0, done.stderr
+    for steps, epoch in ((9, 0), (20, 1), (24, 2)):
+        resume = ["--resume"] if steps > 9 else []
+        done = train(original, *resume, run="runs/both", **both | {"training.max_steps": steps})
+        assert done.returncode == 0, done.stderr
+        state = read_state(original / f"runs/both/checkpoints/{steps}")["state"]
+        assert state["epoch"] == epoch
+        assert state["updates_in_epoch"] > 0
+    found, expected = (weights(original, f"runs/{name}") for name in ("both", "straight"))
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+    separate = both | {"data.segmentation.joint": "false"}
+    message = refused(train(original, run="runs/none", **separate))
+    assert message.endswith(
+        "data.both_directions_epochs needs one vocabulary for both languages: set "
+        "data.segmentation.joint to true, or leave it out"
+    )

@@ -36,16 +36,24 @@ class Rank:
         raise AssertionError("planning updates must not wait for others")
 
 
-@pytest.fixture(scope="module", params=["plain", "sampled", "images", "augmented"])
+TRANSLATIONS = {
+    "plain": {"sampled": False},
+    "sampled": {"sampled": True},
+    "both directions": {"sampled": False, "both_directions_epochs": 2},
+    "both directions sampled": {"sampled": True, "both_directions_epochs": 2},
+}
+
+
+@pytest.fixture(scope="module", params=[*TRANSLATIONS, "images", "augmented"])
 def task(request, tmp_path_factory):
     if request.param in ("images", "augmented"):
         return classification(augmented=request.param == "augmented")
-    return translation_task(tmp_path_factory.mktemp("task"), sampled=request.param == "sampled")
+    return translation_task(tmp_path_factory.mktemp("task"), **TRANSLATIONS[request.param])
 
 
-@pytest.fixture(scope="module", params=["plain", "sampled"])
+@pytest.fixture(scope="module", params=TRANSLATIONS)
 def translation(request, tmp_path_factory):
-    return translation_task(tmp_path_factory.mktemp("task"), sampled=request.param == "sampled")
+    return translation_task(tmp_path_factory.mktemp("task"), **TRANSLATIONS[request.param])
 
 
 def fingerprints(updates):
@@ -95,15 +103,48 @@ def test_processes_share_the_micro_batches_of_every_update(task):
     assert len(alone[-1]) < task.accumulate
 
 
-def test_an_epoch_holds_every_pair_once(translation):
-    decode = translation.segmenters.target.decode
-    seen = sorted(
-        decode(row[mask].tolist())
-        for update in translation.updates(0, SINGLE_PROCESS)
-        for batch in update
-        for row, mask in zip(batch.target_output, batch.target_mask, strict=True)
-    )
-    assert seen == sorted(target for _, target in sentences())
+def pairs_of(translation, epoch):
+    """The pairs of an epoch as text, sorted."""
+    batches = [b for update in translation.updates(epoch, SINGLE_PROCESS) for b in update]
+    sides = [
+        [
+            segmenter.decode(row[mask].tolist())
+            for batch in batches
+            for row, mask in zip(*of(batch), strict=True)
+        ]
+        for segmenter, of in zip(
+            translation.segmenters,
+            (
+                lambda b: (b.source.tokens, b.source.mask),
+                lambda b: (b.target_output, b.target_mask),
+            ),
+            strict=True,
+        )
+    ]
+    return sorted(zip(*sides, strict=True))
+
+
+@pytest.mark.parametrize("epoch", [0, 1, 2])
+def test_an_epoch_holds_every_pair_once_and_at_first_reversed_too(translation, epoch):
+    reverses = epoch < translation.both_directions_epochs
+    expected = [(s, t) for s, t in sentences()]
+    expected += [(t, s) for s, t in sentences()] if reverses else []
+    assert pairs_of(translation, epoch) == sorted(expected)
+
+
+def test_updates_are_counted_over_epochs_of_either_kind(translation):
+    made = [sum(1 for _ in translation.updates(epoch, SINGLE_PROCESS)) for epoch in range(5)]
+    tolerance = 0.3 if translation.train.source_text else 0.0  # sampled subwords are more
+    for epochs in range(1, 6):
+        expected = sum(made[:epochs])
+        assert translation.updates_in(epochs) == pytest.approx(expected, rel=tolerance)
+    assert (made[0] > 1.8 * made[2]) == bool(translation.both_directions_epochs)
+
+
+def test_the_largest_batch_may_be_one_that_is_reversed(tmp_path):
+    both = translation_task(tmp_path, sampled=False, both_directions_epochs=1)
+    batches = [b for update in both.updates(0, SINGLE_PROCESS) for b in update]
+    assert both.largest_batch().size == max(batch.size for batch in batches)
 
 
 def test_batches_keep_the_budget_and_pad_little(translation):

@@ -49,7 +49,7 @@ def classification(*, augmented=False):
     return ClassificationTask(epochs, held_out, accumulate=2, label_smoothing=0.1)
 
 
-def translation_task(folder, *, sampled, judged=300):
+def translation_task(folder, *, sampled, judged=300, both_directions_epochs=0):
     """A task to translate ``sentences``; the first so many of them are those of its validation."""
     sampling = UnigramSampling(alpha=0.1) if sampled else None
     config = SubwordConfig(vocab_size=50, byte_fallback=False, sampling=sampling)
@@ -69,6 +69,7 @@ def translation_task(folder, *, sampled, judged=300):
         batch_tokens=200,
         accumulate=2,
         seed=3,
+        both_directions_epochs=both_directions_epochs,
     )
 
 

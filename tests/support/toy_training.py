@@ -95,8 +95,8 @@ class ToyTask:
                 for r in rows[group.rank :: group.world_size].tensor_split(self.accumulate)
             ]
 
-    def updates_in_epoch(self) -> int:
-        return -(-self.train.num_targets // (self.batch_size * self.accumulate))
+    def updates_in(self, epochs) -> int:
+        return epochs * -(-self.train.num_targets // (self.batch_size * self.accumulate))
 
     def rows(self, rows) -> ToyBatch:
         return ToyBatch(self.train.token[rows], self.train.label[rows])

@@ -52,4 +52,4 @@ def prepare(recipe: ClassificationRecipe, run: RunDirectory, processes: Rendezvo
     task = build_classification(resolved, sets, model, group.world_size)
     # Only a size was decided on: the images need not be hashed again.
     origins = replace(origins, order=order_of(resolved))
-    return Prepared(group, task, model, origins, task.updates_in_epoch)
+    return Prepared(group, task, model, origins, task.updates_in)

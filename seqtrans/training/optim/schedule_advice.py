@@ -14,29 +14,29 @@ _UNDONE = 0.1
 
 
 def warn_of_rates(
-    config: TrainingConfig, updates_in_epoch: Callable[[], int], warn: Callable[[str], None]
+    config: TrainingConfig, updates_in: Callable[[int], int], warn: Callable[[str], None]
 ) -> None:
     """Warn where the learning rate will not do in a training what its schedule is for.
 
     Args:
         config: The training; without ``max_steps`` and ``max_epochs`` nothing is known of it.
-        updates_in_epoch: Counts the updates of an epoch.
+        updates_in: Counts the updates of the first epochs.
         warn: Is called with each warning.
     """
-    updates = planned_updates(config, updates_in_epoch)
+    updates = planned_updates(config, updates_in)
     if updates is None:
         return
     by_shares = replace(config, optimizer=replace(config.optimizer, learning_rate=1.0))
-    schedule = by_shares.build_schedule(updates_in_epoch)
+    schedule = by_shares.build_schedule(updates_in)
     for warning in rate_doubts(config.schedule, schedule, updates):
         warn(f"training.schedule: {warning}")
 
 
-def planned_updates(config: TrainingConfig, updates_in_epoch: Callable[[], int]) -> int | None:
+def planned_updates(config: TrainingConfig, updates_in: Callable[[int], int]) -> int | None:
     """Return how many updates a training has unless it stops early; None: unknown."""
     limits = [config.max_steps] if config.max_steps else []
     if config.max_epochs:
-        limits.append(config.max_epochs * updates_in_epoch())
+        limits.append(updates_in(config.max_epochs))
     return min(limits, default=None)
 
 

@@ -123,12 +123,15 @@ class Epochs:
         segmenters: Text to ids.
         batch_tokens: Most positions of a batch on either side, padding included.
         seed: Seed of the run.
+        both_directions: How many epochs hold every pair a second time, with source and target
+            exchanged; needs one vocabulary for both languages.
     """
 
     corpus: EncodedCorpus
     segmenters: Segmenters
     batch_tokens: int
     seed: int
+    both_directions: int = 0
 
     def batches(self, epoch: int) -> Iterator[Callable[[], TranslationBatch]]:
         """Yield functions that build the batches of an epoch; skipping one is cheap."""
@@ -137,15 +140,15 @@ class Epochs:
             for indices in plan:
                 yield partial(self._collate, block, indices)
 
-    def count(self) -> int:
+    def count(self, epoch: int) -> int:
         """Return the number of batches of an epoch without sampling."""
-        return len(self._plan(self.corpus, epoch=0, number=0))
+        return len(self._plan(self.corpus, epoch, number=0))
 
     def largest(self) -> TranslationBatch:
         """Build the largest batch of the first block of the first epoch."""
         block = next(self._blocks(epoch=0))
         plan = self._plan(block, epoch=0, number=0)
-        index = largest_batch(plan, block.source_lengths, block.target_lengths)
+        index = largest_batch(plan, *self._lengths(block, epoch=0))
         return self._collate(block, plan[index])
 
     def _blocks(self, epoch: int) -> Iterator[EncodedCorpus]:
@@ -165,11 +168,21 @@ class Epochs:
 
     def _plan(self, block: EncodedCorpus, epoch: int, number: int) -> Plan:
         seed = block_seed(self.seed, number)
-        lengths = block.source_lengths, block.target_lengths
+        lengths = self._lengths(block, epoch)
         return plan_epoch(*lengths, batch_tokens=self.batch_tokens, seed=seed, epoch=epoch)
 
+    def _lengths(self, block: EncodedCorpus, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return source and target lengths of the pairs, then of the pairs exchanged, if wanted."""
+        source, target = block.source_lengths, block.target_lengths
+        if epoch >= self.both_directions:
+            return source, target
+        return np.concatenate((source, target)), np.concatenate((target, source))
+
     def _collate(self, block: EncodedCorpus, indices: np.ndarray) -> TranslationBatch:
-        pairs = block.pairs(indices.tolist())
+        pairs = block.pairs((indices % len(block)).tolist())
+        for i in np.flatnonzero(indices >= len(block)).tolist():
+            source, target = pairs[i]
+            pairs[i] = target, source
         return collate_pairs(pairs, *(segmenter.specials for segmenter in self.segmenters))
 
 

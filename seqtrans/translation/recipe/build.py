@@ -19,16 +19,23 @@ def prepare_segmenters(recipe: TranslationRecipe, run: RunDirectory) -> Segmente
 
     Raises:
         DataError: The training text can't be read.
-        RecipeError: The text is too small for the vocabulary.
+        RecipeError: The text is too small for the vocabulary, or a joint one is needed.
         CheckpointError: The stored vocabulary is damaged.
     """
-    if any(run.vocabulary.glob("*.yaml")):
-        return load_segmenters(run.vocabulary, recipe.data.segmentation)
 
     def pairs() -> Iterator[tuple[str, str]]:
         return read_pairs(*recipe.data.train)
 
-    return train_segmenters(recipe.data.segmentation, pairs, run.vocabulary)
+    if any(run.vocabulary.glob("*.yaml")):
+        segmenters = load_segmenters(run.vocabulary, recipe.data.segmentation)
+    else:
+        segmenters = train_segmenters(recipe.data.segmentation, pairs, run.vocabulary)
+    if recipe.data.both_directions_epochs and not segmenters.is_joint:
+        raise RecipeError(
+            "data.both_directions_epochs needs one vocabulary for both languages: set "
+            "data.segmentation.joint to true, or leave it out"
+        )
+    return segmenters
 
 
 def build_model(config: ModelConfig, segmenters: Segmenters) -> EncoderDecoder:

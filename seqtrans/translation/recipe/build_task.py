@@ -25,6 +25,7 @@ def build_task(
         accumulate=recipe.training.micro_batches(processes),
         objective=recipe.objective,
         seed=recipe.training.seed,
+        both_directions_epochs=recipe.data.both_directions_epochs,
     )
 
 

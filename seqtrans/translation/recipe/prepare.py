@@ -75,7 +75,7 @@ def prepare(recipe: TranslationRecipe, run: RunDirectory, processes: Rendezvous)
     task = build_task(resolved, segmenters, corpora, group.world_size)
     origins = origins_of(resolved) if is_first else Origins()  # only the first saves it
     rehearsal = partial(rehearse, task, model)
-    return Prepared(group, task, model, origins, task.updates_in_epoch, rehearsal)
+    return Prepared(group, task, model, origins, task.updates_in, rehearsal)
 
 
 def rehearse(task: TranslationTask, model: nn.Module, group: TorchProcessGroup) -> None:

@@ -33,6 +33,7 @@ def origins_of(recipe: TranslationRecipe) -> Origins:
         order={
             "training.seed": flow(recipe.training.seed),
             "data.batch_tokens": flow(data.batch_tokens),
+            "data.both_directions_epochs": flow(data.both_directions_epochs),
             **flatten(data.filter, "data.filter"),
             **sampling,
         },

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from annotated_types import MinLen
 
-from seqtrans.config.types import Positive, Probability, Size
+from seqtrans.config.types import NonNegative, Positive, Probability, Size
 from seqtrans.training.config import TrainingConfig
 from seqtrans.translation.data.length_filter import FilterConfig
 from seqtrans.translation.data.parallel_corpus import CorpusFormat
@@ -40,6 +40,11 @@ class DataConfig:
     """How sentences are split into tokens."""
     filter: FilterConfig = field(default_factory=FilterConfig)
     """Which training pairs are left out."""
+    both_directions_epochs: NonNegative = 0
+    """How many epochs, from the first, hold every pair a second time with source and target
+    exchanged (arXiv:2206.02368, 3.1): with little text the model learns more of both languages.
+    They have twice the updates, and the rest of the training, some two thirds of the updates, has
+    one direction. Needs one vocabulary for both languages."""
     batch_tokens: Size = 4096
     """Maximum positions of either side of a micro-batch, padding included. ``auto``: the most that
     fit, measured before training, at most 4,096 on a CPU, 32,768 on a GPU and a hundredth of an

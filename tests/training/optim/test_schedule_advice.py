@@ -18,7 +18,7 @@ KINDS = [InverseSquareRootConfig, CosineConfig, LinearConfig, ConstantConfig, Pl
 def warnings(schedule, updates_in_epoch=10, **limits):
     said = []
     config = TrainingConfig(schedule=schedule, **limits)
-    warn_of_rates(config, lambda: updates_in_epoch, said.append)
+    warn_of_rates(config, lambda epochs: epochs * updates_in_epoch, said.append)
     return said
 
 
@@ -48,7 +48,7 @@ def test_a_decay_that_misses_the_end_of_training_is_said(kind):
 
 def test_the_first_limit_counts_and_time_is_not_foreseen():
     def planned(**limits):
-        return planned_updates(TrainingConfig(**limits), lambda: 10)
+        return planned_updates(TrainingConfig(**limits), lambda epochs: 10 * epochs)
 
     assert planned(max_steps=50) == 50
     assert planned(max_steps=50, max_epochs=4) == 40
