@@ -120,7 +120,7 @@ def _build(
         pairs = read_pairs(*corpora)
         report = encode_corpus(pairs, segmenters, limits, keep_text=keep_text, folder=built)
         if not report.kept:
-            names = ", ".join(str(path) for one in corpora for path in one.paths)
+            names = ", ".join(name for one in corpora for name in one.names)
             raise DataError(f"{names}: no pair is left to train on: {report}")
         try:
             built.rename(folder)

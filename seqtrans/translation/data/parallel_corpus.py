@@ -8,6 +8,7 @@ from typing import Annotated, Any, TypeAlias
 
 from seqtrans.config.types import Untagged
 from seqtrans.translation.data.formats.base import CorpusFiles, at_least_one
+from seqtrans.translation.data.formats.generated import GeneratedPairs
 from seqtrans.translation.data.formats.jsonl import JsonLinesFile
 from seqtrans.translation.data.formats.text import TextFiles
 from seqtrans.translation.data.formats.tmx import TmxFile
@@ -30,7 +31,8 @@ CorpusFormat: TypeAlias = Annotated[
     TextFiles
     | TsvFile
     | JsonLinesFile
-    | TmxFile,
+    | TmxFile
+    | GeneratedPairs,
     Untagged(_with_kind),
 ]  # fmt: skip
 """A corpus in a recipe, by ``kind``."""
@@ -44,4 +46,4 @@ def read_pairs(*corpora: CorpusFiles) -> Iterator[tuple[str, str]]:
             numbers of lines; or a record lacks a side.
     """
     for files in corpora:
-        yield from at_least_one(files.pairs(), str(files.paths[0]))
+        yield from at_least_one(files.pairs(), files.names[0])

@@ -1,4 +1,4 @@
-"""Synthetic sentence pairs, for tests and benchmarks."""
+"""Synthetic sentence pairs, for first recipes, tests and benchmarks."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -16,6 +16,7 @@ def synthetic_pairs(
     num_pairs: int,
     *,
     seed: int = 0,
+    min_tokens: int = 1,
     max_tokens: int = 10,
     num_symbols: int = 10,
     mean_tokens: float | None = None,
@@ -28,14 +29,15 @@ def synthetic_pairs(
         rule: How the target is made from the source.
         num_pairs: Number of pairs.
         seed: Seed of the random numbers.
-        max_tokens: Most numbers of a sentence; the fewest is 1.
+        min_tokens: Fewest numbers of a sentence.
+        max_tokens: Most numbers of a sentence.
         num_symbols: Numbers are 0 to ``num_symbols - 1``.
         mean_tokens: Mean length, distributed as in natural text; if None, all lengths are equally
             frequent.
     """
     generator = np.random.default_rng(seed)
     for first in range(0, num_pairs, _BLOCK):
-        lengths = _lengths(generator, max_tokens, mean_tokens)
+        lengths = _lengths(generator, min_tokens, max_tokens, mean_tokens)
         symbols = generator.integers(num_symbols, size=int(lengths.sum()))
         sentences = np.split(symbols, np.cumsum(lengths)[:-1])
         for sentence in sentences[: num_pairs - first]:
@@ -43,12 +45,12 @@ def synthetic_pairs(
 
 
 def _lengths(
-    generator: np.random.Generator, max_tokens: int, mean_tokens: float | None
+    generator: np.random.Generator, min_tokens: int, max_tokens: int, mean_tokens: float | None
 ) -> Int[np.ndarray, " N"]:
     if mean_tokens is None:
-        return generator.integers(1, max_tokens + 1, size=_BLOCK)
+        return generator.integers(min_tokens, max_tokens + 1, size=_BLOCK)
     spread = generator.gamma(2.6, mean_tokens / 2.6, size=_BLOCK)
-    return spread.astype(np.int64).clip(1, max_tokens)
+    return spread.astype(np.int64).clip(min_tokens, max_tokens)
 
 
 def _apply(rule: Rule, sentence: Int[np.ndarray, " T"]) -> Int[np.ndarray, " T"]:

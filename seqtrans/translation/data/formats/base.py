@@ -31,6 +31,11 @@ class CorpusFiles(ABC):
         """The files that are read."""
         return tuple(path for _, path in paths_in(self))
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What errors call the corpus: its files."""
+        return tuple(map(str, self.paths))
+
 
 def at_least_one(pairs: Iterator[tuple[str, str]], name: str) -> Iterator[tuple[str, str]]:
     """Yield the same pairs.
