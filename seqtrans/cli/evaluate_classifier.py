@@ -3,7 +3,7 @@
 import logging
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from seqtrans.cli.text_io import print_data
 from seqtrans.errors import DataError, RecipeError
@@ -24,34 +24,52 @@ def evaluate_run(path: Path, checkpoint: str, output_format: Literal["table", "j
     """Classify the test images of a run, print the scores and keep them in the run.
 
     Raises:
-        SeqtransError: There is no such run or checkpoint, or its test images can't be read.
+        SeqtransError: See ``judged``.
     """
-    from seqtrans.images.error_analysis import judge
-    from seqtrans.images.recipe.build import load_classifier
-    from seqtrans.images.recipe.load_data import read_like
-    from seqtrans.runtime.memory import limit_memory_to_cgroup, prepare_memory
     from seqtrans.training.reporting.loggers import log_to_stderr
 
-    limit_memory_to_cgroup()
-    prepare_memory()  # pictures are drawn in the end
     with log_to_stderr():
-        classifier = load_classifier(path, checkpoint)
-        files = classifier.recipe.data.test
-        if files is None:
-            raise DataError(
-                f"{path / 'recipe.yaml'}: data.test is null: name the test images there"
-            )
-        images = read_like(files, classifier.facts, "test")
-        normalisation, resize = classifier.facts.normalisation, classifier.recipe.data.resize
-        judgement = judge(classifier.model, images, normalisation, resize)
-        report = {"checkpoint": classifier.checkpoint.name, **_report(judgement)}
+        judged_run = judged(path, checkpoint)
+        judgement = judged_run.judgement
+        report = {"checkpoint": judged_run.checkpoint, **_report(judgement)}
         text = as_json(report, indent=1) + "\n"
         if output_format == "table":
             sys.stdout.write(_table(judgement.confusion))
             sys.stdout.flush()
         else:
             print_data(text)
-        _keep(path, text, judgement, images)
+        _keep(path, text, judgement, judged_run.images)
+
+
+class Judged(NamedTuple):
+    """What a run makes of its test images."""
+
+    checkpoint: str
+    images: "ImageSet"
+    judgement: "Judgement"
+
+
+def judged(path: Path, checkpoint: str) -> Judged:
+    """Classify the test images of a run.
+
+    Raises:
+        SeqtransError: There is no such run or checkpoint, or its test images can't be read.
+    """
+    from seqtrans.images.error_analysis import judge
+    from seqtrans.images.recipe.build import load_classifier
+    from seqtrans.images.recipe.load_data import read_like
+    from seqtrans.runtime.memory import limit_memory_to_cgroup, prepare_memory
+
+    limit_memory_to_cgroup()
+    prepare_memory()  # pictures are drawn in the end
+    classifier = load_classifier(path, checkpoint)
+    files = classifier.recipe.data.test
+    if files is None:
+        raise DataError(f"{path / 'recipe.yaml'}: data.test is null: name the test images there")
+    images = read_like(files, classifier.facts, "test")
+    normalisation, resize = classifier.facts.normalisation, classifier.recipe.data.resize
+    judgement = judge(classifier.model, images, normalisation, resize)
+    return Judged(classifier.checkpoint.name, images, judgement)
 
 
 def _report(judgement: "Judgement") -> dict[str, Any]:

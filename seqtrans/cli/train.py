@@ -61,7 +61,7 @@ def train(
     from seqtrans.training.distributed.process_group import leave
     from seqtrans.training.distributed.rendezvous import connect
 
-    path = run or _default_run(recipe)
+    path = run or default_run(recipe)
     if devices is not None and devices > 1:
         _launch(devices, recipe, path, settings or [], resume=resume, tensorboard=tensorboard)
     if LIFELINE in os.environ:
@@ -89,7 +89,7 @@ def train(
         raise typer.Exit(128 + outcome.signal)
 
 
-def _default_run(recipe: Path) -> Path:
+def default_run(recipe: Path) -> Path:
     """Return the run that keeps this recipe, or one that is named after it."""
     is_kept = recipe.name == "recipe.yaml" and (recipe.parent / "checkpoints").is_dir()
     return recipe.parent if is_kept else Path("runs") / recipe.stem

@@ -22,6 +22,7 @@ COMMANDS = [
     "average",
     "show",
     "keys",
+    "reproduce",
 ]
 HEAVY = ["torch", "numpy", "PIL", "sacrebleu", "sentencepiece", "yaml", "matplotlib", "ray"]
 

@@ -17,6 +17,7 @@ from seqtrans.images.models.inception_v3 import InceptionV3Config
 from seqtrans.images.models.keras import KerasConfig
 from seqtrans.images.models.perceptron import PerceptronConfig
 from seqtrans.training.config import TrainingConfig
+from seqtrans.training.expected import Expected
 from seqtrans.training.optim.schedule import ConstantConfig, ScheduleConfig
 from seqtrans.training.stopping import StoppingConfig
 
@@ -96,6 +97,14 @@ class ImageDataConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExpectedAccuracy(Expected):
+    """What the recipe gave where it was measured; ``seqtrans reproduce`` compares with it."""
+
+    metric: Literal["accuracy"] = "accuracy"
+    """Metric of ``score``: the share of the test images, 0 to 1, that is classified rightly."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ClassificationRecipe:
     """Everything about one run of an image classifier. Paths are relative to the recipe's file."""
 
@@ -112,6 +121,8 @@ class ClassificationRecipe:
     """Weights to start from: a run of an image classifier (its best checkpoint), a file or a
     folder of weights of others; for ``keras`` also a file of Keras's (``.weights.h5``, ``.h5``,
     ``.keras``). The last layer starts anew where there are other classes."""
+    expected: ExpectedAccuracy | None = None
+    """What the recipe gave where it was measured; training ignores it."""
 
     def __post_init__(self) -> None:
         """Refuse to judge by what is not measured, and to share out what can't be."""

@@ -8,6 +8,7 @@ from annotated_types import MinLen
 
 from seqtrans.config.types import NonNegative, Positive, Probability, Size
 from seqtrans.training.config import TrainingConfig
+from seqtrans.training.expected import Expected
 from seqtrans.translation.data.length_filter import FilterConfig
 from seqtrans.translation.data.parallel_corpus import CorpusFormat
 from seqtrans.translation.evaluation.metrics import METRICS, Measure, MetricName, Tokenizer
@@ -36,6 +37,8 @@ class DataConfig:
     """Sentence pairs for training."""
     validation: Annotated[tuple[CorpusFormat, ...], MinLen(1)]
     """Sentence pairs for validation during training; the filter does not apply to them."""
+    test: tuple[CorpusFormat, ...] = ()
+    """Sentence pairs that ``seqtrans reproduce`` scores; if empty, those of ``validation``."""
     segmentation: SegmentationConfig = field(default_factory=SubwordConfig)
     """How sentences are split into tokens."""
     filter: FilterConfig = field(default_factory=FilterConfig)
@@ -75,6 +78,14 @@ class ValidationConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExpectedScore(Expected):
+    """What the recipe gave where it was measured; ``seqtrans reproduce`` compares with it."""
+
+    metric: Literal["bleu", "chrf", "chrf++"] = "bleu"
+    """Metric of ``score``, with the settings of ``validation``, of translations by ``decoding``."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class InitFrom:
     """A run whose weights are the initial weights of this one."""
 
@@ -110,6 +121,8 @@ class TranslationRecipe:
     """How ``seqtrans translate`` searches by default."""
     init_from: Path | InitFrom | None = None
     """A run that provides the initial weights: its directory, or a mapping with options."""
+    expected: ExpectedScore | None = None
+    """What the recipe gave where it was measured; training ignores it."""
 
     def __post_init__(self) -> None:
         """Check ``auto`` sizes, the stopping metric and the number of learned positions."""
