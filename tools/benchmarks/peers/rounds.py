@@ -178,6 +178,35 @@ def _rounded(rate: float) -> str:
     return f"{rate:,.0f}" if rate >= 100 else f"{rate:,.1f}"
 
 
+def product_shares(results: Sequence[Results]) -> str:
+    """Return what share of the processor's rate of matrix products every training reaches.
+
+    The rate is that of the products of seqtrans's own updates, alone, by shape and precision. They
+    are counted from all, whatever a peer computes for the same target tokens.
+    """
+    lines: list[str] = []
+    for ours in results:
+        entrant, first = ours.entrant, ours.reports[0]
+        if entrant.system != OURS or "flop_per_target" not in first:
+            continue
+        flop = first["flop_per_target"]
+        peak = statistics.median(report["peak_flop_per_second"] for report in ours.reports)
+        alike = [
+            other
+            for other in results
+            if (other.entrant.shape, other.entrant.precision) == (entrant.shape, entrant.precision)
+        ]
+        shares = ", ".join(
+            f"{other.entrant.label} {statistics.median(other.rates('targets')) * flop / peak:.0%}"
+            for other in alike
+        )
+        lines.append(
+            f"- {entrant.shape}, {entrant.precision}: {flop / 1e6:.1f} MFLOP of products a target "
+            f"token; these alone run at {peak / 1e9:.0f} GFLOP/s. Share: {shares}"
+        )
+    return "\n".join(lines)
+
+
 def conditions(results: Sequence[Results], arguments: argparse.Namespace) -> str:
     """On what, and with what, the numbers were measured."""
     reports = [report for result in results for report in result.reports]

@@ -1,7 +1,8 @@
 """Trains and decodes with seqtrans, through its own recipe, Trainer and Translator."""
 
 import argparse
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -11,6 +12,7 @@ import contract
 ARGUMENTS = contract.parse_arguments()  # sets the number of threads, so before torch
 
 import torch
+from product_rate import ProductRecorder
 from safetensors.torch import load_model, save_model
 
 from seqtrans.training.config import TrainingConfig
@@ -37,6 +39,7 @@ from seqtrans.translation.tokenization.config import ExistingSubwordConfig
 from seqtrans.translation.tokenization.segmenters import Segmenters, train_segmenters
 
 NEVER = 1_000_000_000
+RECORDED = 4  # updates whose products are computed alone
 UNLIKELY = -1e4  # logit of an EOS that is not to be produced before it must be
 
 
@@ -49,8 +52,9 @@ def main(arguments: argparse.Namespace) -> None:
     model = build_model(recipe.model, segmenters)
     if arguments.weights:
         load_model(model, arguments.weights / "seqtrans.safetensors")
+    rates: dict[str, float] = {}
     if arguments.action == "train":
-        watch = run_training(arguments, recipe, segmenters, model)
+        watch, rates = run_training(arguments, recipe, segmenters, model)
     elif arguments.weights:
         watch = decode_freely(arguments, recipe, segmenters, model)
     else:
@@ -62,6 +66,7 @@ def main(arguments: argparse.Namespace) -> None:
         version=version("seqtrans"),
         torch=torch.__version__,
         parameters=sum(p.numel() for p in model.parameters()),
+        **rates,
     )
 
 
@@ -137,17 +142,19 @@ def run_training(
     recipe: TranslationRecipe,
     segmenters: Segmenters,
     model: EncoderDecoder,
-) -> contract.Stopwatch:
-    """Run the Trainer and look at the clock after every update."""
+) -> tuple[contract.Stopwatch, dict[str, float]]:
+    """Run the Trainer and look at the clock after every update; return the rates of products."""
     corpora = load_corpora(recipe.data, segmenters, arguments.corpus / "seqtrans" / "cache")
     trainer = Trainer(build_task(recipe, segmenters, corpora), model, recipe.training)
     watch = contract.Stopwatch(arguments.warmup)
     update = trainer.update
+    last: deque[Sequence[TranslationBatch]] = deque(maxlen=RECORDED)
 
     def timed_update(micro_batches: Sequence[TranslationBatch]) -> None:
         update(micro_batches)
         sentences = sum(len(batch.source) for batch in micro_batches)
         watch.lap(sentences, sum(batch.num_targets for batch in micro_batches))
+        last.append(micro_batches)
 
     trainer.update = timed_update
     watch.restart()
@@ -155,7 +162,21 @@ def run_training(
     if arguments.save:
         arguments.save.mkdir(parents=True, exist_ok=True)
         save_model(model, str(arguments.save / "seqtrans.safetensors"))
-    return watch
+    return watch, product_rates(update, last)
+
+
+def product_rates(
+    update: Callable[[Sequence[TranslationBatch]], None],
+    updates: Sequence[Sequence[TranslationBatch]],
+) -> dict[str, float]:
+    """Take some updates once more; return their products by target and the rate of these alone."""
+    recorder = ProductRecorder()
+    with recorder:
+        for micro_batches in updates:
+            update(micro_batches)
+    targets = sum(batch.num_targets for batches in updates for batch in batches)
+    peak = recorder.flop / recorder.seconds_alone()
+    return {"flop_per_target": recorder.flop / targets, "peak_flop_per_second": peak}
 
 
 def decode_freely(
