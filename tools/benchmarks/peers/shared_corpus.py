@@ -8,6 +8,7 @@ A prepared folder holds
     batches.json                          line numbers of seqtrans's batches, in its order
 """
 
+import gzip
 import json
 import shutil
 from collections.abc import Iterator, Sequence
@@ -57,12 +58,14 @@ def prepare(settings: CorpusSettings, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     for part in ("raw", "pieces"):
         (folder / part).mkdir(parents=True)
-    train = list(_read(settings.train))
-    processor = _learn_pieces(train, settings.vocabulary, folder)
-    lengths = {"train": _write(train, "train", processor, folder)}
-    first = {source: (source, target) for source, target in reversed(list(_read(settings.test)))}
+    train = list(read_pairs(settings.train))
+    processor = learn_pieces(train, settings.vocabulary, folder)
+    lengths = {"train": write_split(train, "train", processor, folder)}
+    first = {
+        source: (source, target) for source, target in reversed(list(read_pairs(settings.test)))
+    }
     test = list(reversed(first.values()))[: settings.most_test]  # once: seqtrans decodes it once
-    lengths["test"] = _write(test, "test", processor, folder)
+    lengths["test"] = write_split(test, "test", processor, folder)
     plans = {
         "train": plan_epoch(
             *lengths["train"].T,
@@ -81,21 +84,30 @@ def _as_lists(plan: Plan) -> list[list[int]]:
     return [plan[i].tolist() for i in range(len(plan))]
 
 
-def _read(paths: tuple[str, str]) -> Iterator[Pair]:
+def read_pairs(paths: tuple[str, str]) -> Iterator[Pair]:
     """Pairs of lines that are neither empty nor cut elsewhere than at a newline by some system."""
-    files = [Path(path).read_text(encoding="utf-8").split("\n") for path in paths]
+    files = [_text(Path(path)).split("\n") for path in paths]
     for pair in zip(*files, strict=True):
         if all(len(line.splitlines()) == 1 and line.strip() for line in pair):
             yield pair
 
 
-def _learn_pieces(pairs: Sequence[Pair], size: int, folder: Path) -> SentencePieceProcessor:
-    """Learn joint BPE pieces, which reach the wanted number on a small corpus too."""
+def _text(path: Path) -> str:
+    if path.suffix == ".gz":
+        with gzip.open(path, "rt", encoding="utf-8", newline="\n") as file:
+            return file.read()
+    return path.read_text(encoding="utf-8")
+
+
+def learn_pieces(
+    pairs: Sequence[Pair], size: int, folder: Path, kind: str = "bpe"
+) -> SentencePieceProcessor:
+    """Learn joint pieces; BPE reaches the wanted number on a small corpus too."""
     model = folder / "sentencepiece.model"
     SentencePieceTrainer.train(
         sentence_iterator=(line for pair in pairs for line in pair),
         model_prefix=str(model.with_suffix("")),
-        model_type="bpe",
+        model_type=kind,
         vocab_size=size,
         character_coverage=1.0,
         num_threads=1,
@@ -111,7 +123,7 @@ def _learn_pieces(pairs: Sequence[Pair], size: int, folder: Path) -> SentencePie
     return processor
 
 
-def _write(
+def write_split(
     pairs: Sequence[Pair], split: str, processor: SentencePieceProcessor, folder: Path
 ) -> np.ndarray:
     """Write a split raw and in pieces; return pieces per sentence, one row a pair."""
