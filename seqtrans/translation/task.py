@@ -256,7 +256,7 @@ class TranslationTask:
 
         return halving(batch, measure, TranslationBatch.halves)
 
-    @property
+    @cached_property
     def _epochs(self) -> Epochs:
         settings = self.batch_tokens, self.seed, self.both_directions_epochs
         return Epochs(self.train, self.segmenters, *settings)

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain
 from typing import SupportsIndex
 
 import numpy as np
 from jaxtyping import Int, Integer
 
+from seqtrans.translation.data.ahead import Ahead
 from seqtrans.translation.data.batch import (
     Plan,
     TranslationBatch,
@@ -21,7 +22,7 @@ from seqtrans.translation.protocols import Ids
 from seqtrans.translation.tokenization.segmenters import Segmenters
 
 _SAMPLED_PAIRS = 1 << 16
-"""Pairs segmented anew at a time: a second of work, so training waits no longer than that."""
+"""Pairs segmented anew at a time, a second of work: the first block is what training waits for."""
 
 
 class Rows:
@@ -153,18 +154,33 @@ class Epochs:
 
     def _blocks(self, epoch: int) -> Iterator[EncodedCorpus]:
         """Yield parts of the corpus that are planned together: all of it, or sampled blocks."""
-        sources, targets = self.corpus.source_text, self.corpus.target_text
-        if sources is None or targets is None:
+        if self.corpus.source_text is None:
             yield self.corpus
             return
+        count = -(-len(self.corpus) // _SAMPLED_PAIRS)
+        for number in range(count):
+            block = self._sampled(epoch, number)
+            # Training uses this block meanwhile.
+            self._sampled.start(*((epoch, number + 1) if number + 1 < count else (epoch + 1, 0)))
+            yield block
+
+    @cached_property
+    def _sampled(self) -> Ahead[EncodedCorpus]:
+        return Ahead(self._sample)
+
+    def _sample(self, epoch: int, number: int) -> EncodedCorpus:
+        """Segment a block of the pairs of an epoch anew."""
+        sources, targets = self.corpus.source_text, self.corpus.target_text
+        if sources is None or targets is None:
+            raise ValueError("subwords can't be sampled of a corpus without text")
         order = np.random.default_rng((self.seed, epoch)).permutation(len(self.corpus))
-        for number, first in enumerate(range(0, len(order), _SAMPLED_PAIRS)):
-            block = order[first : first + _SAMPLED_PAIRS].tolist()
-            key = np.random.SeedSequence((self.seed, epoch, number))
-            seeds = [int(word) for word in key.generate_state(2)]
-            source = self.segmenters.source.sample([sources[i] for i in block], seeds[0])
-            target = self.segmenters.target.sample([targets[i] for i in block], seeds[1])
-            yield corpus_of(list(zip(source, target, strict=True)))
+        first = number * _SAMPLED_PAIRS
+        block = order[first : first + _SAMPLED_PAIRS].tolist()
+        key = np.random.SeedSequence((self.seed, epoch, number))
+        seeds = [int(word) for word in key.generate_state(2)]
+        source = self.segmenters.source.sample([sources[i] for i in block], seeds[0])
+        target = self.segmenters.target.sample([targets[i] for i in block], seeds[1])
+        return corpus_of(list(zip(source, target, strict=True)))
 
     def _plan(self, block: EncodedCorpus, epoch: int, number: int) -> Plan:
         seed = block_seed(self.seed, number)
