@@ -15,12 +15,12 @@ from seqtrans.translation.models.objective import CROSS_ENTROPY, Losses, Objecti
 from seqtrans.translation.models.recurrent_decoder import RecurrentDecoder, RecurrentDecoderConfig
 from seqtrans.translation.models.recurrent_encoder import RecurrentEncoder, RecurrentEncoderConfig
 from seqtrans.translation.models.transformer import (
-    TransformerConfig,
     TransformerDecoder,
     TransformerDecoderConfig,
     TransformerEncoder,
     TransformerEncoderConfig,
 )
+from seqtrans.translation.models.transformer_blocks import TransformerConfig
 from seqtrans.translation.protocols import DecoderState, SourceBatch
 
 EncoderConfig = TransformerEncoderConfig | RecurrentEncoderConfig

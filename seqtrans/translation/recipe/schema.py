@@ -18,7 +18,7 @@ from seqtrans.translation.models.objective import (
     Objective,
     WordDropoutConfig,
 )
-from seqtrans.translation.models.transformer import TransformerConfig
+from seqtrans.translation.models.transformer_blocks import TransformerConfig
 from seqtrans.translation.search.config import (
     BeamConfig,
     SearchConfig,

@@ -1,0 +1,145 @@
+"""What the encoder and the decoder of a Transformer share: settings, input and blocks."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, assert_never
+
+from torch import nn
+
+from seqtrans.config.types import Positive, Probability
+from seqtrans.nn.attention.multi_head import CrossAttention, SelfAttention
+from seqtrans.nn.dropout import Dropout
+from seqtrans.nn.positions import LearnedPositions, Rotation, SinusoidalPositions, rotation
+from seqtrans.nn.transformer import (
+    Activation,
+    FeedForward,
+    Norm,
+    NormPosition,
+    Residual,
+    build_norm,
+)
+from seqtrans.tensor_types import Float, Int, Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformerConfig:
+    """Settings of an encoder or a decoder; the default sizes are those of the base model.
+
+    Args:
+        num_layers: Number of layers; encoder and decoder may differ.
+        model_dim: Features of a token between blocks, and of its embedding.
+        num_heads: Attention heads; must divide ``model_dim``.
+        ffn_dim: Features inside the feed-forward block.
+        activation: Inside the feed-forward block: ``relu``, ``gelu``, ``silu``, or ``gated``
+            (SwiGLU, arXiv:2002.05202; 1.5 times the weights at the same ``ffn_dim``).
+        norm: Layer normalization, or root-mean-square normalization, which is cheaper.
+        norm_position: ``pre`` normalizes the input of each block, ``post`` the sum after it.
+        positions: Position encoding: ``rotary`` rotates queries and keys of self-attention; the
+            others are added to the embedding.
+        max_positions: Number of ``learned`` positions: the longest sentence training accepts.
+        dropout: Dropout of each block's output, before it is added to the residual stream.
+        attention_dropout: Dropout of attention weights; above 0, attention is slower.
+        ffn_dropout: Dropout inside the feed-forward block.
+        embedding_dropout: Dropout of the sum of embedding and position.
+    """
+
+    num_layers: Positive = 6
+    model_dim: Positive = 512
+    num_heads: Positive = 8
+    ffn_dim: Positive = 2048
+    activation: Activation = "relu"
+    norm: Norm = "layer"
+    norm_position: NormPosition = "pre"
+    positions: Literal["sinusoidal", "learned", "rotary"] = "sinusoidal"
+    max_positions: Positive = 1024
+    dropout: Probability = 0.1
+    attention_dropout: Probability = 0.0
+    ffn_dropout: Probability = 0.0
+    embedding_dropout: Probability = 0.1
+
+    def __post_init__(self) -> None:
+        """Check that the sizes fit together."""
+        if self.model_dim % self.num_heads:
+            raise ValueError(
+                f"num_heads ({self.num_heads}) must divide model_dim ({self.model_dim})"
+            )
+        if self.positions == "rotary" and self.head_dim % 2:
+            raise ValueError(
+                "rotary positions need an even number of features per head, not model_dim "
+                f"{self.model_dim} / num_heads {self.num_heads} = {self.head_dim}"
+            )
+        if self.positions == "sinusoidal" and self.model_dim % 2:
+            raise ValueError(f"sinusoidal positions need an even model_dim, not {self.model_dim}")
+
+    @property
+    def head_dim(self) -> int:
+        """Features of one attention head."""
+        return self.model_dim // self.num_heads
+
+
+class PositionedInput(nn.Module):
+    """The input of the first layer: scaled embeddings with positions, after dropout.
+
+    Embeddings have length 1 at first; scaled by the root of their size (3.4) they are as large as
+    the positions added to them.
+    """
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.scale = math.sqrt(config.model_dim)
+        self.head_dim = config.head_dim
+        self.dropout = Dropout(config.embedding_dropout)
+        match config.positions:
+            case "sinusoidal":
+                self.added = SinusoidalPositions()
+            case "learned":
+                self.added = LearnedPositions(config.max_positions, config.model_dim)
+            case "rotary":
+                self.added = None
+            case _:
+                assert_never(config.positions)
+
+    def forward(
+        self, embedded: Float[Tensor, "B P D"], position: Int[Tensor, " #P"]
+    ) -> tuple[Float[Tensor, "B P D"], Rotation | None]:
+        """Return the input of the first layer and, for rotary positions, the rotation."""
+        x = embedded * self.scale
+        if self.added is None:
+            return self.dropout(x), rotation(position, self.head_dim)
+        return self.dropout(self.added(x, position)), None
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Builds the blocks of a Transformer."""
+
+    config: TransformerConfig
+
+    def self_attention(self) -> SelfAttention:
+        """Build the self-attention of a layer."""
+        config = self.config
+        return SelfAttention(config.model_dim, config.num_heads, config.attention_dropout)
+
+    def cross_attention(self, memory_dim: int) -> CrossAttention:
+        """Build the attention of a layer to the source."""
+        config = self.config
+        return CrossAttention(
+            config.model_dim, memory_dim, config.num_heads, config.attention_dropout
+        )
+
+    def feed_forward(self) -> FeedForward:
+        """Build the feed-forward block of a layer."""
+        config = self.config
+        return FeedForward(config.model_dim, config.ffn_dim, config.activation, config.ffn_dropout)
+
+    def residual(self) -> Residual:
+        """Build a residual connection."""
+        config = self.config
+        return Residual(config.model_dim, config.norm, config.norm_position, config.dropout)
+
+    def last_norm(self) -> nn.Module:
+        """Build the norm of the output; post-norm layers end with one already."""
+        config = self.config
+        if config.norm_position == "post":
+            return nn.Identity()
+        return build_norm(config.norm, config.model_dim)
