@@ -61,6 +61,21 @@ class KVCache(NamedTuple):
         return KVCache(self.buffer[:, sentence, :, : self.length], self.length, [self.length])
 
 
+class HeadNorm(nn.RMSNorm):
+    """RMS normalization of the features of every head, with a learned gain shared by all heads.
+
+    Normalized queries and keys bound the scores of attention (QK-norm, arXiv:2010.04245, with the
+    norm of arXiv:1910.07467 and a gain per feature instead of one temperature).
+    """
+
+    def __init__(self, head_dim: int) -> None:
+        super().__init__(head_dim, eps=1e-6)
+
+    def forward(self, x: Float[Tensor, "B H P E"]) -> Float[Tensor, "B H P E"]:
+        """Normalize; under autocast in the type of ``x``."""
+        return F.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps).to(x.dtype)
+
+
 class SelfAttention(nn.Module):
     """Positions of one sentence attend to each other (arXiv:1706.03762, 3.2.2).
 
@@ -68,17 +83,21 @@ class SelfAttention(nn.Module):
         model_dim: Features of input and output.
         num_heads: Number of heads; must divide ``model_dim``.
         dropout: Probability of dropping an attention weight while training.
+        qk_norm: Whether to normalize queries and keys; see ``HeadNorm``.
 
     Raises:
         ValueError: ``num_heads`` does not divide ``model_dim``.
     """
 
-    def __init__(self, model_dim: int, num_heads: int, dropout: float = 0.0) -> None:
+    def __init__(
+        self, model_dim: int, num_heads: int, dropout: float = 0.0, *, qk_norm: bool = False
+    ) -> None:
         super().__init__()
         self.head_dim = head_dim(model_dim, num_heads)
         self.dropout = dropout
         self.projection = Linear(model_dim, 3 * model_dim)  # query, key, value
         self.output_projection = Linear(model_dim, model_dim)
+        self.query_norm, self.key_norm = _norms(self.head_dim, qk_norm=qk_norm)
 
     def forward(
         self,
@@ -124,6 +143,7 @@ class SelfAttention(nn.Module):
         query, key, value = (
             split_heads(part, self.head_dim) for part in self.projection(x).chunk(3, dim=-1)
         )
+        query, key = self.query_norm(query), self.key_norm(key)
         if rotation is not None:
             query, key = rotation.rotate(query), rotation.rotate(key)
         return query, key, value
@@ -137,13 +157,20 @@ class CrossAttention(nn.Module):
         memory_dim: Features of the source memory.
         num_heads: Number of heads; must divide ``model_dim``.
         dropout: Probability of dropping an attention weight while training.
+        qk_norm: Whether to normalize queries and keys; see ``HeadNorm``.
 
     Raises:
         ValueError: ``num_heads`` does not divide ``model_dim``.
     """
 
     def __init__(
-        self, model_dim: int, memory_dim: int, num_heads: int, dropout: float = 0.0
+        self,
+        model_dim: int,
+        memory_dim: int,
+        num_heads: int,
+        dropout: float = 0.0,
+        *,
+        qk_norm: bool = False,
     ) -> None:
         super().__init__()
         self.head_dim = head_dim(model_dim, num_heads)
@@ -151,22 +178,31 @@ class CrossAttention(nn.Module):
         self.query_projection = Linear(model_dim, model_dim)
         self.memory_projection = Linear(memory_dim, 2 * model_dim)  # key, value
         self.output_projection = Linear(model_dim, model_dim)
+        self.query_norm, self.key_norm = _norms(self.head_dim, qk_norm=qk_norm)
 
     def project(self, memory: Float[Tensor, "B M memory"], mask: Bool[Tensor, "B M"]) -> KeyValue:
         """Project memory to keys and values, once for all decoding steps."""
-        key, value = self.memory_projection(memory).chunk(2, dim=-1)
-        return KeyValue(split_heads(key, self.head_dim), split_heads(value, self.head_dim), mask)
+        key, value = (
+            split_heads(part, self.head_dim)
+            for part in self.memory_projection(memory).chunk(2, dim=-1)
+        )
+        return KeyValue(self.key_norm(key), value, mask)
 
     def forward(self, query: Float[Tensor, "B Q D"], memory: KeyValue) -> Float[Tensor, "B Q D"]:
         """Attend from each query to the memory."""
         heads = attend(
-            split_heads(self.query_projection(query), self.head_dim),
+            self.query_norm(split_heads(self.query_projection(query), self.head_dim)),
             memory.key,
             memory.value,
             memory.mask[:, None, None],
             self.dropout if self.training else 0.0,
         )
         return self.output_projection(join_heads(heads))
+
+
+def _norms(head_dim: int, *, qk_norm: bool) -> tuple[nn.Module, nn.Module]:
+    """Build the norms of queries and keys."""
+    return (HeadNorm(head_dim), HeadNorm(head_dim)) if qk_norm else (nn.Identity(), nn.Identity())
 
 
 def attend(

@@ -34,6 +34,8 @@ class TransformerConfig:
             (SwiGLU, arXiv:2002.05202; 1.5 times the weights at the same ``ffn_dim``).
         norm: Layer normalization, or root-mean-square normalization, which is cheaper.
         norm_position: ``pre`` normalizes the input of each block, ``post`` the sum after it.
+        qk_norm: Normalize queries and keys of every head by their root mean square, times a
+            learned gain (arXiv:2010.04245); training is stable at higher learning rates.
         positions: Position encoding: ``rotary`` rotates queries and keys of self-attention; the
             others are added to the embedding.
         max_positions: Number of ``learned`` positions: the longest sentence training accepts.
@@ -50,6 +52,7 @@ class TransformerConfig:
     activation: Activation = "relu"
     norm: Norm = "layer"
     norm_position: NormPosition = "pre"
+    qk_norm: bool = False
     positions: Literal["sinusoidal", "learned", "rotary"] = "sinusoidal"
     max_positions: Positive = 1024
     dropout: Probability = 0.1
@@ -118,13 +121,19 @@ class Blocks:
     def self_attention(self) -> SelfAttention:
         """Build the self-attention of a layer."""
         config = self.config
-        return SelfAttention(config.model_dim, config.num_heads, config.attention_dropout)
+        return SelfAttention(
+            config.model_dim, config.num_heads, config.attention_dropout, qk_norm=config.qk_norm
+        )
 
     def cross_attention(self, memory_dim: int) -> CrossAttention:
         """Build the attention of a layer to the source."""
         config = self.config
         return CrossAttention(
-            config.model_dim, memory_dim, config.num_heads, config.attention_dropout
+            config.model_dim,
+            memory_dim,
+            config.num_heads,
+            config.attention_dropout,
+            qk_norm=config.qk_norm,
         )
 
     def feed_forward(self) -> FeedForward:
