@@ -8,7 +8,6 @@ from torch import nn
 
 from seqtrans.nn.attention.multi_head import KeyValue, KVCache
 from seqtrans.nn.gather import gather_hypotheses
-from seqtrans.nn.initialize import xavier_linear
 from seqtrans.nn.module_list import Stack
 from seqtrans.nn.transformer import DecoderLayer, EncoderLayer
 from seqtrans.tensor_types import Bool, Float, Int, Tensor
@@ -47,7 +46,7 @@ class TransformerEncoder(nn.Module):
             for _ in range(config.num_layers)
         )
         self.norm = blocks.last_norm()
-        xavier_linear(self)
+        blocks.initialize(self)
 
     def forward(self, embedded: Float[Tensor, "B S D"], mask: Bool[Tensor, "B S"]) -> Memory:
         """See ``Encoder.__call__``."""
@@ -105,7 +104,7 @@ class TransformerDecoder(nn.Module):
             for _ in range(config.num_layers)
         )
         self.norm = blocks.last_norm()
-        xavier_linear(self)
+        blocks.initialize(self)
 
     def forward(self, embedded: Float[Tensor, "B T D"], memory: Memory) -> Float[Tensor, "B T D"]:
         """See ``Decoder.__call__``."""

@@ -9,6 +9,7 @@ from torch import nn
 from seqtrans.config.types import Positive, Probability
 from seqtrans.nn.attention.multi_head import CrossAttention, SelfAttention
 from seqtrans.nn.dropout import Dropout
+from seqtrans.nn.initialize import xavier_linear
 from seqtrans.nn.positions import LearnedPositions, Rotation, SinusoidalPositions, rotation
 from seqtrans.nn.transformer import (
     Activation,
@@ -17,6 +18,7 @@ from seqtrans.nn.transformer import (
     NormPosition,
     Residual,
     build_norm,
+    zero_outputs,
 )
 from seqtrans.tensor_types import Float, Int, Tensor
 
@@ -34,6 +36,8 @@ class TransformerConfig:
             (SwiGLU, arXiv:2002.05202; 1.5 times the weights at the same ``ffn_dim``).
         norm: Layer normalization, or root-mean-square normalization, which is cheaper.
         norm_position: ``pre`` normalizes the input of each block, ``post`` the sum after it.
+        zero_init_residual: Start the last map of every attention and feed-forward block at 0, so
+            that a layer first passes its input on (arXiv:2003.04887, arXiv:2203.03466).
         qk_norm: Normalize queries and keys of every head by their root mean square, times a
             learned gain (arXiv:2010.04245); training is stable at higher learning rates.
         positions: Position encoding: ``rotary`` rotates queries and keys of self-attention; the
@@ -52,6 +56,7 @@ class TransformerConfig:
     activation: Activation = "relu"
     norm: Norm = "layer"
     norm_position: NormPosition = "pre"
+    zero_init_residual: bool = False
     qk_norm: bool = False
     positions: Literal["sinusoidal", "learned", "rotary"] = "sinusoidal"
     max_positions: Positive = 1024
@@ -145,6 +150,12 @@ class Blocks:
         """Build a residual connection."""
         config = self.config
         return Residual(config.model_dim, config.norm, config.norm_position, config.dropout)
+
+    def initialize(self, half: nn.Module) -> None:
+        """Set the initial weights of an encoder or a decoder."""
+        xavier_linear(half)
+        if self.config.zero_init_residual:
+            zero_outputs(half)
 
     def last_norm(self) -> nn.Module:
         """Build the norm of the output; post-norm layers end with one already."""
