@@ -83,7 +83,7 @@ MUTANTS = (
     ),
     Mutant(
         "a tape shared by two continuations",
-        "seqtrans/nn/attention/multi_head.py",
+        "seqtrans/nn/attention/kv_cache.py",
         "if used_slots[0] != self.length or end >",
         "if end >",
         MODELS,

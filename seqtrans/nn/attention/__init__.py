@@ -1,7 +1,8 @@
 """Attention: of Transformers, and of recurrent decoders.
 
 - ``coverage``: CoverageAttention
-- ``multi_head``: KeyValue, KVCache, SelfAttention, CrossAttention
+- ``kv_cache``: KeyValue, KVCache
+- ``multi_head``: SelfAttention, CrossAttention
 - ``recurrent``: ProjectedMemory, Attention, DotAttention, GeneralAttention,
   AdditiveAttention, MultiHeadDotAttention, attention_weights
 """

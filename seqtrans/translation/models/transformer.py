@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from seqtrans.nn.attention.multi_head import KeyValue, KVCache
+from seqtrans.nn.attention.kv_cache import KeyValue, KVCache
 from seqtrans.nn.gather import gather_hypotheses
 from seqtrans.nn.module_list import Stack
 from seqtrans.nn.transformer import DecoderLayer, EncoderLayer
