@@ -67,9 +67,9 @@ def test_self_attention_is_that_of_torch():
     copy_self_attention(mine, theirs)
     x = noise(B, S, D)
     expected, _ = theirs(x, x, x, key_padding_mask=~MASK)
-    torch.testing.assert_close(mine(x, MASK), expected)
+    torch.testing.assert_close(mine(x, MASK)[0], expected)
     expected, _ = theirs(x, x, x, attn_mask=torch.ones(S, S).triu(1).bool())
-    torch.testing.assert_close(mine(x), expected)
+    torch.testing.assert_close(mine(x)[0], expected)
 
 
 def test_cross_attention_is_that_of_torch():
@@ -101,7 +101,7 @@ def test_encoder_layer_is_that_of_torch(norm_position, activation):
     copy_rest(mine, theirs, (mine.attention_residual, mine.ffn_residual))
     x = noise(B, S, D)
     expected = theirs.train()(x, src_key_padding_mask=~MASK)  # train: not torch's fused path
-    torch.testing.assert_close(mine(x, MASK)[MASK], expected[MASK])
+    torch.testing.assert_close(mine(x, MASK)[0][MASK], expected[MASK])
 
 
 @pytest.mark.parametrize("norm_position", ["pre", "post"])
@@ -124,7 +124,7 @@ def test_decoder_layer_is_that_of_torch(norm_position, activation):
         tgt_mask=torch.ones(T, T).triu(1).bool(),
         memory_key_padding_mask=~MASK,
     )
-    torch.testing.assert_close(mine(x, memory, MASK), expected)
+    torch.testing.assert_close(mine(x, memory, MASK)[0], expected)
 
 
 @pytest.mark.parametrize("mask", [None, MASK[:, None, None]], ids=["causal", "padding"])
@@ -219,9 +219,11 @@ def test_rotary_self_attention_turns_queries_and_keys():
     """Where a sentence starts is nothing to it, what stands where is."""
     attention = randomize(SelfAttention(D, HEADS))
     x, position = noise(B, S, D), torch.arange(S)
-    placed, moved = (attention(x, MASK, rotation(p, D // HEADS)) for p in (position, position + 9))
+    placed, moved = (
+        attention(x, MASK, rotation(p, D // HEADS))[0] for p in (position, position + 9)
+    )
     torch.testing.assert_close(moved[MASK], placed[MASK], atol=1e-5, rtol=0)
-    assert not torch.allclose(placed[MASK], attention(x, MASK)[MASK], atol=1e-2)
+    assert not torch.allclose(placed[MASK], attention(x, MASK)[0][MASK], atol=1e-2)
 
 
 def test_attention_to_the_source_drops_weights_only_while_training():
@@ -229,6 +231,6 @@ def test_attention_to_the_source_drops_weights_only_while_training():
     layer = randomize(DecoderLayer(*dropping, FeedForward(D, FFN), residual()))
     nn.init.zeros_(layer.attention.output_projection.weight)  # self-attention says nothing
     x, memory = noise(B, T, D), noise(B, S, MEMORY)
-    assert torch.equal(layer(x, memory, MASK), layer(x, memory, MASK))
+    assert torch.equal(layer(x, memory, MASK)[0], layer(x, memory, MASK)[0])
     layer.train()
-    assert not torch.allclose(layer(x, memory, MASK), layer(x, memory, MASK))
+    assert not torch.allclose(layer(x, memory, MASK)[0], layer(x, memory, MASK)[0])

@@ -39,13 +39,21 @@ class SelfAttention(nn.Module):
         num_heads: Number of heads; must divide ``model_dim``.
         dropout: Probability of dropping an attention weight while training.
         qk_norm: Whether to normalize queries and keys; see ``HeadNorm``.
+        value_residual: Whether to add the values of the first layer to the values, with a learned
+            factor for each, at first 0.5 (arXiv:2410.17897).
 
     Raises:
         ValueError: ``num_heads`` does not divide ``model_dim``.
     """
 
     def __init__(
-        self, model_dim: int, num_heads: int, dropout: float = 0.0, *, qk_norm: bool = False
+        self,
+        model_dim: int,
+        num_heads: int,
+        dropout: float = 0.0,
+        *,
+        qk_norm: bool = False,
+        value_residual: bool = False,
     ) -> None:
         super().__init__()
         self.head_dim = head_dim(model_dim, num_heads)
@@ -53,18 +61,24 @@ class SelfAttention(nn.Module):
         self.projection = Linear(model_dim, 3 * model_dim)  # query, key, value
         self.output_projection = Linear(model_dim, model_dim)
         self.query_norm, self.key_norm = _norms(self.head_dim, qk_norm=qk_norm)
+        self.value_factors = nn.Parameter(torch.full((2,), 0.5)) if value_residual else None
 
     def forward(
         self,
         x: Float[Tensor, "B P D"],
         mask: Bool[Tensor, "B P"] | None = None,
         rotation: Rotation | None = None,
-    ) -> Float[Tensor, "B P D"]:
-        """Attend to the positions in the mask; without a mask, causally."""
-        query, key, value = self._project(x, rotation)
+        first_value: Float[Tensor, "B H P E"] | None = None,
+    ) -> tuple[Float[Tensor, "B P D"], Float[Tensor, "B H P E"]]:
+        """Attend to the positions in the mask; without a mask, causally.
+
+        Returns:
+            The output, and ``first_value``, the values of the first layer: there None is given.
+        """
+        query, key, value, first_value = self._project(x, rotation, first_value)
         where = None if mask is None else mask[:, None, None]
         heads = attend(query, key, value, where, self.dropout if self.training else 0.0)
-        return self.output_projection(join_heads(heads))
+        return self.output_projection(join_heads(heads)), first_value
 
     def begin(self, sentences: int, like: Float[Tensor, "..."]) -> KVCache:
         """Return an empty cache with the type and device of a tensor."""
@@ -77,31 +91,43 @@ class SelfAttention(nn.Module):
         kv_cache: KVCache,
         ancestry: Bool[Tensor, "B K M"],
         rotation: Rotation | None = None,
-    ) -> tuple[Float[Tensor, "B K D"], KVCache]:
+        first_value: Float[Tensor, "B H K E"] | None = None,
+    ) -> tuple[Float[Tensor, "B K D"], KVCache, Float[Tensor, "B H K E"]]:
         """Attend from one new token per hypothesis to itself and its ancestors.
 
-        ``ancestry`` marks their slots in the cache, including the K new ones.
+        ``ancestry`` marks their slots in the cache, including the K new ones. ``first_value``
+        belongs to the new tokens; see ``forward``.
         """
-        query, key, value = self._project(token, rotation)
+        query, key, value, first_value = self._project(token, rotation, first_value)
         kv_cache = kv_cache.append(torch.stack((key, value)))
         key, value = kv_cache.buffer[:, :, :, : kv_cache.length]  # (B, H, M, E)
         heads = attend(query, key, value, ancestry[:, None])
-        return self.output_projection(join_heads(heads)), kv_cache
+        return self.output_projection(join_heads(heads)), kv_cache, first_value
 
     def _project(
-        self, x: Float[Tensor, "B P D"], rotation: Rotation | None
+        self,
+        x: Float[Tensor, "B P D"],
+        rotation: Rotation | None,
+        first_value: Float[Tensor, "B H P E"] | None,
     ) -> tuple[
         Float[Tensor, "B H P E"],
         Float[Tensor, "B H P E"],
         Float[Tensor, "B H P E"],
+        Float[Tensor, "B H P E"],
     ]:
+        """Return query, key, value and the value of the first layer."""
         query, key, value = (
             split_heads(part, self.head_dim) for part in self.projection(x).chunk(3, dim=-1)
         )
         query, key = self.query_norm(query), self.key_norm(key)
         if rotation is not None:
             query, key = rotation.rotate(query), rotation.rotate(key)
-        return query, key, value
+        if first_value is None:
+            return query, key, value, value
+        if self.value_factors is not None:
+            own, first = self.value_factors
+            value = own * value + first * first_value
+        return query, key, value, first_value
 
 
 class CrossAttention(nn.Module):

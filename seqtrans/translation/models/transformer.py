@@ -42,8 +42,8 @@ class TransformerEncoder(nn.Module):
         self.input = PositionedInput(config)
         blocks = Blocks(config)
         self.layers = Stack(
-            EncoderLayer(blocks.self_attention(), blocks.feed_forward(), blocks.residual)
-            for _ in range(config.num_layers)
+            EncoderLayer(blocks.self_attention(i), blocks.feed_forward(), blocks.residual)
+            for i in range(config.num_layers)
         )
         self.norm = blocks.last_norm()
         blocks.initialize(self)
@@ -51,8 +51,9 @@ class TransformerEncoder(nn.Module):
     def forward(self, embedded: Float[Tensor, "B S D"], mask: Bool[Tensor, "B S"]) -> Memory:
         """See ``Encoder.__call__``."""
         x, rotation = self.input(embedded, _positions(embedded))
+        first_value = None
         for layer in self.layers:
-            x = layer(x, mask, rotation)
+            x, first_value = layer(x, mask, rotation, first_value)
         states = self.norm(x)
         sentence = torch.arange(mask.size(0), device=mask.device)
         return Memory(states, mask, last=states[sentence, mask.sum(1) - 1])
@@ -96,12 +97,12 @@ class TransformerDecoder(nn.Module):
         blocks = Blocks(config)
         self.layers = Stack(
             DecoderLayer(
-                blocks.self_attention(),
+                blocks.self_attention(i),
                 blocks.cross_attention(memory_dim),
                 blocks.feed_forward(),
                 blocks.residual,
             )
-            for _ in range(config.num_layers)
+            for i in range(config.num_layers)
         )
         self.norm = blocks.last_norm()
         blocks.initialize(self)
@@ -109,8 +110,9 @@ class TransformerDecoder(nn.Module):
     def forward(self, embedded: Float[Tensor, "B T D"], memory: Memory) -> Float[Tensor, "B T D"]:
         """See ``Decoder.__call__``."""
         x, rotation = self.input(embedded, _positions(embedded))
+        first_value = None
         for layer in self.layers:
-            x = layer(x, memory.states, memory.mask, rotation)
+            x, first_value = layer(x, memory.states, memory.mask, rotation, first_value)
         return self.norm(x)
 
     def begin(self, memory: Memory, embedding: nn.Embedding) -> TransformerState:
@@ -134,8 +136,11 @@ class TransformerDecoder(nn.Module):
         new = torch.eye(token.size(1), dtype=torch.bool, device=token.device)
         ancestry = torch.cat((state.ancestry, new.expand(token.size(0), -1, -1)), dim=2)
         kv_caches: list[KVCache] = []
+        first_value = None
         for layer, kv_cache, source in zip(self.layers, state.kv_caches, state.source, strict=True):
-            x, longer = layer.step(x, kv_cache, ancestry, source, rotation)
+            x, longer, first_value = layer.step(
+                x, kv_cache, ancestry, source, rotation, first_value
+            )
             kv_caches.append(longer)
         return self.norm(x), replace(
             state, kv_caches=tuple(kv_caches), ancestry=ancestry, position=state.position + 1

@@ -40,6 +40,8 @@ class TransformerConfig:
             that a layer first passes its input on (arXiv:2003.04887, arXiv:2203.03466).
         qk_norm: Normalize queries and keys of every head by their root mean square, times a
             learned gain (arXiv:2010.04245); training is stable at higher learning rates.
+        value_residual: In self-attention, add the values of the first layer to those of each later
+            one, with learned factors (arXiv:2410.17897).
         positions: Position encoding: ``rotary`` rotates queries and keys of self-attention; the
             others are added to the embedding.
         max_positions: Number of ``learned`` positions: the longest sentence training accepts.
@@ -58,6 +60,7 @@ class TransformerConfig:
     norm_position: NormPosition = "pre"
     zero_init_residual: bool = False
     qk_norm: bool = False
+    value_residual: bool = False
     positions: Literal["sinusoidal", "learned", "rotary"] = "sinusoidal"
     max_positions: Positive = 1024
     dropout: Probability = 0.1
@@ -123,11 +126,15 @@ class Blocks:
 
     config: TransformerConfig
 
-    def self_attention(self) -> SelfAttention:
-        """Build the self-attention of a layer."""
+    def self_attention(self, layer: int) -> SelfAttention:
+        """Build the self-attention of a layer, numbered from 0."""
         config = self.config
         return SelfAttention(
-            config.model_dim, config.num_heads, config.attention_dropout, qk_norm=config.qk_norm
+            config.model_dim,
+            config.num_heads,
+            config.attention_dropout,
+            qk_norm=config.qk_norm,
+            value_residual=config.value_residual and layer > 0,
         )
 
     def cross_attention(self, memory_dim: int) -> CrossAttention:
