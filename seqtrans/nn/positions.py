@@ -1,4 +1,4 @@
-"""Sinusoidal, learned and rotary positions.
+"""Sinusoidal, learned, rotary and relative positions.
 
 Vectors are computed when needed, unless they are learned: no buffer has to be moved, cast, saved
 or resized.
@@ -12,7 +12,7 @@ from torch import nn
 
 from seqtrans.errors import DataError
 from seqtrans.nn.initialize import scaled_normal_embedding
-from seqtrans.tensor_types import Float, Int, Tensor
+from seqtrans.tensor_types import Bool, Float, Int, Tensor
 
 
 def sinusoids(position: Int[Tensor, " P"], dim: int) -> Float[Tensor, "P D"]:
@@ -85,6 +85,49 @@ def rotation(position: Int[Tensor, " P"], head_dim: int) -> Rotation:
     """Return the rotation of every position, in fp32; ``head_dim`` is even."""
     angle = _angles(position, head_dim)
     return Rotation(angle.cos(), angle.sin())
+
+
+class RelativePositions(nn.Module):
+    """A learned bias of attention scores by distance (arXiv:1910.10683, 2.1), for all layers.
+
+    Half of the buckets have one distance each. The others grow with the logarithm of the distance
+    up to 128; the last has all that is farther. The bias needs no attention weights, so it works
+    with fused attention, unlike the vectors of arXiv:1803.02155 that are added to values.
+
+    Args:
+        num_heads: Number of heads; each has its own bias.
+        looks_ahead: Whether keys may lie behind the query; they then have half of the buckets.
+    """
+
+    BUCKETS = 32
+    FARTHEST = 128
+
+    def __init__(self, num_heads: int, *, looks_ahead: bool) -> None:
+        super().__init__()
+        self.table = nn.Embedding(self.BUCKETS, num_heads)
+        self.looks_ahead = looks_ahead
+        scaled_normal_embedding(self.table)
+
+    def forward(
+        self,
+        query: Int[Tensor, " #Q"],
+        key: Int[Tensor, " M"],
+        mask: Bool[Tensor, "#B 1 #Q M"],
+    ) -> Float[Tensor, "#B H Q M"]:
+        """Return the bias for positions of queries and keys; minus infinity outside the mask."""
+        bias = self.table(self.bucket(key - query[:, None])).permute(2, 0, 1)  # (H, Q, M)
+        return torch.where(mask, bias, float("-inf"))
+
+    def bucket(self, distance: Int[Tensor, "Q M"]) -> Int[Tensor, "Q M"]:
+        """Return the bucket of the distance from a query to a key."""
+        buckets = self.BUCKETS // 2 if self.looks_ahead else self.BUCKETS
+        exact = buckets // 2
+        far = distance.abs().clamp(max=self.FARTHEST)
+        growth = (buckets - exact) / math.log(self.FARTHEST / exact)
+        # The summand keeps exact powers on their side of the border, on every device.
+        rough = exact + ((far.clamp(min=exact) / exact).log() * growth + 1e-4).long()
+        bucket = torch.where(far < exact, far, rough.clamp(max=buckets - 1))
+        return bucket + buckets * (distance > 0) if self.looks_ahead else bucket
 
 
 def _angles(position: Int[Tensor, " P"], dim: int) -> Float[Tensor, "P half"]:

@@ -14,6 +14,7 @@ from seqtrans.nn.transformer import DecoderLayer, EncoderLayer, FeedForward, Res
 B, S, T, D, HEADS, FFN, MEMORY = 3, 7, 5, 16, 4, 24, 10
 LENGTHS = torch.tensor([7, 2, 5])
 MASK = torch.arange(S) < LENGTHS[:, None]
+ATTENDED = MASK[:, None, None]
 
 
 def noise(*shape):
@@ -67,7 +68,7 @@ def test_self_attention_is_that_of_torch():
     copy_self_attention(mine, theirs)
     x = noise(B, S, D)
     expected, _ = theirs(x, x, x, key_padding_mask=~MASK)
-    torch.testing.assert_close(mine(x, MASK)[0], expected)
+    torch.testing.assert_close(mine(x, ATTENDED)[0], expected)
     expected, _ = theirs(x, x, x, attn_mask=torch.ones(S, S).triu(1).bool())
     torch.testing.assert_close(mine(x)[0], expected)
 
@@ -101,7 +102,7 @@ def test_encoder_layer_is_that_of_torch(norm_position, activation):
     copy_rest(mine, theirs, (mine.attention_residual, mine.ffn_residual))
     x = noise(B, S, D)
     expected = theirs.train()(x, src_key_padding_mask=~MASK)  # train: not torch's fused path
-    torch.testing.assert_close(mine(x, MASK)[0][MASK], expected[MASK])
+    torch.testing.assert_close(mine(x, ATTENDED)[0][MASK], expected[MASK])
 
 
 @pytest.mark.parametrize("norm_position", ["pre", "post"])
@@ -127,7 +128,7 @@ def test_decoder_layer_is_that_of_torch(norm_position, activation):
     torch.testing.assert_close(mine(x, memory, MASK)[0], expected)
 
 
-@pytest.mark.parametrize("mask", [None, MASK[:, None, None]], ids=["causal", "padding"])
+@pytest.mark.parametrize("mask", [None, ATTENDED], ids=["causal", "padding"])
 def test_attention_in_bf16_is_that_of_fp32(mask):
     """On a CPU it takes another path; gradients too."""
     wide = [noise(B, HEADS, S, 8).float().requires_grad_() for _ in range(3)]
@@ -220,10 +221,10 @@ def test_rotary_self_attention_turns_queries_and_keys():
     attention = randomize(SelfAttention(D, HEADS))
     x, position = noise(B, S, D), torch.arange(S)
     placed, moved = (
-        attention(x, MASK, rotation(p, D // HEADS))[0] for p in (position, position + 9)
+        attention(x, ATTENDED, rotation(p, D // HEADS))[0] for p in (position, position + 9)
     )
     torch.testing.assert_close(moved[MASK], placed[MASK], atol=1e-5, rtol=0)
-    assert not torch.allclose(placed[MASK], attention(x, MASK)[0][MASK], atol=1e-2)
+    assert not torch.allclose(placed[MASK], attention(x, ATTENDED)[0][MASK], atol=1e-2)
 
 
 def test_attention_to_the_source_drops_weights_only_while_training():

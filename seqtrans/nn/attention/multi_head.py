@@ -66,18 +66,17 @@ class SelfAttention(nn.Module):
     def forward(
         self,
         x: Float[Tensor, "B P D"],
-        mask: Bool[Tensor, "B P"] | None = None,
+        mask: Bool[Tensor, "B #H #P P"] | Float[Tensor, "#B H P P"] | None = None,
         rotation: Rotation | None = None,
         first_value: Float[Tensor, "B H P E"] | None = None,
     ) -> tuple[Float[Tensor, "B P D"], Float[Tensor, "B H P E"]]:
-        """Attend to the positions in the mask; without a mask, causally.
+        """Attend to the positions in the mask; without a mask, causally. See ``attend``.
 
         Returns:
             The output, and ``first_value``, the values of the first layer: there None is given.
         """
         query, key, value, first_value = self._project(x, rotation, first_value)
-        where = None if mask is None else mask[:, None, None]
-        heads = attend(query, key, value, where, self.dropout if self.training else 0.0)
+        heads = attend(query, key, value, mask, self.dropout if self.training else 0.0)
         return self.output_projection(join_heads(heads)), first_value
 
     def begin(self, sentences: int, like: Float[Tensor, "..."]) -> KVCache:
@@ -89,19 +88,19 @@ class SelfAttention(nn.Module):
         self,
         token: Float[Tensor, "B K D"],
         kv_cache: KVCache,
-        ancestry: Bool[Tensor, "B K M"],
+        ancestry: Bool[Tensor, "B 1 K M"] | Float[Tensor, "B H K M"],
         rotation: Rotation | None = None,
         first_value: Float[Tensor, "B H K E"] | None = None,
     ) -> tuple[Float[Tensor, "B K D"], KVCache, Float[Tensor, "B H K E"]]:
         """Attend from one new token per hypothesis to itself and its ancestors.
 
-        ``ancestry`` marks their slots in the cache, including the K new ones. ``first_value``
-        belongs to the new tokens; see ``forward``.
+        ``ancestry`` is the mask of their slots in the cache, including the K new ones.
+        ``first_value`` belongs to the new tokens; see ``forward``.
         """
         query, key, value, first_value = self._project(token, rotation, first_value)
         kv_cache = kv_cache.append(torch.stack((key, value)))
         key, value = kv_cache.buffer[:, :, :, : kv_cache.length]  # (B, H, M, E)
-        heads = attend(query, key, value, ancestry[:, None])
+        heads = attend(query, key, value, ancestry)
         return self.output_projection(join_heads(heads)), kv_cache, first_value
 
     def _project(
@@ -190,14 +189,18 @@ def attend(
     query: Float[Tensor, "B H Q E"],
     key: Float[Tensor, "B H M E"],
     value: Float[Tensor, "B H M E"],
-    mask: Bool[Tensor, "B #H #Q M"] | None,
+    mask: Bool[Tensor, "B #H #Q M"] | Float[Tensor, "#B H Q M"] | None,
     dropout: float = 0.0,
 ) -> Float[Tensor, "B H Q E"]:
     """Compute scaled dot-product attention; without a mask, causal attention.
 
+    A mask of numbers is added to the scores.
+
     In bf16 on a CPU it is computed in single steps, since PyTorch's fused kernel takes 3 to 5 times
     as long (torch 2.13, forward and backward, 32 to 128 positions); in fp32 the kernel is faster.
     """
+    if mask is not None and mask.is_floating_point():
+        mask = mask.to(query.dtype)
     if not (query.is_cpu and query.dtype == torch.bfloat16):
         return fused_attention(query, key, value, mask, dropout)
     if mask is None:
@@ -206,7 +209,11 @@ def attend(
     # and transpose number by number.
     key = key.contiguous()
     scores = (query * query.size(-1) ** -0.5) @ key.transpose(-1, -2)  # (B, H, Q, M)
-    weights = scores.masked_fill_(~mask, float("-inf")).softmax(dim=-1)
+    if mask.dtype == torch.bool:
+        scores = scores.masked_fill_(~mask, float("-inf"))
+    else:
+        scores = scores + mask
+    weights = scores.softmax(dim=-1)
     if dropout:
         weights = weights * dropout_factors(weights, dropout)
     return weights @ value
@@ -216,7 +223,7 @@ def fused_attention(
     query: Float[Tensor, "B H Q E"],
     key: Float[Tensor, "B H M E"],
     value: Float[Tensor, "B H M E"],
-    mask: Bool[Tensor, "B #H #Q M"] | None,
+    mask: Bool[Tensor, "B #H #Q M"] | Float[Tensor, "#B H Q M"] | None,
     dropout: float = 0.0,
 ) -> Float[Tensor, "B H Q E"]:
     """Compute ``attend`` by a fused kernel other than cuDNN's, the default in bf16 on some GPUs.

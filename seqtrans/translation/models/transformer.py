@@ -46,14 +46,19 @@ class TransformerEncoder(nn.Module):
             for i in range(config.num_layers)
         )
         self.norm = blocks.last_norm()
+        self.relative = blocks.relative_positions(looks_ahead=True)
         blocks.initialize(self)
 
     def forward(self, embedded: Float[Tensor, "B S D"], mask: Bool[Tensor, "B S"]) -> Memory:
         """See ``Encoder.__call__``."""
-        x, rotation = self.input(embedded, _positions(embedded))
+        position = _positions(embedded)
+        x, rotation = self.input(embedded, position)
+        where = mask[:, None, None]
+        if self.relative is not None:
+            where = self.relative(position, position, where)
         first_value = None
         for layer in self.layers:
-            x, first_value = layer(x, mask, rotation, first_value)
+            x, first_value = layer(x, where, rotation, first_value)
         states = self.norm(x)
         sentence = torch.arange(mask.size(0), device=mask.device)
         return Memory(states, mask, last=states[sentence, mask.sum(1) - 1])
@@ -71,6 +76,7 @@ class TransformerState:
     source: tuple[KeyValue, ...]  # of each layer
     kv_caches: tuple[KVCache, ...]  # of each layer
     ancestry: Bool[Tensor, "B K M"]
+    slot_position: Int[Tensor, " M"]  # of the token in each slot
     position: int = 0  # previous tokens
 
     def reorder(self, parent: Int[Tensor, "B J"]) -> "TransformerState":
@@ -105,14 +111,20 @@ class TransformerDecoder(nn.Module):
             for i in range(config.num_layers)
         )
         self.norm = blocks.last_norm()
+        self.relative = blocks.relative_positions(looks_ahead=False)
         blocks.initialize(self)
 
     def forward(self, embedded: Float[Tensor, "B T D"], memory: Memory) -> Float[Tensor, "B T D"]:
         """See ``Decoder.__call__``."""
-        x, rotation = self.input(embedded, _positions(embedded))
+        position = _positions(embedded)
+        x, rotation = self.input(embedded, position)
+        where = None  # causal
+        if self.relative is not None:
+            past = position <= position[:, None]
+            where = self.relative(position, position, past[None, None])
         first_value = None
         for layer in self.layers:
-            x, first_value = layer(x, memory.states, memory.mask, rotation, first_value)
+            x, first_value = layer(x, memory.states, memory.mask, where, rotation, first_value)
         return self.norm(x)
 
     def begin(self, memory: Memory, embedding: nn.Embedding) -> TransformerState:
@@ -125,7 +137,8 @@ class TransformerDecoder(nn.Module):
             for layer, key_value in zip(self.layers, source, strict=True)
         )
         ancestry = memory.mask.new_empty((sentences, 1, 0))
-        return TransformerState(embedding, source, kv_caches, ancestry)
+        slot_position = torch.empty(0, dtype=torch.long, device=ancestry.device)
+        return TransformerState(embedding, source, kv_caches, ancestry, slot_position)
 
     def step(
         self, token: Int[Tensor, "B K"], state: TransformerState
@@ -135,15 +148,21 @@ class TransformerDecoder(nn.Module):
         x, rotation = self.input(state.embedding(token), position)
         new = torch.eye(token.size(1), dtype=torch.bool, device=token.device)
         ancestry = torch.cat((state.ancestry, new.expand(token.size(0), -1, -1)), dim=2)
+        slot_position = torch.cat((state.slot_position, position.expand(token.size(1))))
+        where = ancestry[:, None]
+        if self.relative is not None:
+            where = self.relative(position, slot_position, where)
         kv_caches: list[KVCache] = []
         first_value = None
         for layer, kv_cache, source in zip(self.layers, state.kv_caches, state.source, strict=True):
-            x, longer, first_value = layer.step(
-                x, kv_cache, ancestry, source, rotation, first_value
-            )
+            x, longer, first_value = layer.step(x, kv_cache, where, source, rotation, first_value)
             kv_caches.append(longer)
         return self.norm(x), replace(
-            state, kv_caches=tuple(kv_caches), ancestry=ancestry, position=state.position + 1
+            state,
+            kv_caches=tuple(kv_caches),
+            ancestry=ancestry,
+            slot_position=slot_position,
+            position=state.position + 1,
         )
 
 

@@ -10,7 +10,13 @@ from seqtrans.config.types import Positive, Probability
 from seqtrans.nn.attention.multi_head import CrossAttention, SelfAttention
 from seqtrans.nn.dropout import Dropout
 from seqtrans.nn.initialize import xavier_linear
-from seqtrans.nn.positions import LearnedPositions, Rotation, SinusoidalPositions, rotation
+from seqtrans.nn.positions import (
+    LearnedPositions,
+    RelativePositions,
+    Rotation,
+    SinusoidalPositions,
+    rotation,
+)
 from seqtrans.nn.transformer import (
     Activation,
     FeedForward,
@@ -42,8 +48,10 @@ class TransformerConfig:
             learned gain (arXiv:2010.04245); training is stable at higher learning rates.
         value_residual: In self-attention, add the values of the first layer to those of each later
             one, with learned factors (arXiv:2410.17897).
-        positions: Position encoding: ``rotary`` rotates queries and keys of self-attention; the
-            others are added to the embedding.
+        positions: Position encoding: ``sinusoidal`` and ``learned`` positions are added to the
+            embedding; ``rotary`` rotates queries and keys of self-attention; ``relative`` adds a
+            learned bias for each distance and head to its scores (arXiv:1910.10683, 2.1), which is
+            slower.
         max_positions: Number of ``learned`` positions: the longest sentence training accepts.
         dropout: Dropout of each block's output, before it is added to the residual stream.
         attention_dropout: Dropout of attention weights; above 0, attention is slower.
@@ -61,7 +69,7 @@ class TransformerConfig:
     zero_init_residual: bool = False
     qk_norm: bool = False
     value_residual: bool = False
-    positions: Literal["sinusoidal", "learned", "rotary"] = "sinusoidal"
+    positions: Literal["sinusoidal", "learned", "rotary", "relative"] = "sinusoidal"
     max_positions: Positive = 1024
     dropout: Probability = 0.1
     attention_dropout: Probability = 0.0
@@ -100,12 +108,13 @@ class PositionedInput(nn.Module):
         self.scale = math.sqrt(config.model_dim)
         self.head_dim = config.head_dim
         self.dropout = Dropout(config.embedding_dropout)
+        self.rotates = config.positions == "rotary"
         match config.positions:
             case "sinusoidal":
                 self.added = SinusoidalPositions()
             case "learned":
                 self.added = LearnedPositions(config.max_positions, config.model_dim)
-            case "rotary":
+            case "rotary" | "relative":
                 self.added = None
             case _:
                 assert_never(config.positions)
@@ -115,9 +124,9 @@ class PositionedInput(nn.Module):
     ) -> tuple[Float[Tensor, "B P D"], Rotation | None]:
         """Return the input of the first layer and, for rotary positions, the rotation."""
         x = embedded * self.scale
-        if self.added is None:
-            return self.dropout(x), rotation(position, self.head_dim)
-        return self.dropout(self.added(x, position)), None
+        if self.added is not None:
+            x = self.added(x, position)
+        return self.dropout(x), rotation(position, self.head_dim) if self.rotates else None
 
 
 @dataclass(frozen=True)
@@ -152,6 +161,12 @@ class Blocks:
         """Build the feed-forward block of a layer."""
         config = self.config
         return FeedForward(config.model_dim, config.ffn_dim, config.activation, config.ffn_dropout)
+
+    def relative_positions(self, *, looks_ahead: bool) -> RelativePositions | None:
+        """Build the bias of all self-attention; None for other positions."""
+        if self.config.positions != "relative":
+            return None
+        return RelativePositions(self.config.num_heads, looks_ahead=looks_ahead)
 
     def residual(self) -> Residual:
         """Build a residual connection."""
