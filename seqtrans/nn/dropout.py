@@ -1,4 +1,6 @@
-"""Dropout, faster on CPU than torch's, drawn per position or once per sequence."""
+"""Dropout, faster on CPU than torch's, drawn per position or once per sequence, and of layers."""
+
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -59,6 +61,34 @@ class ChannelDropout(Dropout):
         """Apply dropout to the channels of every image."""
         factors = self.factors(x[:, :, :1, :1])
         return x if factors is None else x * factors
+
+
+class LayerDropout(nn.Module):
+    """Draws which layers to skip while training (LayerDrop, arXiv:1909.11556).
+
+    Args:
+        dropout: Probability of skipping a layer.
+    """
+
+    def __init__(self, dropout: float) -> None:
+        super().__init__()
+        self.dropout = dropout
+
+    def skips(self) -> bool:
+        """Draw whether to skip a layer, by torch's generator of the CPU."""
+        return self.training and self.dropout > 0 and torch.rand(()).item() < self.dropout
+
+
+def with_zero_gradients(
+    x: Float[Tensor, "B P D"], unused: Iterable[Tensor]
+) -> Float[Tensor, "B P D"]:
+    """Return ``x``, from which tensors that a skipped layer would use get gradients of 0.
+
+    Processes that train together exchange the gradient of every parameter, but skip different
+    layers.
+    """
+    sums = [tensor.sum() for tensor in unused if tensor.requires_grad]
+    return x + 0 * torch.stack(sums).sum() if sums else x
 
 
 def dropout_factors(like: Float[Tensor, "*N D"], dropout: float) -> Float[Tensor, "*N D"]:

@@ -42,7 +42,12 @@ class TransformerEncoder(nn.Module):
         self.input = PositionedInput(config)
         blocks = Blocks(config)
         self.layers = Stack(
-            EncoderLayer(blocks.self_attention(i), blocks.feed_forward(), blocks.residual)
+            EncoderLayer(
+                blocks.self_attention(i),
+                blocks.feed_forward(),
+                blocks.residual,
+                blocks.layer_dropout(i),
+            )
             for i in range(config.num_layers)
         )
         self.norm = blocks.last_norm()
@@ -107,6 +112,7 @@ class TransformerDecoder(nn.Module):
                 blocks.cross_attention(memory_dim),
                 blocks.feed_forward(),
                 blocks.residual,
+                blocks.layer_dropout(i),
             )
             for i in range(config.num_layers)
         )

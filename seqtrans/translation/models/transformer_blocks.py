@@ -56,6 +56,8 @@ class TransformerConfig:
         dropout: Dropout of each block's output, before it is added to the residual stream.
         attention_dropout: Dropout of attention weights; above 0, attention is slower.
         ffn_dropout: Dropout inside the feed-forward block.
+        layer_dropout: Probability of skipping a whole layer for a micro-batch (LayerDrop,
+            arXiv:1909.11556), which also saves its time. With ``value_residual``, never the first.
         embedding_dropout: Dropout of the sum of embedding and position.
     """
 
@@ -74,6 +76,7 @@ class TransformerConfig:
     dropout: Probability = 0.1
     attention_dropout: Probability = 0.0
     ffn_dropout: Probability = 0.0
+    layer_dropout: Probability = 0.0
     embedding_dropout: Probability = 0.1
 
     def __post_init__(self) -> None:
@@ -161,6 +164,11 @@ class Blocks:
         """Build the feed-forward block of a layer."""
         config = self.config
         return FeedForward(config.model_dim, config.ffn_dim, config.activation, config.ffn_dropout)
+
+    def layer_dropout(self, layer: int) -> float:
+        """Return the probability of skipping a layer; later ones may need values of the first."""
+        config = self.config
+        return 0.0 if config.value_residual and layer == 0 else config.layer_dropout
 
     def relative_positions(self, *, looks_ahead: bool) -> RelativePositions | None:
         """Build the bias of all self-attention; None for other positions."""
