@@ -93,14 +93,28 @@ def learner(kind, folder):
         return replace(classification(augmented=True), accumulate=4), model.double()
     task = replace(translation_task(folder, sampled=False, judged=30), accumulate=4)
     sizes = (len(segmenter.pieces) for segmenter in task.segmenters)
-    encoder = TransformerEncoderConfig(
-        num_layers=2, model_dim=16, num_heads=2, ffn_dim=32, dropout=0.1
+    config = ModelConfig(
+        encoder=TransformerEncoderConfig(
+            num_layers=2, model_dim=16, num_heads=2, ffn_dim=32, dropout=0.1
+        ),
+        decoder=RecurrentDecoderConfig(hidden_dim=16, num_layers=1, dropout=0.1),
     )
-    decoder = RecurrentDecoderConfig(hidden_dim=16, num_layers=1, dropout=0.1)
-    return task, EncoderDecoder(ModelConfig(encoder=encoder, decoder=decoder), *sizes).double()
+    return task, EncoderDecoder(SWITCHED if kind == "switched" else config, *sizes).double()
 
 
 SIZES = {"num_layers": 1, "model_dim": 16, "num_heads": 2, "ffn_dim": 32}
+SWITCHES = SIZES | {
+    "num_layers": 3,
+    "qk_norm": True,
+    "value_residual": True,
+    "positions": "relative",
+    "layer_dropout": 0.3,
+}
+SWITCHED = ModelConfig(
+    encoder=TransformerEncoderConfig(**SWITCHES),
+    decoder=TransformerDecoderConfig(**SWITCHES),
+    logit_soft_cap=5.0,
+)
 
 
 def model_of(task):

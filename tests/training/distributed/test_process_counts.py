@@ -85,6 +85,8 @@ def compared(kind, optimizer, processes, world, folder):
         ("translation", "schedule_free_adamw", "full", 2),
         ("translation", "sgd", "full", 2),
         ("translation", "adamw", "full", 4),
+        ("switched", "sgd", "none", 2),
+        ("switched", "sgd", "full", 2),
         ("images", "sgd", "none", 2),
         ("images", "sgd", "full", 2),
         ("images", "adamw", "full", 4),

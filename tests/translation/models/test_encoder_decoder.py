@@ -1,10 +1,15 @@
 """What a model's config refuses, and what tying shares."""
 
+import copy
+import itertools
+from collections import Counter
+
 import pytest
 import torch
 from torch import nn
 
 from seqtrans.errors import DataError
+from seqtrans.nn.module_list import Stack
 from seqtrans.nn.positions import sinusoids
 from seqtrans.translation.data.batch import collate_pairs, collate_sources
 from seqtrans.translation.models.encoder_decoder import EncoderDecoder, ModelConfig
@@ -12,6 +17,7 @@ from seqtrans.translation.models.objective import Objective
 from seqtrans.translation.models.recurrent_decoder import RecurrentDecoderConfig
 from seqtrans.translation.models.transformer import (
     TransformerDecoderConfig,
+    TransformerEncoder,
     TransformerEncoderConfig,
 )
 from seqtrans.translation.models.transformer_blocks import PositionedInput
@@ -149,3 +155,79 @@ def test_embeddings_are_scaled_and_placed():
     embedded = torch.randn(1, 3, 8)
     found, _ = PositionedInput(config().encoder).eval()(embedded, torch.arange(3))
     torch.testing.assert_close(found, embedded * 8**0.5 + sinusoids(torch.arange(3), 8))
+
+
+def test_residual_connections_may_start_as_the_identity():
+    """With zero maps at their ends; all other weights are as without, and all learn in time."""
+    batch = collate_pairs([([4, 5], [5, 6]), ([7, 8, 9], [4])], SPECIALS, SPECIALS)
+    models = {}
+    for zero in (False, True):
+        torch.manual_seed(1)
+        sizes = TINY | {"num_layers": 2, "zero_init_residual": zero, "dropout": 0.0}
+        halves = {name: half(**sizes) for name, half in HALVES.items()}
+        models[zero] = EncoderDecoder(ModelConfig(**halves), 11, 11)
+    model = models[True].eval()
+    changed = {
+        name
+        for (name, p), q in zip(model.named_parameters(), models[False].parameters(), strict=True)
+        if not torch.equal(p, q)
+    }
+    ends = ("attention.output_projection.weight", "ffn.output.weight")
+    assert changed == {name for name, _ in model.named_parameters() if name.endswith(ends)}
+    embedded = model.source_embedding(batch.source.tokens)
+    placed, _ = model.encoder.input(embedded, torch.arange(embedded.size(1)))
+    torch.testing.assert_close(model.encode(batch.source).states, model.encoder.norm(placed))
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    for _ in range(3):
+        loss, _ = model(batch)
+        for p, gradient in zip(
+            model.parameters(), torch.autograd.grad(loss, list(model.parameters())), strict=True
+        ):
+            p.data -= 0.1 * gradient
+    assert not [name for name, p in model.named_parameters() if torch.equal(p, before[name])]
+
+
+@pytest.mark.parametrize("value_residual", [False, True])
+def test_layers_are_skipped_as_often_as_said(value_residual):
+    """The first never, where later layers need its values."""
+    sizes = {"num_layers": 3, "value_residual": value_residual, "dropout": 0.0}
+    sizes |= {"embedding_dropout": 0.0, "layer_dropout": 0.25}
+    torch.manual_seed(1)
+    encoder = TransformerEncoder(TransformerEncoderConfig(**TINY | sizes))
+    x, mask = torch.randn(1, 4, 8), torch.ones(1, 4, dtype=torch.bool)
+    expected = {}
+    for kept in itertools.product((False, True), repeat=3):
+        if value_residual and not kept[0]:
+            continue
+        shorter = copy.deepcopy(encoder).eval()
+        shorter.layers = Stack(
+            layer for layer, stays in zip(shorter.layers, kept, strict=True) if stays
+        )
+        expected[kept] = shorter(x, mask).states
+    counts = Counter()
+    for seed in range(200):
+        torch.manual_seed(seed)
+        found = encoder(x, mask).states
+        (kept,) = [kept for kept, states in expected.items() if torch.allclose(states, found)]
+        counts.update(i for i, stays in enumerate(kept) if stays)
+    shares = [counts[i] / 200 for i in range(3)]
+    assert shares == pytest.approx([1.0 if value_residual else 0.75, 0.75, 0.75], abs=0.08)
+    assert torch.equal(encoder.eval()(x, mask).states, expected[True, True, True])
+
+
+def test_a_skipped_layer_has_gradients_of_zero():
+    """DDP waits for the gradient of every parameter; without decoder layers, no memory is read."""
+    sizes = TINY | {"num_layers": 2, "layer_dropout": 0.5}
+    halves = {name: half(**sizes) for name, half in HALVES.items()}
+    batch = collate_pairs([([4, 5], [5, 6])], SPECIALS, SPECIALS)
+    model = EncoderDecoder(ModelConfig(**halves), 11, 11)
+    skipped = 0
+    for seed in range(8):
+        torch.manual_seed(seed)
+        loss, _ = model(batch)
+        model.zero_grad()
+        loss.backward()
+        assert all(p.grad is not None for p in model.parameters())
+        layers = (*model.encoder.layers, *model.decoder.layers)
+        skipped += sum(not layer.ffn.output.bias.grad.any() for layer in layers)
+    assert 8 < skipped < 24
