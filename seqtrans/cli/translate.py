@@ -118,7 +118,6 @@ def translate(  # noqa: PLR0913 - typer's signature
     from seqtrans.translation.recipe.load_run import load_ensemble
 
     runs, inputs = _runs_and_texts(run, inputs or [])
-    _check_format(n_best, output_format)
     limit_memory_to_cgroup()
     loaded = load_ensemble(runs, checkpoint, combination)
     config = overridden(
@@ -132,6 +131,7 @@ def translate(  # noqa: PLR0913 - typer's signature
         no_repeat_ngram=no_repeat_ngram,
         batch_tokens=batch_tokens,
     )
+    _check_format(None if config.mbr else n_best, output_format)
     if any((workers, engine, shard_lines, len(inputs) > 1, output and output.is_dir())):
         from seqtrans.translation.bulk import Means, describe
 

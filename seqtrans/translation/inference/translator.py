@@ -33,7 +33,8 @@ class Candidate:
 
     Attributes:
         text: Text without line ends.
-        score: Log-probability / length ** length_penalty, EOS counted; 0 for a blank line.
+        score: Log-probability / length ** length_penalty, EOS counted; with ``mbr`` the expected
+            utility, of several parts the mean by length. 0 for a blank line.
         tokens: Target pieces, without EOS.
         parts: Number of tokens of each part; empty unless the line was split.
     """
@@ -108,7 +109,7 @@ class Translator:
         self.search: Searcher = build_search(config, segmenters.target)
         width = "beam_size" if isinstance(config, BeamConfig) else "n_best"
         self._halving = Halving("sentences", f"lower max_source_tokens, max_length or {width}")
-        self._parts = LineParts(segmenters, config)
+        self.parts = LineParts(segmenters, config)
 
     def translate(self, lines: Iterable[str]) -> list[str]:
         """Return translations of ``lines`` in their order.
@@ -150,11 +151,15 @@ class Translator:
             CheckpointError: The model computes NaN.
             SeqtransError: One sentence alone does not fit into memory.
         """
-        window = self._parts.cut(lines)
-        return self._parts.join(window, self._search(window.inputs))
+        window = self.parts.cut(lines)
+        return self.parts.join(window, self.hypotheses(window.inputs))
 
-    def _search(self, inputs: Sequence[SearchInput]) -> list[list[Hypothesis]]:
-        """Return hypotheses of every sentence, best first."""
+    def hypotheses(self, inputs: Sequence[SearchInput]) -> list[list[Hypothesis]]:
+        """Return hypotheses of the parts of lines, as the search orders them.
+
+        Raises:
+            CheckpointError: See ``translate_window``.
+        """
         try:
             return search_inputs(
                 self.search,
@@ -246,7 +251,8 @@ class LineParts:
         return Translation(**vars(best), alternatives=tuple(others))
 
     def _candidate(self, parts: Sequence[Hypothesis]) -> Candidate:
-        segmenter, penalty = self.segmenters.target, self.config.length_penalty
+        segmenter = self.segmenters.target
+        penalty = 1.0 if self.config.mbr else self.config.length_penalty
         texts = (segmenter.decode(part.tokens) for part in parts)
         lengths = [len(part.tokens) + 1 for part in parts]
         log_probs = (p.score * n**penalty for p, n in zip(parts, lengths, strict=True))

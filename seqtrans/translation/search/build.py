@@ -1,10 +1,12 @@
 """Build a search from its config."""
 
+from dataclasses import replace
 from typing import assert_never
 
 from seqtrans.translation.protocols import Searcher, Segmenter
 from seqtrans.translation.search.beam import BeamSearch
 from seqtrans.translation.search.config import BeamConfig, SamplingConfig, SearchConfig
+from seqtrans.translation.search.minimum_bayes_risk import MinimumBayesRisk
 from seqtrans.translation.search.rules import OutputRules
 from seqtrans.translation.search.sampling import Sampling
 
@@ -16,6 +18,14 @@ def build_search(config: SearchConfig, target: Segmenter) -> Searcher:
         config: The kind of search and its settings.
         target: Segmenter of the target language.
     """
+    if config.mbr:
+        return MinimumBayesRisk(
+            search=build_search(replace(config, mbr=None), target),
+            utility=config.mbr,
+            target=target,
+            length_penalty=config.length_penalty,
+            scale=config.mbr_scale if isinstance(config, BeamConfig) else 0.0,
+        )
     rules = OutputRules.of(config, target)
     match config:
         case BeamConfig():

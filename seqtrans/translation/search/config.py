@@ -13,6 +13,7 @@ from seqtrans.config.types import (
     Size,
     Untagged,
 )
+from seqtrans.translation.evaluation.pairwise_scores import Utility
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +25,10 @@ class DecodingConfig:
             output.
         n_best: Number of different translations of each line. There are fewer if some hypotheses
             are the same text, spaces aside.
+        mbr: Minimum Bayes risk decoding: rank the ``n_best`` translations by their mean score,
+            chrf or bleu, with each of them as the reference (arXiv:2108.04718), and take the first.
+            It is for many translations, such as 50 samples or beam hypotheses. null: rank them by
+            their probability.
         max_length: Maximum length of the output in tokens.
         max_length_factor: The output has at most ``max_length_factor`` times as many tokens as
             the source, plus ``max_length_offset``.
@@ -42,6 +47,7 @@ class DecodingConfig:
 
     length_penalty: NonNegativeFloat = 1.0
     n_best: Positive = 1
+    mbr: Utility | None = None
     max_length: Positive = 256
     max_length_factor: PositiveFloat = 2.0
     max_length_offset: NonNegative = 10
@@ -51,6 +57,13 @@ class DecodingConfig:
     max_source_tokens: Positive = 200
     batch_tokens: Size = 4096
 
+    def __post_init__(self) -> None:
+        """Refuse to choose among one."""
+        if self.mbr and self.n_best < 2:
+            raise ValueError(
+                f"mbr chooses among translations: n_best must be at least 2, not {self.n_best}"
+            )
+
 
 @dataclass(frozen=True, kw_only=True)
 class BeamConfig(DecodingConfig):
@@ -58,6 +71,8 @@ class BeamConfig(DecodingConfig):
 
     Args:
         beam_size: Hypotheses kept per sentence, at least ``n_best``; 1 is greedy search.
+        mbr_scale: With ``mbr``, hypotheses weigh as references by ``probability ** mbr_scale``; 0:
+            all alike, 1: by their probability. (Samples are alike.)
 
     Raises:
         ValueError: ``n_best`` is larger than ``beam_size``.
@@ -65,8 +80,10 @@ class BeamConfig(DecodingConfig):
 
     kind: Literal["beam"] = "beam"
     beam_size: Positive = 5
+    mbr_scale: NonNegativeFloat = 0.2
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.n_best > self.beam_size:
             raise ValueError(
                 f"n_best ({self.n_best}) must not be larger than beam_size ({self.beam_size})"
