@@ -4,6 +4,7 @@
 - ``load_run``: Run, load_run
 - ``prepare``: prepare, rehearse
 - ``schema``: TranslationRecipe
+- ``tune``: BEAM_SIZES, LENGTH_PENALTIES, Choices, Trial, Tuner
 
 Used within: ``auto_batch_size``, ``build_task``, ``init_from``, ``load_data``, ``provenance``.
 """

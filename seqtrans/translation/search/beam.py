@@ -181,8 +181,7 @@ class BeamSearch:
             history = gather_hypotheses(history, step.parent)
             history = torch.cat((history, step.token[:, :, None]), dim=2)
 
-        score = self.score(log_prob, length).masked_fill(~ended, NEVER)
-        finished = search.finished.merge(Finished(score, torch.full_like(token, length), parent))
+        finished = self.merge(search.finished, log_prob.masked_fill(~ended, NEVER), length, parent)
         return Search(
             sentence=search.sentence,
             limit=search.limit,
@@ -191,6 +190,24 @@ class BeamSearch:
             steps=(*search.steps, step),
             history=history,
         )
+
+    def merge(
+        self,
+        finished: Finished,
+        log_prob: Float[Tensor, "B C"],
+        length: int,
+        slot: Int[Tensor, "B C"],
+    ) -> Finished:
+        """Return the best finished hypotheses, also of those that end now.
+
+        Args:
+            finished: The best before.
+            log_prob: Log-probability of each that ends now; ``-inf`` marks an empty slot.
+            length: Their length with EOS.
+            slot: The live hypothesis that each continues.
+        """
+        score = self.score(log_prob, length)
+        return finished.merge(Finished(score, torch.full_like(slot, length), slot))
 
     def score(self, log_prob: Tensor, length: Tensor | int) -> Tensor:
         """Return the length-normalized score; ``length`` includes EOS."""
