@@ -76,7 +76,7 @@ def evaluate(  # noqa: PLR0913 - typer's signature
     that the classifier was surest of.
     """
     if not reference:
-        from seqtrans.cli.evaluate_classifier import evaluate_run
+        from seqtrans.cli.parts.evaluate_classifier import evaluate_run
 
         options = {
             "--metric": metric,

@@ -98,6 +98,6 @@ def _translation_score(run: Path, checkpoint: str, metric: "MetricName") -> floa
 
 
 def _accuracy(run: Path, checkpoint: str) -> float:
-    from seqtrans.cli.evaluate_classifier import judged
+    from seqtrans.cli.parts.evaluate_classifier import judged
 
     return judged(run, checkpoint).judgement.confusion.accuracy

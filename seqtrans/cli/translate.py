@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from seqtrans.cli.bulk import translate_in_bulk
 from seqtrans.cli.options import (
     Checkpoint,
     Device,
@@ -16,6 +15,7 @@ from seqtrans.cli.options import (
     Threads,
     overridden,
 )
+from seqtrans.cli.parts.bulk import translate_in_bulk
 from seqtrans.cli.text_io import open_output, read_lines, with_progress, write_lines
 from seqtrans.errors import SeqtransError
 from seqtrans.translation.inference.line_windows import BLOCK_LINES as SHARD_LINES

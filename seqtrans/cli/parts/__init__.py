@@ -1,0 +1,5 @@
+"""Parts of commands that are too long for one file.
+
+- ``bulk``: translate_in_bulk
+- ``evaluate_classifier``: evaluate_run, judged
+"""
