@@ -28,7 +28,7 @@ def smaller_on_some_text(folder):
     lines = [f"{i} of {i * i}\t{i * i} von {i}" for i in range(99)]
     (folder / "some.tsv").write_text("\n".join(lines))
     pairs = f"[{{tsv: {folder / 'some.tsv'}}}]"
-    settings = [f"data.train={pairs}", f"data.validation={pairs}"]
+    settings = [f"data.train={pairs}", f"data.validation={pairs}", "data.test=[]"]
     settings += ["data.segmentation.vocab_size=300", "training.accumulate=1"]
     return settings + [f"model.{half}.num_layers=1" for half in ("encoder", "decoder")]
 
