@@ -123,9 +123,8 @@ def test_training_on_images_imports_nothing_of_translation(home):
 def test_translating_imports_nothing_of_images_nor_of_recipes_of_both(by_translating):
     names, _ = by_translating
     assert "seqtrans.translation.inference.translator" in names
-    assert within(names, "seqtrans.cli") == [
-        f"seqtrans.cli{name}" for name in ("", ".bulk", ".options", ".text_io", ".translate")
-    ]
+    modules = ("", ".options", ".parts", ".parts.bulk", ".text_io", ".translate")
+    assert within(names, "seqtrans.cli") == [f"seqtrans.cli{name}" for name in modules]
     others = (
         "seqtrans.images",
         "seqtrans.recipe",
