@@ -1,6 +1,7 @@
 """``seqtrans reproduce``: the score is that of translate and evaluate, and the band decides."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -43,7 +44,7 @@ def test_the_score_is_that_of_translate_and_evaluate_on_the_test_text(folder):
     measure = ["evaluate", "--reference", "test.tgt", "--metric", "chrf", "--format", "json"]
     (score,) = json.loads(seqtrans(folder, *measure, "out").stdout)
     assert said == f"chrf {score['value']:.4g} is within the band of toy.yaml: -50 to 150"
-    assert time == "training took 0.0 minutes; the recipe says 3 on a toy"
+    assert re.fullmatch(r"training took [\d.]+ minutes; the recipe says 3 on a toy", time)
     below = reproduce(folder, 150, 1, "--resume")
     assert (below.returncode, below.stdout) == (2, "")
     line = f"seqtrans: chrf {score['value']:.4g} is below the band of toy.yaml: 149 to 151"
