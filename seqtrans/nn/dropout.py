@@ -1,6 +1,7 @@
 """Dropout, faster on CPU than torch's, drawn per position or once per sequence, and of layers."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import cast
 
 import numpy as np
 import torch
@@ -73,10 +74,17 @@ class LayerDropout(nn.Module):
     def __init__(self, dropout: float) -> None:
         super().__init__()
         self.dropout = dropout
+        if dropout:  # torch.compile warns of a draw that it compiles; imports it, which takes 1 s
+            self._draw = cast("Callable[[], float]", torch.compiler.disable(_draw))
 
     def skips(self) -> bool:
         """Draw whether to skip a layer, by torch's generator of the CPU."""
-        return self.training and self.dropout > 0 and torch.rand(()).item() < self.dropout
+        return self.training and self.dropout > 0 and self._draw() < self.dropout
+
+
+def _draw() -> float:
+    """Return a random number from 0 to 1."""
+    return torch.rand(()).item()
 
 
 def with_zero_gradients(
