@@ -36,8 +36,7 @@ def train(arguments: argparse.Namespace) -> None:
     command += ["--seed", str(arguments.seed), "--log", str(log), "--tempdir", str(folder)]
     command += ["--save-freq", f"{EVERY_UPDATES}u", "--disp-freq", "50u", "--after", "0e"]
     for name, value in clock.settings_of(arguments).items():
-        if value is not False:
-            command += [f"--{name}"] if value is True else [f"--{name}", *str(value).split()]
+        command += [f"--{name}"] if value is True else [f"--{name}", *str(value).split()]
     with subprocess.Popen(command) as process:
         while process.poll() is None and not (log.exists() and START in log.read_text()):
             time.sleep(0.1)

@@ -86,6 +86,8 @@ JOEY = {
         "adam_betas": [0.9, 0.999],
         # Its plateau of 5 validations after 1,000 updates each lies behind the end, and fails with
         # a new torch: a constant rate is the same.
+        "scheduling": "exponential",
+        "decrease_factor": 1.0,
         "learning_rate": 0.0003,
         "learning_rate_min": 0.0,
         "weight_decay": 0.0,
@@ -118,7 +120,7 @@ JOEY_ADAPTED = {
 
 EOLE = {
     "training": {
-        "bucket_size": 262144,
+        "bucket_size": 16384,  # there 262,144; the quickstart has 1,000 for 10,000 pairs
         "num_workers": 2,
         "batch_type": "tokens",
         "batch_size": 4096,
@@ -178,8 +180,9 @@ MARIAN = {
     "transformer-dropout": 0.1,
     "label-smoothing": 0.1,
     "max-length": 100,
-    "mini-batch-fit": True,
-    "workspace": 4000,  # there 10,000 of a GPU
+    # There as many as fit into 10,000 MB; to find their number takes a processor many minutes.
+    "mini-batch-words": 4096,
+    "workspace": 4000,
     "maxi-batch": 1000,
     "cost-type": "ce-mean-words",
     "learn-rate": 0.0003,
@@ -198,7 +201,6 @@ MARIAN_ADAPTED = {
     "dim-emb": DIM,
     "transformer-dim-ffn": FFN_DIM,
     "transformer-heads": HEADS,
-    "mini-batch-fit": False,
     "mini-batch-words": BATCH_TOKENS,
     "workspace": 2000,
     "learn-rate": LEARNING_RATE,
