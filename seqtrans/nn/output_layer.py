@@ -22,7 +22,8 @@ class OutputLayer(Linear):
 
     def forward(self, input: Float[Tensor, "*P D"]) -> Float[Tensor, "*P V"]:
         """Return the logits."""
-        return soft_capped(super().forward(input), self.soft_cap)
+        logits = super().forward(input)
+        return logits if self.soft_cap is None else soft_capped(logits, self.soft_cap)
 
     def log_probabilities(self, features: Float[Tensor, "B K D"]) -> Float[Tensor, "B K V"]:
         """Return the log-probabilities of all tokens, in at least fp32."""

@@ -1,4 +1,4 @@
-"""How to train: everything under ``training:`` in a recipe."""
+"""How to train, everything under ``training:`` in a recipe, and what ``expected:`` it gives."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Lt
 
-from seqtrans.config.types import NonNegative, Positive, PositiveFloat
+from seqtrans.config.types import NonNegative, NonNegativeFloat, Positive, PositiveFloat
 from seqtrans.runtime.device import Precision
 from seqtrans.training.optim.optimizer_config import (
     AdafactorConfig,
@@ -192,3 +192,28 @@ class TrainingConfig:
                 "processes.sharding full needs an optimizer that works weight by weight; "
                 "muon multiplies whole matrices: use adamw"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expected:
+    """What the recipe gave where it was measured; ``seqtrans reproduce`` compares with it."""
+
+    score: float
+    """Mean over ``seeds`` runs on the test data."""
+    spread: NonNegativeFloat
+    """A run reproduces the recipe if its score is at most this far from ``score``."""
+    seeds: Positive = 1
+    """Number of runs with different seeds."""
+    minutes: PositiveFloat
+    """Duration of the training of one run."""
+    machine: str
+    """Processor and number of cores on which it took so long."""
+    devices: Positive = 1
+    """Number of processes that trained together."""
+    checkpoint: str = "best"
+    """Checkpoint that was scored: best, last, averaged, or a step."""
+
+    @property
+    def band(self) -> tuple[float, float]:
+        """Lowest and highest score that reproduces the recipe."""
+        return self.score - self.spread, self.score + self.spread

@@ -58,7 +58,6 @@ READS_A_RUN = {
     "seqtrans.training.config",
     "seqtrans.training.distributed",
     "seqtrans.training.distributed.sharded_tensors",
-    "seqtrans.training.expected",
     "seqtrans.training.stopping",
     "seqtrans.training.optim",
     "seqtrans.training.optim.optimizer_config",

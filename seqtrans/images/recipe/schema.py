@@ -16,8 +16,7 @@ from seqtrans.images.models.build import ImageModelConfig
 from seqtrans.images.models.inception_v3 import InceptionV3Config
 from seqtrans.images.models.keras import KerasConfig
 from seqtrans.images.models.perceptron import PerceptronConfig
-from seqtrans.training.config import TrainingConfig
-from seqtrans.training.expected import Expected
+from seqtrans.training.config import Expected, TrainingConfig
 from seqtrans.training.optim.schedule import ConstantConfig, ScheduleConfig
 from seqtrans.training.stopping import StoppingConfig
 

@@ -137,7 +137,8 @@ class _Sweep:
     ) -> Float[Tensor, " 3"]:
         """Return the sums of a block, and replace logits by their gradients."""
         terms = self.terms
-        capped = [soft_capped(x, self.soft_cap) for x in (first, second)]
+        cap = self.soft_cap
+        capped = [x if cap is None else soft_capped(x, cap) for x in (first, second)]
         log_p, log_q = (x.log_softmax(dim=1, dtype=self.wide) for x in capped)
         divergence, to_p, to_q = _compare(log_p, log_q, terms)
         loss, nll = divergence, -log_p.gather(1, index).sum()
@@ -153,9 +154,9 @@ class _Sweep:
             share = factor * (self.smoothing - 1)
             to_logits.scatter_add_(1, index, to_logits.new_full(index.shape, share))
         if with_gradient:
-            if self.soft_cap is not None:
-                to_p *= soft_cap_slope(capped[0], self.soft_cap)
-                to_q *= soft_cap_slope(capped[1], self.soft_cap)
+            if cap is not None:
+                to_p *= soft_cap_slope(capped[0], cap)
+                to_q *= soft_cap_slope(capped[1], cap)
             self.gradient.to_bias += to_p.sum(0) + to_q.sum(0)
             first.copy_(to_p)
             second.copy_(to_q)

@@ -125,7 +125,7 @@ def _block(
         mean logit, all of capped logits.
     """
     wide = torch.promote_types(logits.dtype, torch.float32)
-    capped = soft_capped(logits, soft_cap)
+    capped = logits if soft_cap is None else soft_capped(logits, soft_cap)
     probs = capped.softmax(dim=1, dtype=wide)
     # The log-sum-exp follows from the largest probability, which can't underflow.
     log_sum_exp = (capped.amax(1) - probs.amax(1).log()).sum()

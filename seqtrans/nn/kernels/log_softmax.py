@@ -20,7 +20,8 @@ def log_probabilities(
     """
     wide = torch.promote_types(logits.dtype, torch.float32)
     if not logits.is_cpu or torch.is_grad_enabled():
-        return F.log_softmax(soft_capped(logits, soft_cap), dim=-1, dtype=wide)
+        capped = logits if soft_cap is None else soft_capped(logits, soft_cap)
+        return F.log_softmax(capped, dim=-1, dtype=wide)
     # fp32 logits are not needed any more, so they are overwritten.
     log_probs = logits if logits.dtype == wide else torch.empty_like(logits, dtype=wide)
     rows = max(1, _CPU_BLOCK * torch.get_num_threads() // max(1, logits[:1].numel()))

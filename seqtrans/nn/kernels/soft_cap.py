@@ -5,10 +5,8 @@ import torch
 from seqtrans.tensor_types import Float, Tensor
 
 
-def soft_capped(logits: Float[Tensor, "*P V"], cap: float | None) -> Float[Tensor, "*P V"]:
-    """Return logits between ``-cap`` and ``cap``, in at least fp32; without a cap, ``logits``."""
-    if cap is None:
-        return logits
+def soft_capped(logits: Float[Tensor, "*P V"], cap: float) -> Float[Tensor, "*P V"]:
+    """Return logits between ``-cap`` and ``cap``, in at least fp32."""
     wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
     return (wide / cap).tanh() * cap
 

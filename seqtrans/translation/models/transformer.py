@@ -1,22 +1,21 @@
 """Transformer encoder and decoder (arXiv:1706.03762)."""
 
+import math
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, assert_never
 
 import torch
 from torch import nn
 
 from seqtrans.nn.attention.kv_cache import KeyValue, KVCache
+from seqtrans.nn.dropout import Dropout
 from seqtrans.nn.gather import gather_hypotheses
 from seqtrans.nn.module_list import Stack
+from seqtrans.nn.positions import LearnedPositions, Rotation, SinusoidalPositions, rotation
 from seqtrans.nn.transformer import DecoderLayer, EncoderLayer
 from seqtrans.tensor_types import Bool, Float, Int, Tensor
 from seqtrans.translation.models.interfaces import Memory
-from seqtrans.translation.models.transformer_blocks import (
-    Blocks,
-    PositionedInput,
-    TransformerConfig,
-)
+from seqtrans.translation.models.transformer_blocks import Blocks, TransformerConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +30,39 @@ class TransformerDecoderConfig(TransformerConfig):
     """A Transformer that writes the target; see ``TransformerConfig``."""
 
     kind: Literal["transformer"] = "transformer"
+
+
+class PositionedInput(nn.Module):
+    """The input of the first layer: scaled embeddings with positions, after dropout.
+
+    Embeddings have length 1 at first; scaled by the root of their size (3.4) they are as large as
+    the positions added to them.
+    """
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.scale = math.sqrt(config.model_dim)
+        self.head_dim = config.head_dim
+        self.dropout = Dropout(config.embedding_dropout)
+        self.rotates = config.positions == "rotary"
+        match config.positions:
+            case "sinusoidal":
+                self.added = SinusoidalPositions()
+            case "learned":
+                self.added = LearnedPositions(config.max_positions, config.model_dim)
+            case "rotary" | "relative":
+                self.added = None
+            case _:
+                assert_never(config.positions)
+
+    def forward(
+        self, embedded: Float[Tensor, "B P D"], position: Int[Tensor, " #P"]
+    ) -> tuple[Float[Tensor, "B P D"], Rotation | None]:
+        """Return the input of the first layer and, for rotary positions, the rotation."""
+        x = embedded * self.scale
+        if self.added is not None:
+            x = self.added(x, position)
+        return self.dropout(x), rotation(position, self.head_dim) if self.rotates else None
 
 
 class TransformerEncoder(nn.Module):

@@ -1,22 +1,14 @@
-"""What the encoder and the decoder of a Transformer share: settings, input and blocks."""
+"""What the encoder and the decoder of a Transformer share: settings and blocks."""
 
-import math
 from dataclasses import dataclass
-from typing import Literal, assert_never
+from typing import Literal
 
 from torch import nn
 
 from seqtrans.config.types import Positive, Probability
 from seqtrans.nn.attention.multi_head import CrossAttention, SelfAttention
-from seqtrans.nn.dropout import Dropout
 from seqtrans.nn.initialize import xavier_linear
-from seqtrans.nn.positions import (
-    LearnedPositions,
-    RelativePositions,
-    Rotation,
-    SinusoidalPositions,
-    rotation,
-)
+from seqtrans.nn.positions import RelativePositions
 from seqtrans.nn.transformer import (
     Activation,
     FeedForward,
@@ -26,7 +18,6 @@ from seqtrans.nn.transformer import (
     build_norm,
     zero_outputs,
 )
-from seqtrans.tensor_types import Float, Int, Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,39 +88,6 @@ class TransformerConfig:
     def head_dim(self) -> int:
         """Features of one attention head."""
         return self.model_dim // self.num_heads
-
-
-class PositionedInput(nn.Module):
-    """The input of the first layer: scaled embeddings with positions, after dropout.
-
-    Embeddings have length 1 at first; scaled by the root of their size (3.4) they are as large as
-    the positions added to them.
-    """
-
-    def __init__(self, config: TransformerConfig) -> None:
-        super().__init__()
-        self.scale = math.sqrt(config.model_dim)
-        self.head_dim = config.head_dim
-        self.dropout = Dropout(config.embedding_dropout)
-        self.rotates = config.positions == "rotary"
-        match config.positions:
-            case "sinusoidal":
-                self.added = SinusoidalPositions()
-            case "learned":
-                self.added = LearnedPositions(config.max_positions, config.model_dim)
-            case "rotary" | "relative":
-                self.added = None
-            case _:
-                assert_never(config.positions)
-
-    def forward(
-        self, embedded: Float[Tensor, "B P D"], position: Int[Tensor, " #P"]
-    ) -> tuple[Float[Tensor, "B P D"], Rotation | None]:
-        """Return the input of the first layer and, for rotary positions, the rotation."""
-        x = embedded * self.scale
-        if self.added is not None:
-            x = self.added(x, position)
-        return self.dropout(x), rotation(position, self.head_dim) if self.rotates else None
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,7 @@ from typing import Annotated, Literal
 from annotated_types import MinLen
 
 from seqtrans.config.types import NonNegative, Positive, Probability, Size
-from seqtrans.training.config import TrainingConfig
-from seqtrans.training.expected import Expected
+from seqtrans.training.config import Expected, TrainingConfig
 from seqtrans.translation.data.length_filter import FilterConfig
 from seqtrans.translation.data.parallel_corpus import CorpusFormat
 from seqtrans.translation.evaluation.metrics import METRICS, Measure, MetricName, Tokenizer

@@ -16,11 +16,11 @@ from seqtrans.translation.models.encoder_decoder import EncoderDecoder, ModelCon
 from seqtrans.translation.models.objective import Objective
 from seqtrans.translation.models.recurrent_decoder import RecurrentDecoderConfig
 from seqtrans.translation.models.transformer import (
+    PositionedInput,
     TransformerDecoderConfig,
     TransformerEncoder,
     TransformerEncoderConfig,
 )
-from seqtrans.translation.models.transformer_blocks import PositionedInput
 from seqtrans.translation.protocols import Specials
 
 SPECIALS = Specials(pad=0, bos=1, eos=2, unk=3)
