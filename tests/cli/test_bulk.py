@@ -248,7 +248,7 @@ REFUSED = {
     ("--workers", "2", "-o", "new"): "a bulk job reads files: name them",
     ("-", "many.txt", "-o", "new"): "a bulk job reads files: name them",
     ("gone.txt", "--workers", "2", "-o", "new"): "gone.txt: no such file",
-    ("run", "--workers", "2", "-o", "new"): "not a regular file",
+    (".", "--workers", "2", "-o", "new"): "not a regular file",
     ("many.txt", "run/../many.txt", "-o", "new"): "would both become many.txt",
     ("many.txt", "-o", "."): "many.txt would be overwritten: take another folder",
     ("many.txt", "-o", "one"): "one holds a job with other shard lines and sources",

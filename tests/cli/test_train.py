@@ -113,7 +113,7 @@ def test_show_and_average_agree_on_the_checkpoints(home):
         (["show", "runs"], "runs is not a run directory: it holds no recipe.yaml"),
         (["average", "runs/toy", "--best", "9"], "runs/toy keeps "),
         (["average", "runs/toy", "--step", "7"], "runs/toy has no checkpoint 7; it has "),
-        (["average", "runs/toy", "--best", "2", "--step", "4"], "give --best or --step, not both"),
+        (["average", "runs/toy", "--best", "2", "--step", "4"], "give --best, --last or --step, not several"),
         (["translate", "runs/toy", "--checkpoint", "7", "-o", "out"], "runs/toy has no checkpoint '7'; it has best, last"),
     ],
 )  # fmt: skip

@@ -270,7 +270,7 @@ def test_files_of_other_models_change_nothing(build, tmp_path):
         before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
         with pytest.raises(CheckpointError, match=re.escape(message)) as caught:
             load_keras_file(model, origin)
-        assert str(caught.value).startswith(f"{origin} ")
+        assert str(caught.value).startswith(f"{origin}")
         assert "\n" not in str(caught.value)
         assert all(tensor.equal(before[name]) for name, tensor in model.state_dict().items())
 

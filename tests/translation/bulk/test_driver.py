@@ -20,6 +20,7 @@ from seqtrans.translation.bulk import driver as running
 from seqtrans.translation.bulk import job_directory as job
 from seqtrans.translation.bulk import ray_engine as on_ray
 from seqtrans.translation.bulk.local_engine import TRIES, Done
+from seqtrans.translation.search.config import BeamConfig
 from tests.support.fault_injection import USER_ERROR, Points, counted, die, exit_code, refuse
 from tests.support.processes import processes
 
@@ -35,7 +36,7 @@ def work(folder, names=tuple(TEXTS)):
     return describe(
         run=folder,
         checkpoint=checkpoint,
-        decoding={"kind": "beam"},
+        decoding=vars(BeamConfig()),
         precision="fp32",
         output_format="text",
         shard_lines=2,
