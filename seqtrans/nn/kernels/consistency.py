@@ -1,15 +1,18 @@
 """Fused output projection, cross-entropy and divergence of two passes."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import torch
-from torch.autograd.function import once_differentiable
 
-from seqtrans.nn.kernels.cross_entropy import LogitsGradient, narrowed, rows_at_once
+from seqtrans.nn.kernels.cross_entropy import (
+    Gradients,
+    LogitsGradient,
+    output_losses,
+    rows_at_once,
+)
 from seqtrans.nn.kernels.linear import multiply
 from seqtrans.nn.kernels.soft_cap import soft_cap_slope, soft_capped
 from seqtrans.tensor_types import Float, Int, Tensor
@@ -55,41 +58,22 @@ def linear_consistency(
         The loss; the negative log-likelihood of the first pass; and the weighted divergences. The
         last two have no gradient. All in nats.
     """
-    with_gradient = torch.is_grad_enabled()
-    sweep = partial(
-        _Sweep, target=target, smoothing=label_smoothing, terms=terms, soft_cap=soft_cap
+    compute = partial(
+        _sweep, target=target, smoothing=label_smoothing, terms=terms, soft_cap=soft_cap
     )
-    losses = _LinearConsistency.apply(features, weight, bias, sweep, with_gradient)
-    return cast("tuple[Tensor, Tensor, Tensor]", losses)
+    loss, nll, divergence = output_losses(features, weight, bias, compute)
+    return loss, nll, divergence
 
 
-class _LinearConsistency(torch.autograd.Function):
-    @staticmethod
-    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
-        ctx: Any,
-        features: Float[Tensor, "two N D"],
-        weight: Float[Tensor, "V D"],
-        bias: Float[Tensor, " V"],
-        build: Callable[[Tensor, Tensor, Tensor], "_Sweep"],
-        with_gradient: bool,  # noqa: FBT001
-    ) -> tuple[Float[Tensor, ""], Float[Tensor, ""], Float[Tensor, ""]]:
-        inputs = (features, weight, bias)
-        with narrowed(*inputs) as (f, w, b):
-            sweep = build(f, w, b)
-            loss, nll, divergence = sweep.run(with_gradient=with_gradient)
-        if with_gradient:
-            gradients = sweep.gradient.finish()
-            saved = (g.view_as(x).to(x.dtype) for g, x in zip(gradients, inputs, strict=True))
-            ctx.save_for_backward(*saved)
-        ctx.mark_non_differentiable(nll, divergence)
-        return loss, nll, divergence
-
-    @staticmethod
-    @once_differentiable
-    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
-        ctx: Any, *gradients: Any
-    ) -> tuple[Tensor | None, ...]:
-        return *(saved * gradients[0] for saved in ctx.saved_tensors), None, None
+def _sweep(
+    features: Float[Tensor, "two N D"],
+    weight: Float[Tensor, "V D"],
+    bias: Float[Tensor, " V"],
+    with_gradient: bool,  # noqa: FBT001
+    **settings: Any,
+) -> tuple[tuple[Tensor, Tensor, Tensor], Gradients | None]:
+    sweep = _Sweep(features, weight, bias, with_gradient=with_gradient, **settings)
+    return sweep.run(), sweep.gradient and sweep.gradient.finish()
 
 
 class _Sweep:
@@ -100,18 +84,21 @@ class _Sweep:
         features: Float[Tensor, "two N D"],
         weight: Float[Tensor, "V D"],
         bias: Float[Tensor, " V"],
+        *,
         target: Int[Tensor, " N"],
         smoothing: float,
         terms: ConsistencyTerms,
         soft_cap: float | None,
+        with_gradient: bool,
     ) -> None:
         self.features, self.weight, self.bias, self.target = features, weight, bias, target
         self.smoothing, self.terms, self.soft_cap = smoothing, terms, soft_cap
         self.wide = torch.promote_types(features.dtype, torch.float32)
-        self.gradient = LogitsGradient(features.flatten(0, 1), weight, self.wide)
+        flat = features.flatten(0, 1)
+        self.gradient = LogitsGradient(flat, weight, self.wide) if with_gradient else None
 
-    def run(self, *, with_gradient: bool) -> tuple[Tensor, Tensor, Tensor]:
-        """Return loss, negative log-likelihood and divergence, and fill ``gradient``."""
+    def run(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return loss, negative log-likelihood and divergence; fill ``gradient``, if wanted."""
         positions = self.features.size(1)
         sums = self.features.new_zeros(3, dtype=self.wide)
         step, block = rows_at_once(self.features)
@@ -120,8 +107,8 @@ class _Sweep:
             first, second = (multiply(x[rows], self.weight, self.bias) for x in self.features)
             chunks = (x.split(block) for x in (first, second, self.target[rows, None]))
             for p, q, index in zip(*chunks, strict=True):
-                sums += self._block(p, q, index, with_gradient=with_gradient)
-            if with_gradient:
+                sums += self._block(p, q, index)
+            if self.gradient is not None:
                 self.gradient.add(start, first)
                 self.gradient.add(positions + start, second)
         loss, nll, divergence = sums.unbind()
@@ -132,8 +119,6 @@ class _Sweep:
         first: Float[Tensor, "rows V"],
         second: Float[Tensor, "rows V"],
         index: Int[Tensor, "rows 1"],
-        *,
-        with_gradient: bool,
     ) -> Float[Tensor, " 3"]:
         """Return the sums of a block, and replace logits by their gradients."""
         terms = self.terms
@@ -153,7 +138,7 @@ class _Sweep:
             to_logits += factor * (log_probs.exp() - self.smoothing / log_probs.size(1))
             share = factor * (self.smoothing - 1)
             to_logits.scatter_add_(1, index, to_logits.new_full(index.shape, share))
-        if with_gradient:
+        if self.gradient is not None:
             if cap is not None:
                 to_p *= soft_cap_slope(capped[0], cap)
                 to_q *= soft_cap_slope(capped[1], cap)

@@ -1,7 +1,7 @@
 """Fused output projection and label-smoothed cross-entropy that never store all logits."""
 
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -10,6 +10,13 @@ from torch.autograd.function import once_differentiable
 from seqtrans.nn.kernels.linear import multiply, multiply_transposed
 from seqtrans.nn.kernels.soft_cap import soft_cap_slope, soft_capped
 from seqtrans.tensor_types import Float, Int, Tensor
+
+Gradients = tuple[Tensor, Tensor, Tensor]
+"""Of features, weight and bias."""
+
+Compute = Callable[..., tuple[tuple[Tensor, ...], Gradients | None]]
+"""Computes losses from features, weight and bias, and with a True behind them the gradients of the
+first loss."""
 
 ROWS = 1024
 """Positions whose logits exist at one time: many, since each chunk adds to the weights' gradients.
@@ -40,51 +47,68 @@ def linear_cross_entropy(
         The loss, smoothed as by ``F.cross_entropy``, and the negative log-likelihood, which has no
         gradient; both in nats.
     """
-    with_gradient = torch.is_grad_enabled()
-    losses = _LinearCrossEntropy.apply(
-        features, weight, bias, target, label_smoothing, soft_cap, with_gradient
-    )
-    return cast("tuple[Tensor, Tensor]", losses)
+    compute = partial(_sweep, target=target, smoothing=label_smoothing, soft_cap=soft_cap)
+    loss, nll = output_losses(features, weight, bias, compute)
+    return loss, nll
 
 
-class _LinearCrossEntropy(torch.autograd.Function):
+def output_losses(
+    features: Float[Tensor, "*N D"],
+    weight: Float[Tensor, "V D"],
+    bias: Float[Tensor, " V"],
+    compute: Compute,
+) -> Sequence[Float[Tensor, ""]]:
+    """Return losses of an output layer, of which ``compute`` gives the gradient along.
+
+    Under autocast ``compute`` gets its tensors in the type of autocast, which is off meanwhile.
+
+    Returns:
+        What ``compute`` returns first; only the first loss has a gradient.
+    """
+    losses = _OutputLosses.apply(features, weight, bias, compute, torch.is_grad_enabled())
+    return cast("tuple[Tensor, ...]", losses)
+
+
+class _OutputLosses(torch.autograd.Function):
     @staticmethod
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any,
-        features: Float[Tensor, "N D"],
+        features: Float[Tensor, "*N D"],
         weight: Float[Tensor, "V D"],
         bias: Float[Tensor, " V"],
-        target: Int[Tensor, " N"],
-        label_smoothing: float,
-        soft_cap: float | None,
+        compute: Compute,
         with_gradient: bool,  # noqa: FBT001
-    ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    ) -> tuple[Float[Tensor, ""], ...]:
         inputs = (features, weight, bias)
-        with narrowed(*inputs) as (f, w, b):
-            loss, nll, gradients = _sweep(f, w, b, target, label_smoothing, soft_cap, with_gradient)
+        device = features.device.type
+        is_mixed = torch.is_autocast_enabled(device)
+        narrow = torch.get_autocast_dtype(device) if is_mixed else features.dtype
+        with torch.autocast(device, enabled=False):
+            losses, gradients = compute(*(x.to(narrow) for x in inputs), with_gradient)
         if gradients is not None:
-            saved = (g.to(x.dtype) for g, x in zip(gradients, inputs, strict=True))
+            saved = (g.view_as(x).to(x.dtype) for g, x in zip(gradients, inputs, strict=True))
             ctx.save_for_backward(*saved)
-        ctx.mark_non_differentiable(nll)
-        return loss, nll
+        ctx.mark_non_differentiable(*losses[1:])
+        return losses
 
     @staticmethod
     @once_differentiable
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, *gradients: Any
     ) -> tuple[Tensor | None, ...]:
-        return *(saved * gradients[0] for saved in ctx.saved_tensors), None, None, None, None
+        return *(saved * gradients[0] for saved in ctx.saved_tensors), None, None
 
 
 def _sweep(
     features: Float[Tensor, "N D"],
     weight: Float[Tensor, "V D"],
     bias: Float[Tensor, " V"],
+    with_gradient: bool,  # noqa: FBT001
+    *,
     target: Int[Tensor, " N"],
     smoothing: float,
     soft_cap: float | None,
-    with_gradient: bool,  # noqa: FBT001
-) -> tuple[Float[Tensor, ""], Float[Tensor, ""], tuple[Tensor, Tensor, Tensor] | None]:
+) -> tuple[tuple[Float[Tensor, ""], Float[Tensor, ""]], Gradients | None]:
     """Compute loss, negative log-likelihood, and gradients for the first three arguments.
 
     Smoothing mixes the uniform distribution into every target. Its effect is linear in the logits,
@@ -108,7 +132,7 @@ def _sweep(
         mean_logit = features.sum(0, dtype=wide) @ weight.mean(0, dtype=wide)
         mean_logit = mean_logit + features.size(0) * bias.mean(dtype=wide)
     loss = (1 - smoothing) * nll + smoothing * (log_sum_exp - mean_logit)
-    return loss, nll, gradient and gradient.finish(smoothing if soft_cap is None else 0.0)
+    return (loss, nll), gradient and gradient.finish(smoothing if soft_cap is None else 0.0)
 
 
 def _block(
@@ -139,16 +163,6 @@ def _block(
     return log_sum_exp, target_logit, 0.0 if soft_cap is None else capped.mean(1).sum()
 
 
-@contextmanager
-def narrowed(*tensors: Tensor) -> Generator[tuple[Tensor, ...]]:
-    """Convert tensors to the type of autocast, and turn autocast off within the context."""
-    device = tensors[0].device.type
-    is_mixed = torch.is_autocast_enabled(device)
-    narrow = torch.get_autocast_dtype(device) if is_mixed else tensors[0].dtype
-    with torch.autocast(device, enabled=False):
-        yield tuple(x.to(narrow) for x in tensors)
-
-
 def rows_at_once(features: Float[Tensor, "*P D"]) -> tuple[int, int]:
     """Return how many rows of logits and of probabilities to compute at once."""
     if torch.compiler.is_compiling():  # it would unroll the loop for every number of rows
@@ -174,7 +188,7 @@ class LogitsGradient:
         self.to_features[start : start + rows.size(0)] = multiply(to_logits, self.weight.t())
         self.to_weight += multiply_transposed(to_logits, rows)
 
-    def finish(self, smoothing: float = 0.0) -> tuple[Tensor, Tensor, Tensor]:
+    def finish(self, smoothing: float = 0.0) -> Gradients:
         """Add the smoothing and return the gradients of features, weight and bias."""
         share = smoothing / self.weight.size(0)
         self.to_features -= share * self.weight.sum(0)
