@@ -1,4 +1,4 @@
-"""Options that commands on a trained run share."""
+"""Options that commands share."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +13,14 @@ if TYPE_CHECKING:
     from seqtrans.translation.search.config import SearchConfig
 
 Run = Annotated[Path, typer.Argument(help="Run directory of a trained model.")]
+NewRun = Annotated[
+    Path | None,
+    typer.Option("--run", help="Run directory. [runs/NAME OF THE RECIPE]", show_default=False),
+]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe; may be repeated."),
+]
 Output = Annotated[
     Path | None,
     typer.Option("--output", "-o", help="Output file, written when complete. [standard output]"),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from seqtrans.cli.options import Changes, NewRun
 from seqtrans.errors import RecipeError, TrainingError
 
 if TYPE_CHECKING:
@@ -17,19 +18,11 @@ if TYPE_CHECKING:
 def reproduce(
     recipe: Annotated[Path, typer.Argument(help="YAML file with the key expected.")],
     *,
-    run: Annotated[
-        Path | None,
-        typer.Option(help="Run directory. [runs/NAME OF THE RECIPE]", show_default=False),
-    ] = None,
+    run: NewRun = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue a run that stopped; score one that ended.")
     ] = False,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="Change a key of the recipe; may be repeated."
-        ),
-    ] = None,
+    settings: Changes = None,
 ) -> None:
     """Train as a recipe says, and compare the score with its own.
 

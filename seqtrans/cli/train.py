@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from seqtrans.cli.options import Changes, NewRun
+
 if TYPE_CHECKING:
     from collections.abc import Generator
 
@@ -28,19 +30,11 @@ SHOWN_KEYS = 5
 def train(
     recipe: Annotated[Path, typer.Argument(help="YAML file that describes the run.")],
     *,
-    run: Annotated[
-        Path | None,
-        typer.Option(help="Run directory. [runs/NAME OF THE RECIPE]", show_default=False),
-    ] = None,
+    run: NewRun = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue a run that stopped, for whatever reason.")
     ] = False,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="Change a key of the recipe; may be repeated."
-        ),
-    ] = None,
+    settings: Changes = None,
     tensorboard: Annotated[
         bool,
         typer.Option(
