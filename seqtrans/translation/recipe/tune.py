@@ -16,7 +16,7 @@ from seqtrans.translation.data.parallel_corpus import read_pairs
 from seqtrans.translation.evaluation.metrics import Measure, corpus_scores
 from seqtrans.translation.inference.line_windows import BLOCK_LINES, fixed_windows
 from seqtrans.translation.inference.translator import Translator, window_characters
-from seqtrans.translation.recipe.load_run import load_run
+from seqtrans.translation.recipe.load_run import Run, load_run
 from seqtrans.translation.recipe.schema import TranslationRecipe
 from seqtrans.translation.search.beam import BeamSearch
 from seqtrans.translation.search.config import BeamConfig
@@ -105,8 +105,9 @@ class Tuner:
     def run(self) -> Iterator[Trial]:
         """Yield one trial after the other; ``best`` is the best of those so far."""
         for checkpoint in self._checkpoints:
-            yield from self._sweep(checkpoint, self._decoding.beam_size)
-        chosen = self.best.checkpoint
+            loaded = load_run(self._run.path, checkpoint)
+            yield from self._sweep(loaded, self._decoding.beam_size)
+        chosen = load_run(self._run.path, self.best.checkpoint)
         for size in self._beam_sizes:
             yield from self._sweep(chosen, size)
 
@@ -136,9 +137,8 @@ class Tuner:
                 f"{self._run.path} can't be written: {error.strerror or error}"
             ) from error
 
-    def _sweep(self, checkpoint: str, beam_size: int) -> Iterator[Trial]:
+    def _sweep(self, loaded: Run, beam_size: int) -> Iterator[Trial]:
         """Yield a trial for every length penalty."""
-        loaded = load_run(self._run.path, checkpoint)
         settings = loaded.decoding({"beam_size": beam_size, "n_best": 1}, str(self._run.recipe))
         translator = Translator(
             loaded.model, loaded.segmenters, settings, self._device, self._precision
@@ -155,7 +155,8 @@ class Tuner:
                     column += [line.text for line in translator.parts.join(window, chosen)]
         for penalty, column in zip(self._penalties, texts, strict=True):
             scores = corpus_scores(column, self._references, self._measure)
-            trial = Trial(checkpoint, beam_size, penalty, scores["bleu"], scores["chrf"])
+            name = loaded.checkpoint.name
+            trial = Trial(name, beam_size, penalty, scores["bleu"], scores["chrf"])
             self.trials.append(trial)
             yield trial
 
