@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).parent / "peers"))
 
 import numpy as np
 from image_contract import BATCH, SHAPES
-from rounds import DRIVERS, OURS, Entrant, Results, processor
+from rounds import DRIVERS, OURS, Entrant, Results, processor, take_turns
 
 from seqtrans.images.data.readers.idx import IdxFiles, read_idx
 
@@ -119,21 +119,13 @@ def entrants(arguments: argparse.Namespace) -> Iterator[Entrant]:
 
 
 def run_rounds(takers: Sequence[Entrant], arguments: argparse.Namespace) -> list[Results]:
-    """Let every entrant run once a round, so that what slows the machine down meets them all."""
-    results = [Results(entrant) for entrant in takers]
-    for number in range(1, arguments.rounds + 1):
-        for result in results:
-            report = run(result.entrant, number, arguments)
-            if report is None:
-                continue
-            result.reports.append(report)
-            entrant, seconds = result.entrant, epochs([report])[0]
-            said = f"{entrant.shape}, {entrant.precision}, {entrant.label}: {seconds:.3f} s"
-            print(f"round {number}: {said}", file=sys.stderr)
-            if arguments.json:
-                reports = [report for other in results for report in other.reports]
-                arguments.json.write_text(json.dumps(reports, indent=1))
-    return [result for result in results if result.reports]
+    """Let every entrant train once a round; see ``take_turns``."""
+    return take_turns(
+        takers,
+        arguments,
+        lambda entrant, seed: run(entrant, seed, arguments),
+        lambda result: f"{epochs(result.reports[-1:])[0]:.3f} s",
+    )
 
 
 def run(entrant: Entrant, seed: int, arguments: argparse.Namespace) -> dict[str, Any] | None:

@@ -7,7 +7,7 @@ import platform
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -126,16 +126,41 @@ def run(entrant: Entrant, action: str, arguments: argparse.Namespace) -> dict[st
 def run_rounds(
     entrants: Sequence[Entrant], action: str, arguments: argparse.Namespace
 ) -> list[Results]:
-    """Let every entrant run once a round, so that what slows the machine down meets them all."""
+    """Let every entrant train or decode once a round; see ``take_turns``."""
+    return take_turns(
+        entrants,
+        arguments,
+        lambda entrant, _: run(entrant, action, arguments),
+        lambda result: f"{result.rates('targets')[-1]:,.0f} tokens/s",
+    )
+
+
+def take_turns(
+    entrants: Sequence[Entrant],
+    arguments: argparse.Namespace,
+    run: Callable[[Entrant, int], dict[str, Any] | None],
+    shown: Callable[[Results], str],
+) -> list[Results]:
+    """Let every entrant run once a round, so that what slows the machine down meets them all.
+
+    Args:
+        entrants: Who runs, in this order.
+        arguments: ``rounds``, and ``json``: where all reports go after every run, if anywhere.
+        run: Runs an entrant in a round, counted from 1; None if that failed.
+        shown: What is printed of the last report of an entrant.
+
+    Returns:
+        The reports of entrants that have any.
+    """
     results = [Results(entrant) for entrant in entrants]
     for number in range(1, arguments.rounds + 1):
         for result in results:
-            report = run(result.entrant, action, arguments)
+            entrant = result.entrant
+            report = run(entrant, number)
             if report is None:
                 continue
             result.reports.append(report)
-            rate, entrant = result.rates("targets")[-1], result.entrant
-            said = f"{entrant.shape}, {entrant.precision}, {entrant.label}: {rate:,.0f} tokens/s"
+            said = f"{entrant.shape}, {entrant.precision}, {entrant.label}: {shown(result)}"
             print(f"round {number}: {said}", file=sys.stderr)
             if arguments.json:
                 reports = [report for other in results for report in other.reports]
