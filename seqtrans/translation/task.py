@@ -136,7 +136,7 @@ class TranslationTask:
 
     @cached_property
     def _largest(self) -> TranslationBatch:
-        return self._epochs.largest()  # if subwords are sampled, among 20,000 pairs
+        return self._epochs.largest()  # if subwords are sampled, of the first block
 
     def decode(self, model: nn.Module, sentences: Sequence[int]) -> list[str]:
         """Translate lines of the validation corpus and return them in this order.

@@ -23,8 +23,10 @@ class Ahead(Generic[Value]):
         future = self._started.pop((os.getpid(), *numbers), None)
         return future.result() if future else self._function(*numbers)
 
-    def start(self, *numbers: int) -> None:
+    def start(self, *numbers: int) -> Future[Value]:
         """Compute the value that comes next; one that was started before is forgotten."""
         executor = ThreadPoolExecutor(1)
-        self._started = {(os.getpid(), *numbers): executor.submit(self._function, *numbers)}
+        future = executor.submit(self._function, *numbers)
         executor.shutdown(wait=False)
+        self._started = {(os.getpid(), *numbers): future}
+        return future

@@ -147,7 +147,9 @@ class Epochs:
 
     def largest(self) -> TranslationBatch:
         """Build the largest batch of the first block of the first epoch."""
-        block = next(self._blocks(epoch=0))
+        # Training begins with this block, so a sampled one is kept for it.
+        is_sampled = self.corpus.source_text is not None
+        block = self._sampled.start(0, 0).result() if is_sampled else self.corpus
         plan = self._plan(block, epoch=0, number=0)
         index = largest_batch(plan, *self._lengths(block, epoch=0))
         return self._collate(block, plan[index])

@@ -23,6 +23,19 @@ def test_a_value_is_computed_once_whether_ahead_or_not():
     assert [thread == get_ident() for _, thread in calls] == [True, False, True]
 
 
+def test_a_value_that_was_waited_for_is_there_for_the_next_call():
+    calls = []
+
+    def compute(number):
+        calls.append(number)
+        return 2 * number
+
+    ahead = Ahead(compute)
+    assert ahead.start(1).result() == 2
+    assert ahead(1) == 2
+    assert calls == [1]
+
+
 def test_what_was_not_to_be_next_is_computed_too():
     ahead = Ahead(lambda x: 2 * x)
     ahead.start(1)
