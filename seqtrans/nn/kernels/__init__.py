@@ -5,6 +5,7 @@
 - ``consistency``: linear_consistency, ConsistencyTerms
 - ``cross_entropy``: linear_cross_entropy
 - ``linear``: Linear, linear
+- ``linear_scan``: linear_scan
 - ``log_softmax``: log_probabilities
 - ``soft_cap``: soft_capped, soft_cap_slope
 - ``token_cache``: TokenRows

@@ -14,6 +14,7 @@ from seqtrans.translation.models.interfaces import Decoder, Encoder, Memory
 from seqtrans.translation.models.objective import CROSS_ENTROPY, Losses, Objective
 from seqtrans.translation.models.recurrent_decoder import RecurrentDecoder, RecurrentDecoderConfig
 from seqtrans.translation.models.recurrent_encoder import RecurrentEncoder, RecurrentEncoderConfig
+from seqtrans.translation.models.ssru_decoder import SSRUDecoder
 from seqtrans.translation.models.transformer import (
     TransformerDecoder,
     TransformerDecoderConfig,
@@ -163,7 +164,8 @@ def _build_encoder(config: EncoderConfig) -> Encoder:
 def _build_decoder(config: DecoderConfig, memory_dim: int) -> Decoder[Any]:
     match config:
         case TransformerDecoderConfig():
-            return TransformerDecoder(config, memory_dim)
+            uses_attention = config.autoregression == "self_attention"
+            return (TransformerDecoder if uses_attention else SSRUDecoder)(config, memory_dim)
         case RecurrentDecoderConfig():
             return RecurrentDecoder(config, memory_dim)
         case _:

@@ -30,6 +30,27 @@ class TransformerDecoderConfig(TransformerConfig):
     """A Transformer that writes the target; see ``TransformerConfig``."""
 
     kind: Literal["transformer"] = "transformer"
+    autoregression: Literal["self_attention", "ssru"] = "self_attention"
+    """What reads previous target tokens: self-attention, or a simpler simple recurrent unit (SSRU,
+    D19-5632), whose state does not grow with the length of the translation, so search is faster;
+    ``ssru`` has no ``value_residual`` and neither ``rotary`` nor ``relative`` positions, which
+    belong to self-attention."""
+
+    def __post_init__(self) -> None:
+        """Check settings that depend on each other."""
+        super().__post_init__()
+        if self.autoregression == "self_attention":
+            return
+        if self.positions in ("rotary", "relative"):
+            raise ValueError(
+                f"positions '{self.positions}' need self-attention, not autoregression "
+                f"'{self.autoregression}'; use sinusoidal or learned ones"
+            )
+        if self.value_residual:
+            raise ValueError(
+                "value_residual (true) needs self-attention, not autoregression "
+                f"'{self.autoregression}'"
+            )
 
 
 class PositionedInput(nn.Module):
