@@ -11,6 +11,8 @@ from seqtrans.nn.gather import gather_hypotheses
 from seqtrans.translation.models.attention import (
     AttentionConfig,
     AttentionKind,
+    CoverageConfig,
+    LocationConfig,
     attention_config,
     build_attention,
 )
@@ -21,7 +23,12 @@ from seqtrans.translation.models.recurrent_encoder import RecurrentEncoderConfig
 
 DIM = 6
 OPTIONS = {"multi_head": {"num_heads": 2}}  # that have no default
-CONFIGS = {cls.kind: cls(**OPTIONS.get(cls.kind, {})) for cls in get_args(AttentionConfig)}
+KINDS = {cls.kind: cls(**OPTIONS.get(cls.kind, {})) for cls in get_args(AttentionConfig)}
+CONFIGS = KINDS | {
+    f"coverage_{update}": CoverageConfig(update=update, coverage_dim=3)
+    for update in ("sigmoid", "relu", "softplus", "gru")
+}
+CONFIGS["location_few"] = LocationConfig(max_positions=2)
 MASK = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [1, 0, 0, 0, 0]]).bool()
 
 
@@ -130,10 +137,10 @@ def test_gradients_flow_through_all_steps(attention):
 
 
 def test_every_kind_has_a_name_in_recipes():
-    assert set(get_args(AttentionKind)) == set(CONFIGS)
+    assert set(get_args(AttentionKind)) == set(KINDS)
 
 
-@pytest.mark.parametrize("kind", CONFIGS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_name_stands_for_a_mapping_without_options(kind):
     heads = OPTIONS.get(kind, {}).get("num_heads")
     assert attention_config(kind, heads) == CONFIGS[kind]

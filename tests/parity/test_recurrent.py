@@ -12,6 +12,7 @@ from seqtrans.nn.recurrent.cells import GRU, LSTM, LayerNormGRU, LayerNormLSTM
 from seqtrans.nn.recurrent.layers import Recurrence, RecurrentLayer, reverse_padded, run_steps
 from seqtrans.nn.recurrent.stack import RecurrentStack
 from seqtrans.runtime.device import multiplies_bf16
+from seqtrans.translation.models.attention import CoverageConfig
 from seqtrans.translation.models.encoder_decoder import ModelConfig
 from seqtrans.translation.models.interfaces import Memory
 from seqtrans.translation.models.recurrent_decoder import RecurrentDecoder, RecurrentDecoderConfig
@@ -285,6 +286,10 @@ CHOICES = [
     {"attention": "multi_head", "num_heads": 4, "layer_norm": True},
     {"attention": "additive", "input_feeding": True, "num_layers": 2, "residual": True},
     {"attention": "coverage", "cell": "gru"},
+    {"attention": CoverageConfig(update="gru"), "cell": "gru"},
+    {"attention": "fertility_coverage", "cell": "gru"},
+    {"attention": "location"},
+    {"attention": "fixed"},
 ]
 
 

@@ -148,7 +148,7 @@ class GRU(nn.Module):
         (hidden,) = carry
         past = _masked(hidden, recurrent_mask)
         recurrent = linear(past, self.kernel.weight_hh_l0, self.kernel.bias_hh_l0)
-        return (_gru(gates, recurrent, hidden),)
+        return (gru_state(gates, recurrent, hidden),)
 
 
 class LayerNormLSTM(nn.Module):
@@ -227,7 +227,7 @@ class LayerNormGRU(nn.Module):
         """See ``Cell.step``."""
         (hidden,) = carry
         recurrent = self.recurrent_projection(_masked(hidden, recurrent_mask))
-        after = _gru(self.input_norm(gates), self.recurrent_norm(recurrent), hidden)
+        after = gru_state(self.input_norm(gates), self.recurrent_norm(recurrent), hidden)
         return (after.to(gates.dtype),)
 
 
@@ -248,9 +248,10 @@ def _lstm(
     return forget.sigmoid() * wide + write.sigmoid() * new.tanh(), show.sigmoid()
 
 
-def _gru(
+def gru_state(
     gates: Float[Tensor, "*N G"], recurrent: Float[Tensor, "*N G"], hidden: Float[Tensor, "*N D"]
 ) -> Float[Tensor, "*N D"]:
+    """Return the state of a gated recurrent unit from the products of inputs and of the state."""
     dim = hidden.size(-1)
     both = (gates[..., : 2 * dim] + recurrent[..., : 2 * dim]).sigmoid()
     reset, stay = both.chunk(2, dim=-1)

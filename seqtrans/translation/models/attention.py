@@ -1,10 +1,15 @@
 """Configs of the attentions of recurrent decoders, and how each is built."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, assert_never, get_args
 
-from seqtrans.config.types import Positive
-from seqtrans.nn.attention.coverage import CoverageAttention
+from seqtrans.config.types import Positive, PositiveFloat
+from seqtrans.nn.attention.coverage import (
+    CountCoverageAttention,
+    CoverageAttention,
+    CoverageUpdate,
+)
 from seqtrans.nn.attention.recurrent import (
     AdditiveAttention,
     Attention,
@@ -12,6 +17,7 @@ from seqtrans.nn.attention.recurrent import (
     GeneralAttention,
     MultiHeadDotAttention,
 )
+from seqtrans.nn.attention.unscored import LastStateAttention, LocationAttention
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,14 +59,80 @@ class CoverageConfig:
 
     kind: Literal["coverage"] = "coverage"
     coverage_dim: Positive = 10
-    """Features of a coverage vector, which is updated by a tanh layer."""
+    """Features of a coverage vector."""
+    update: CoverageUpdate = "tanh"
+    """What computes a coverage vector from the previous one, the position's weight and state, and
+    the query: a layer with an activation, or a gated recurrent unit (``gru``)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CountCoverageConfig:
+    """Additive attention with the sum of each source position's weights so far.
+
+    It is ``coverage`` with a number in place of a vector; nothing computes it but the sum.
+    """
+
+    kind: Literal["count_coverage"] = "count_coverage"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FertilityCoverageConfig:
+    """As ``count_coverage``, with sums divided by a position's fertility (arXiv:1601.04811, 3.1.1).
+
+    The fertility is the number of target tokens that a source token is expected to have.
+    """
+
+    kind: Literal["fertility_coverage"] = "fertility_coverage"
+    max_fertility: PositiveFloat = 2.0
+    """Bound of the fertility, which a sigmoid of the memory keeps between 0 and it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocationConfig:
+    """Scores of source positions from the query alone (arXiv:1508.04025, 3.1)."""
+
+    kind: Literal["location"] = "location"
+    max_positions: Positive = 1024
+    """Number of positions with a vector of their own; those after them score like the last."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FixedConfig:
+    """The state of the encoder at the last position, for every query (arXiv:1409.3215)."""
+
+    kind: Literal["fixed"] = "fixed"
 
 
 AttentionConfig: TypeAlias = (
-    DotConfig | GeneralConfig | AdditiveConfig | MultiHeadConfig | CoverageConfig
+    DotConfig
+    | GeneralConfig
+    | AdditiveConfig
+    | MultiHeadConfig
+    | CoverageConfig
+    | CountCoverageConfig
+    | FertilityCoverageConfig
+    | LocationConfig
+    | FixedConfig
 )
-AttentionKind: TypeAlias = Literal["dot", "general", "additive", "multi_head", "coverage"]
+AttentionKind: TypeAlias = Literal[
+    "dot",
+    "general",
+    "additive",
+    "multi_head",
+    "coverage",
+    "count_coverage",
+    "fertility_coverage",
+    "location",
+    "fixed",
+]
 """Short form in recipes: the kind instead of a mapping."""
+_WITHOUT_OPTIONS: Mapping[str, Callable[[int, int], Attention]] = {
+    "dot": DotAttention,
+    "general": GeneralAttention,
+    "additive": AdditiveAttention,
+    "count_coverage": CountCoverageAttention,
+    "fixed": LastStateAttention,
+}
 
 
 def build_attention(config: AttentionConfig, query_dim: int, memory_dim: int) -> Attention:
@@ -72,16 +144,18 @@ def build_attention(config: AttentionConfig, query_dim: int, memory_dim: int) ->
         memory_dim: Features of the encoder's memory.
     """
     match config:
-        case DotConfig():
-            return DotAttention(query_dim, memory_dim)
-        case GeneralConfig():
-            return GeneralAttention(query_dim, memory_dim)
-        case AdditiveConfig():
-            return AdditiveAttention(query_dim, memory_dim)
+        case (
+            DotConfig() | GeneralConfig() | AdditiveConfig() | CountCoverageConfig() | FixedConfig()
+        ):
+            return _WITHOUT_OPTIONS[config.kind](query_dim, memory_dim)
         case MultiHeadConfig():
             return MultiHeadDotAttention(query_dim, memory_dim, config.num_heads)
         case CoverageConfig():
-            return CoverageAttention(query_dim, memory_dim, config.coverage_dim)
+            return CoverageAttention(query_dim, memory_dim, config.coverage_dim, config.update)
+        case FertilityCoverageConfig():
+            return CountCoverageAttention(query_dim, memory_dim, config.max_fertility)
+        case LocationConfig():
+            return LocationAttention(query_dim, memory_dim, config.max_positions)
         case _:
             assert_never(config)
 

@@ -40,7 +40,9 @@ class RecurrentDecoderConfig:
         residual: Add the input of each layer but the first to its output (arXiv:1609.08144).
         attention: How memory is scored, as a kind or a mapping with options: ``dot``, ``general``
             (arXiv:1508.04025), ``additive`` (arXiv:1409.0473), ``multi_head`` (arXiv:1706.03762),
-            ``coverage`` (arXiv:1601.04811). ``dot`` needs a memory of ``hidden_dim`` features.
+            ``coverage``, ``count_coverage``, ``fertility_coverage`` (arXiv:1601.04811),
+            ``location`` (arXiv:1508.04025), ``fixed``: the last state of the encoder. ``dot``
+            needs a memory of ``hidden_dim`` features.
         num_heads: Heads of ``attention: multi_head``; in a mapping, ``num_heads`` is an option.
         input_feeding: Add the output of the previous step to the input of each step
             (arXiv:1508.04025, 3.3). Layers then run step by step: training on a CPU takes 1.4
