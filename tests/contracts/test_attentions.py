@@ -18,7 +18,8 @@ from seqtrans.translation.models.attention import (
 )
 from seqtrans.translation.models.encoder_decoder import EncoderDecoder, ModelConfig
 from seqtrans.translation.models.interfaces import Memory
-from seqtrans.translation.models.recurrent_decoder import RecurrentDecoder, RecurrentDecoderConfig
+from seqtrans.translation.models.recurrent_decoder import RecurrentDecoder
+from seqtrans.translation.models.recurrent_decoder_config import RecurrentDecoderConfig
 from seqtrans.translation.models.recurrent_encoder import RecurrentEncoderConfig
 
 DIM = 6

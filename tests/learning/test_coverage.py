@@ -5,7 +5,7 @@ import torch
 from seqtrans.translation.data.batch import TranslationBatch
 from seqtrans.translation.models.attention import CoverageConfig
 from seqtrans.translation.models.encoder_decoder import EncoderDecoder, ModelConfig
-from seqtrans.translation.models.recurrent_decoder import RecurrentDecoderConfig
+from seqtrans.translation.models.recurrent_decoder_config import RecurrentDecoderConfig
 from seqtrans.translation.models.recurrent_encoder import RecurrentEncoderConfig
 from seqtrans.translation.protocols import SourceBatch
 

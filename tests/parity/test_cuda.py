@@ -17,7 +17,7 @@ from seqtrans.training.stopping import StoppingConfig
 from seqtrans.training.trainer import Trainer
 from seqtrans.translation.data.batch import collate_sources
 from seqtrans.translation.models.encoder_decoder import EncoderDecoder, ModelConfig
-from seqtrans.translation.models.recurrent_decoder import RecurrentDecoderConfig
+from seqtrans.translation.models.recurrent_decoder_config import RecurrentDecoderConfig
 from seqtrans.translation.models.transformer import TransformerEncoderConfig
 from seqtrans.translation.search.build import build_search
 from seqtrans.translation.search.config import BeamConfig

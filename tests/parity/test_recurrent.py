@@ -15,7 +15,8 @@ from seqtrans.runtime.device import multiplies_bf16
 from seqtrans.translation.models.attention import CoverageConfig
 from seqtrans.translation.models.encoder_decoder import ModelConfig
 from seqtrans.translation.models.interfaces import Memory
-from seqtrans.translation.models.recurrent_decoder import RecurrentDecoder, RecurrentDecoderConfig
+from seqtrans.translation.models.recurrent_decoder import RecurrentDecoder
+from seqtrans.translation.models.recurrent_decoder_config import RecurrentDecoderConfig
 from seqtrans.translation.models.recurrent_encoder import RecurrentEncoder, RecurrentEncoderConfig
 from seqtrans.translation.models.transformer import TransformerEncoderConfig
 

@@ -17,7 +17,7 @@ from seqtrans.recipe.load import load_recipe
 from seqtrans.translation.data.encoded_corpus import corpus_of
 from seqtrans.translation.evaluation.metrics import perplexity
 from seqtrans.translation.models.encoder_decoder import ModelConfig
-from seqtrans.translation.models.recurrent_decoder import RecurrentDecoderConfig
+from seqtrans.translation.models.recurrent_decoder_config import RecurrentDecoderConfig
 from seqtrans.translation.models.recurrent_encoder import RecurrentEncoderConfig
 from seqtrans.translation.protocols import Specials
 from seqtrans.translation.recipe.build import build_model

@@ -19,7 +19,7 @@ from seqtrans.translation.tokenization.vocabulary import Vocabulary
 from seqtrans.translation.search.config import BeamConfig
 from seqtrans.translation.models.encoder_decoder import EncoderDecoder, ModelConfig
 from seqtrans.translation.models.recurrent_encoder import RecurrentEncoderConfig
-from seqtrans.translation.models.recurrent_decoder import RecurrentDecoderConfig
+from seqtrans.translation.models.recurrent_decoder_config import RecurrentDecoderConfig
 from seqtrans.translation.models.transformer import (
     TransformerDecoderConfig,
     TransformerEncoderConfig,

@@ -16,7 +16,7 @@ from seqtrans.images.models.mlp import Mlp, MlpConfig
 from seqtrans.images.task import ClassificationTask
 from seqtrans.translation.data.corpus_files import encode_corpus, open_corpus
 from seqtrans.translation.models.encoder_decoder import EncoderDecoder, ModelConfig
-from seqtrans.translation.models.recurrent_decoder import RecurrentDecoderConfig
+from seqtrans.translation.models.recurrent_decoder_config import RecurrentDecoderConfig
 from seqtrans.translation.models.transformer import (
     TransformerDecoderConfig,
     TransformerEncoderConfig,

@@ -20,7 +20,7 @@ from seqtrans.training.oom import MicroBatchSizeLimits
 from seqtrans.training.optim.optimizer import SgdConfig
 from seqtrans.training.trainer import Trainer
 from seqtrans.translation.models.encoder_decoder import EncoderDecoder, ModelConfig
-from seqtrans.translation.models.recurrent_decoder import RecurrentDecoderConfig
+from seqtrans.translation.models.recurrent_decoder_config import RecurrentDecoderConfig
 from seqtrans.translation.models.transformer import TransformerEncoderConfig
 from tests.support.interruption import HARD, assert_same, history
 from tests.support.memory_shortage import Deep, Short, Wide

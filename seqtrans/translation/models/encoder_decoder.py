@@ -12,7 +12,8 @@ from seqtrans.tensor_types import Bool, Float, Int, Tensor
 from seqtrans.translation.data.batch import TranslationBatch
 from seqtrans.translation.models.interfaces import Decoder, Encoder, Memory
 from seqtrans.translation.models.objective import CROSS_ENTROPY, Losses, Objective
-from seqtrans.translation.models.recurrent_decoder import RecurrentDecoder, RecurrentDecoderConfig
+from seqtrans.translation.models.recurrent_decoder import RecurrentDecoder
+from seqtrans.translation.models.recurrent_decoder_config import RecurrentDecoderConfig
 from seqtrans.translation.models.recurrent_encoder import RecurrentEncoder, RecurrentEncoderConfig
 from seqtrans.translation.models.ssru_decoder import SSRUDecoder
 from seqtrans.translation.models.transformer import (

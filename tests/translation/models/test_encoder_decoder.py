@@ -14,7 +14,7 @@ from seqtrans.nn.positions import sinusoids
 from seqtrans.translation.data.batch import collate_pairs, collate_sources
 from seqtrans.translation.models.encoder_decoder import EncoderDecoder, ModelConfig
 from seqtrans.translation.models.objective import Objective
-from seqtrans.translation.models.recurrent_decoder import RecurrentDecoderConfig
+from seqtrans.translation.models.recurrent_decoder_config import RecurrentDecoderConfig
 from seqtrans.translation.models.transformer import (
     PositionedInput,
     TransformerDecoderConfig,

@@ -6,7 +6,7 @@ import torch
 from seqtrans.translation.data.batch import collate_sources
 from seqtrans.translation.models.encoder_decoder import EncoderDecoder, ModelConfig
 from seqtrans.translation.models.ensemble import Ensemble
-from seqtrans.translation.models.recurrent_decoder import RecurrentDecoderConfig
+from seqtrans.translation.models.recurrent_decoder_config import RecurrentDecoderConfig
 from seqtrans.translation.models.recurrent_encoder import RecurrentEncoderConfig
 from seqtrans.translation.models.transformer import (
     TransformerDecoderConfig,

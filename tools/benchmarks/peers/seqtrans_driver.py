@@ -24,7 +24,7 @@ from seqtrans.translation.data.formats.text import TextFiles
 from seqtrans.translation.data.length_filter import FilterConfig
 from seqtrans.translation.inference.translator import Translator
 from seqtrans.translation.models.encoder_decoder import EncoderDecoder, ModelConfig
-from seqtrans.translation.models.recurrent_decoder import RecurrentDecoderConfig
+from seqtrans.translation.models.recurrent_decoder_config import RecurrentDecoderConfig
 from seqtrans.translation.models.recurrent_encoder import RecurrentEncoderConfig
 from seqtrans.translation.models.transformer import (
     TransformerDecoderConfig,
