@@ -36,7 +36,7 @@ class Dropout(nn.Module):
             return None
         return dropout_factors(like, self.dropout)
 
-    def along(self, like: Float[Tensor, "B D"], steps: int) -> list[Tensor | None]:
+    def along(self, like: Float[Tensor, "*N D"], steps: int) -> list[Tensor | None]:
         """Return ``factors`` for each step of a sequence."""
         if self.locked:
             return [self.factors(like)] * steps

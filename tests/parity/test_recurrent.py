@@ -198,6 +198,35 @@ def test_fed_decoder_is_luongs(initial_state):
             torch.testing.assert_close(found[row, t], feed)
 
 
+def test_attention_in_upper_layers_is_that_of_gnmt_and_gated():
+    """Against torch's LSTM layers, written out for one sentence at a time."""
+    config = RecurrentDecoderConfig(
+        hidden_dim=6,
+        embedding_dim=4,
+        num_layers=3,
+        attention="general",
+        initial_state="zero",
+        residual=True,
+        attention_in_upper_layers=True,
+        context_gate=True,
+    )
+    decoder = randomize(RecurrentDecoder(config, memory_dim=7)).eval()
+    memory, embedded = memory_of(7), sequences(4, length=3)
+    found = decoder(embedded, memory)
+    lowest, *upper = (layer.cell.kernel for layer in (decoder.stack.lowest, *decoder.stack.upper))
+    value = decoder.attention.output_projection.weight
+    for row in range(4):
+        real = memory.states[row, : LENGTHS[row]]
+        states = lowest(embedded[row] * 2.0)[0]
+        weights = (states @ decoder.attention.key_projection.weight @ real.T).softmax(-1)
+        context = weights @ real @ value.T
+        for layer in upper:
+            states = states + layer(torch.cat((states, context), dim=-1))[0]
+        gate = torch.sigmoid(decoder.context_gate(torch.cat((context, states), dim=-1)))
+        target = decoder.combination(states)
+        torch.testing.assert_close(found[row], torch.tanh(gate * context + (1 - gate) * target))
+
+
 def test_residuals_skip_all_layers_but_the_first():
     config = RecurrentDecoderConfig(hidden_dim=6, num_layers=3, residual=True, dropout=0.0)
     stack = randomize(RecurrentDecoder(config, memory_dim=6)).stack
@@ -250,10 +279,11 @@ def test_dropout_step_by_step_is_that_of_whole_sequences(kind):
     torch.manual_seed(1)
     expected = stack(inputs, carry)
     torch.manual_seed(1)
-    steps = zip(stack.project(inputs).unbind(1), stack.draw_dropout(inputs), strict=True)
+    carry = tuple(tuple(part[:, None] for part in layer) for layer in carry)
+    steps = zip(stack.project(inputs).split(1, dim=1), stack.draw_dropout(inputs), strict=True)
     for t, (gates, dropout) in enumerate(steps):
         found, carry = stack.step(gates, carry, dropout)
-        torch.testing.assert_close(found, expected[:, t])
+        torch.testing.assert_close(found[:, 0], expected[:, t])
     assert (expected == 0).any()
 
 
@@ -330,6 +360,10 @@ def test_forget_gates_start_open_and_recurrences_orthogonal(kind):
     ("choice", "message"),
     [
         ({"residual": True}, "residual (true) needs num_layers of at least 2, not 1"),
+        (
+            {"attention_in_upper_layers": True},
+            "attention_in_upper_layers (true) needs num_layers of at least 2, not 1",
+        ),
         ({"num_heads": 4}, "num_heads (4) belongs to multi_head attention, not to additive"),
         ({"attention": "multi_head"}, "multi_head attention needs num_heads, which is missing"),
         (

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import torch
 from torch import nn
 
 from seqtrans.nn.dropout import Dropout
@@ -17,8 +18,8 @@ StackCarry = tuple[Carry, ...]
 class StepDropout(NamedTuple):
     """Dropout factors of each layer for one step; None if dropout is off."""
 
-    recurrent: tuple[Float[Tensor, "B D"] | None, ...]
-    output: tuple[Float[Tensor, "B D"] | None, ...]
+    recurrent: tuple[Float[Tensor, "B 1 D"] | None, ...]
+    output: tuple[Float[Tensor, "B 1 D"] | None, ...]
 
 
 class RecurrentStack(nn.Module):
@@ -32,6 +33,7 @@ class RecurrentStack(nn.Module):
         residual: Add its input to the output of each layer above the lowest (arXiv:1609.08144).
         dropout: Probability of dropping a feature of a layer's output.
         locked_dropout: Drop the same features at every position.
+        context_dim: Features of a context, which all layers but the lowest read, too.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class RecurrentStack(nn.Module):
         residual: bool = False,
         dropout: float = 0.0,
         locked_dropout: bool = False,
+        context_dim: int = 0,
     ) -> None:
         super().__init__()
         self.residual = residual
@@ -51,7 +54,8 @@ class RecurrentStack(nn.Module):
         self.dropout = Dropout(dropout, locked=locked_dropout)
         self.lowest = RecurrentLayer(recurrence, input_dim, hidden_dim)
         self.upper = Stack(
-            RecurrentLayer(recurrence, hidden_dim, hidden_dim) for _ in range(1, num_layers)
+            RecurrentLayer(recurrence, hidden_dim + context_dim, hidden_dim)
+            for _ in range(1, num_layers)
         )
 
     @property
@@ -70,10 +74,24 @@ class RecurrentStack(nn.Module):
         return tuple(parts[start : start + each] for start in range(0, len(parts), each))
 
     def forward(self, inputs: Float[Tensor, "B T I"], start: StackCarry) -> Float[Tensor, "B T D"]:
-        """Return the top layer's output at every position."""
-        states = self.dropout(self.lowest(inputs, start[0]))
+        """Return the top layer's output at every position; upper layers read no context."""
+        return self.run_upper(self.run_lowest(inputs, start), start)
+
+    def run_lowest(
+        self, inputs: Float[Tensor, "B T I"], start: StackCarry
+    ) -> Float[Tensor, "B T D"]:
+        """Return the lowest layer's output at every position."""
+        return self.dropout(self.lowest(inputs, start[0]))
+
+    def run_upper(
+        self,
+        states: Float[Tensor, "B T D"],
+        start: StackCarry,
+        context: Float[Tensor, "B T C"] | None = None,
+    ) -> Float[Tensor, "B T D"]:
+        """Return the top layer's output at every position, given the lowest one's."""
         for layer, layer_start in zip(self.upper, start[1:], strict=True):
-            above = self.dropout(layer(states, layer_start))
+            above = self.dropout(layer(_joined(states, context), layer_start))
             states = states + above if self.residual else above
         return states
 
@@ -84,25 +102,56 @@ class RecurrentStack(nn.Module):
     def step(
         self, gates: Float[Tensor, "*N G"], carry: StackCarry, dropout: StepDropout | None = None
     ) -> tuple[Float[Tensor, "*N D"], StackCarry]:
-        """Return the top layer's output after one more position, and the new state."""
+        """Return the top layer's output after one more position, and the new state.
+
+        Upper layers read no context.
+        """
+        states, lowest = self.step_lowest(gates, carry, dropout)
+        states, upper = self.step_upper(states, carry, dropout)
+        return states, lowest + upper
+
+    def step_lowest(
+        self, gates: Float[Tensor, "*N G"], carry: StackCarry, dropout: StepDropout | None = None
+    ) -> tuple[Float[Tensor, "*N D"], StackCarry]:
+        """Return the lowest layer's output after one more position, and its new state."""
+        recurrent, output = dropout or ((None,), (None,))
+        after = self.lowest.cell.step(gates, carry[0], recurrent[0])
+        return _times(after[0], output[0]), (after,)
+
+    def step_upper(
+        self,
+        states: Float[Tensor, "*N D"],
+        carry: StackCarry,
+        dropout: StepDropout | None = None,
+        context: Float[Tensor, "*N C"] | None = None,
+    ) -> tuple[Float[Tensor, "*N D"], StackCarry]:
+        """Return the top layer's output, given the lowest one's, and the upper layers' new state.
+
+        ``carry`` is the state of all layers.
+        """
         nothing = (None,) * len(carry)
         recurrent, output = dropout or (nothing, nothing)
-        after = [self.lowest.cell.step(gates, carry[0], recurrent[0])]
-        states = _times(after[0][0], output[0])
+        after: list[Carry] = []
         for number, layer in enumerate(self.upper, start=1):
-            gates = layer.cell.project(states)
+            gates = layer.cell.project(_joined(states, context))
             after.append(layer.cell.step(gates, carry[number], recurrent[number]))
-            above = _times(after[number][0], output[number])
+            above = _times(after[-1][0], output[number])
             states = states + above if self.residual else above
         return states, tuple(after)
 
     def draw_dropout(self, inputs: Float[Tensor, "B T I"]) -> list[StepDropout]:
         """Draw the dropout factors of each step over ``inputs``."""
         layers = [self.lowest, *self.upper]
-        state = inputs.new_empty(inputs.size(0), self.hidden_dim)
+        state = inputs.new_empty(inputs.size(0), 1, self.hidden_dim)
         recurrent = tuple(layer.recurrent_dropout.factors(state) for layer in layers)
         outputs = [self.dropout.along(state, steps=inputs.size(1)) for _ in layers]
         return [StepDropout(recurrent, output) for output in zip(*outputs, strict=True)]
+
+
+def _joined(
+    states: Float[Tensor, "*N D"], context: Float[Tensor, "*N C"] | None
+) -> Float[Tensor, "*N both"]:
+    return states if context is None else torch.cat((states, context), dim=-1)
 
 
 def _times(

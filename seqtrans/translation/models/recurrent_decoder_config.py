@@ -20,7 +20,8 @@ class RecurrentDecoderConfig:
     Args:
         cell: The recurrent cell.
         hidden_dim: Features of the state, of the attention's query and of the output.
-        num_layers: Number of layers; the state of the top one is the attention's query.
+        num_layers: Number of layers; the state of the top one is the attention's query, unless
+            ``attention_in_upper_layers``.
         embedding_dim: Features of an embedded target token; None: ``hidden_dim``.
         residual: Add the input of each layer but the first to its output (arXiv:1609.08144).
         attention: How memory is scored, as a kind or a mapping with options: ``dot``, ``general``
@@ -29,6 +30,10 @@ class RecurrentDecoderConfig:
             ``location`` (arXiv:1508.04025), ``fixed``: the last state of the encoder. ``dot``
             needs a memory of ``hidden_dim`` features.
         num_heads: Heads of ``attention: multi_head``; in a mapping, ``num_heads`` is an option.
+        attention_in_upper_layers: Let the state of the lowest layer be the attention's query, and
+            the context another input of all layers above it, as in arXiv:1609.08144.
+        context_gate: Weigh the context against the query in each feature of the output, by a
+            learned gate (arXiv:1608.06043).
         input_feeding: Add the output of the previous step to the input of each step
             (arXiv:1508.04025, 3.3). Layers then run step by step: training on a CPU takes 1.4
             times as long.
@@ -43,8 +48,9 @@ class RecurrentDecoderConfig:
         layer_norm: Normalize inside the cells (arXiv:1607.06450); layers then run step by step.
 
     Raises:
-        ValueError: ``residual`` with one layer; ``num_heads`` without ``multi_head``, missing
-            with it, given twice, or not a divisor of ``hidden_dim``.
+        ValueError: ``residual`` or ``attention_in_upper_layers`` with one layer; ``num_heads``
+            without ``multi_head``, missing with it, given twice, or not a divisor of
+            ``hidden_dim``.
     """
 
     kind: Literal["recurrent"] = "recurrent"
@@ -55,6 +61,8 @@ class RecurrentDecoderConfig:
     residual: bool = False
     attention: AttentionKind | AttentionConfig = "additive"
     num_heads: Positive | None = None
+    attention_in_upper_layers: bool = False
+    context_gate: bool = False
     input_feeding: bool = False
     initial_state: Literal["last", "mean", "zero"] = "last"
     dropout: Probability = 0.2
@@ -66,6 +74,10 @@ class RecurrentDecoderConfig:
         """Check settings that depend on each other."""
         if self.residual and self.num_layers == 1:
             raise ValueError("residual (true) needs num_layers of at least 2, not 1")
+        if self.attention_in_upper_layers and self.num_layers == 1:
+            raise ValueError(
+                "attention_in_upper_layers (true) needs num_layers of at least 2, not 1"
+            )
         check_query_dim(self.attention_config, self.hidden_dim)
 
     @property
