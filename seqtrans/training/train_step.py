@@ -85,15 +85,16 @@ class Updater(Generic[BatchT]):
         if config.processes.shards(group.world_size):
             shard_weights(model, config.processes, group)
         self.freezing = Freezing(model, config.freeze, config.thaw)
+        self.device = next(model.parameters()).device
+        self.bf16 = uses_bf16(config.precision, self.device)
+        learning = self.freezing.learning()
         self.optimizer = build_optimizer(
-            config.optimizer, model, config.learning_rates, self.freezing.learning()
+            config.optimizer, model, config.learning_rates, learning, bf16=self.bf16
         )
         self._optimizer_step = Stepper(self.optimizer)
         self.schedule = config.build_schedule(task.updates_in)
         self.average = _build_average(config, model, self.optimizer)
         self.freezing.enter(0)
-        self.device = next(model.parameters()).device
-        self.bf16 = uses_bf16(config.precision, self.device)
         self._autocast = autocast(bf16=self.bf16, device=self.device)
         self.gradients = Gradients(model)
         self.sizes = sizes or MicroBatchSizeLimits(None)

@@ -25,11 +25,15 @@ class Muon(AdamW):
     groups it is AdamW's step.
 
     ``torch.optim.Muon`` multiplies in bf16, which takes a processor without bf16 some 30 times as
-    long, and one matrix after the other. Here it is the type of the weights, and all matrices of a
-    shape at once.
+    long, and one matrix after the other. Here all matrices of a shape are multiplied at once.
 
     Parameter groups have ``is_hidden`` and ``momentum`` beside what those of AdamW have.
+
+    Attributes:
+        bf16: Whether to multiply in bf16, as the model does, instead of the type of the weights.
     """
+
+    bf16 = False
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -59,7 +63,8 @@ class Muon(AdamW):
             momenta = torch.stack([self.state[p]["momentum_buffer"] for p in members])
             gradients = torch.stack([p.grad for p in members if p.grad is not None])
             momenta.lerp_(gradients, 1 - group["momentum"])
-            steps = orthogonalized(gradients.lerp_(momenta, group["momentum"]))
+            directions = gradients.lerp_(momenta, group["momentum"])
+            steps = orthogonalized(directions.bfloat16() if self.bf16 else directions)
             size = group["lr"] * 0.2 * math.sqrt(max(shape))
             for parameter, momentum, step in zip(members, momenta, steps, strict=True):
                 self.state[parameter]["momentum_buffer"].copy_(momentum)

@@ -32,6 +32,8 @@ def build_optimizer(
     model: nn.Module,
     factors: Mapping[str, float] | None = None,
     learning: Mapping[str, float] | None = None,
+    *,
+    bf16: bool = False,
 ) -> Optimizer:
     """Build an optimizer; it skips parameters without a gradient.
 
@@ -44,6 +46,7 @@ def build_optimizer(
         factors: Of the learning rate, by name pattern; the last that matches a parameter counts.
         learning: By name of the parameters it moves, the epoch in which they begin to learn; None:
             all that are not frozen.
+        bf16: Whether the model multiplies in bf16; then Muon does, too.
 
     Raises:
         TrainingError: A pattern matches no parameter.
@@ -60,13 +63,16 @@ def build_optimizer(
         parameter = named[name]
         kind = decay if parameter.ndim >= 2 else 0.0, rates[name], begin, parameter in hidden
         groups.setdefault(kind, []).append(parameter)
-    return _build(
+    optimizer = _build(
         config,
         [
             {"params": members, "weight_decay": decay, "factor": factor, "is_hidden": is_hidden}
             for (decay, factor, _, is_hidden), members in groups.items()
         ],
     )
+    if isinstance(optimizer, Muon):
+        optimizer.bf16 = bf16
+    return optimizer
 
 
 def set_rates(optimizer: Optimizer, rate: float, step: int) -> None:
