@@ -4,6 +4,10 @@ import pytest
 import torch
 
 from seqtrans.translation.data.batch import collate_pairs, collate_sources
+from seqtrans.translation.models.convolutional import (
+    ConvolutionalDecoderConfig,
+    ConvolutionalEncoderConfig,
+)
 from seqtrans.translation.models.encoder_decoder import EncoderDecoder, ModelConfig
 from seqtrans.translation.models.recurrent_decoder_config import RecurrentDecoderConfig
 from seqtrans.translation.models.recurrent_encoder import RecurrentEncoderConfig
@@ -27,10 +31,13 @@ SIZES = {"num_layers": 1, "model_dim": 16, "num_heads": 4, "ffn_dim": 32}
 ENCODERS = {
     "transformer": TransformerEncoderConfig(**SIZES),
     "recurrent": RecurrentEncoderConfig(num_layers=1, hidden_dim=16, embedding_dim=16),
+    "convolutional": ConvolutionalEncoderConfig(num_layers=2, model_dim=16),
 }
 DECODERS = {
     "transformer": TransformerDecoderConfig(**SIZES),
+    "ssru": TransformerDecoderConfig(**SIZES, autoregression="ssru"),
     "recurrent": RecurrentDecoderConfig(num_layers=1, hidden_dim=16, embedding_dim=16),
+    "convolutional": ConvolutionalDecoderConfig(num_layers=2, model_dim=16),
 }
 SEARCH = build_search(BeamConfig(max_length_offset=6), Language(SPECIALS))
 SAMPLING = build_search(
@@ -52,7 +59,12 @@ SEARCHERS = {
 
 @pytest.fixture(
     scope="module",
-    params=[("transformer", "transformer"), ("recurrent", "recurrent")],
+    params=[
+        ("transformer", "transformer"),
+        ("recurrent", "recurrent"),
+        ("transformer", "ssru"),
+        ("convolutional", "convolutional"),
+    ],
     ids=lambda halves: "-".join(halves),
 )
 def model(request):

@@ -1,4 +1,4 @@
-"""Whole runs that must learn: the toy recipes, with Transformers, LSTMs and both.
+"""Whole runs that must learn: the toy recipes, with every family of models.
 
 As in Sockeye's system tests, a threshold on the score of real decoding; what translates is the
 stored run, loaded anew.
@@ -14,6 +14,11 @@ from seqtrans.recipe.load import load_recipe
 from tests.support.pages import ROOT
 
 LEAST = {"copy": 98, "reverse": 95, "sort": 97}  # BLEU
+CONVOLUTIONAL = "{kind: convolutional, model_dim: 64, num_layers: 3, dropout: 0.1}"
+SSRU = (
+    "{kind: transformer, num_layers: 2, model_dim: 64, num_heads: 4, ffn_dim: 128, dropout: 0, "
+    "autoregression: ssru}"
+)
 FED = "{kind: recurrent, hidden_dim: 64, input_feeding: true, attention: general}"
 
 
@@ -48,8 +53,10 @@ def reproduce(task, *settings):
         ("copy", lstm("copy"), 120),
         ("sort", [*lstm("sort"), f"model.decoder={FED}"], 160),
         ("sort", lstm("sort")[1:], 160),
+        ("sort", [f"model.{half}={CONVOLUTIONAL}" for half in ("encoder", "decoder")], 200),
+        ("sort", [f"model.decoder={SSRU}"], 240),
     ],
-    ids=["copy-lstm", "sort-lstm-input-feeding", "sort-mixed"],
+    ids=["copy-lstm", "sort-lstm-input-feeding", "sort-mixed", "sort-convolutional", "sort-ssru"],
 )
 def test_short_lines_are_learned_in_few_steps(tmp_path, monkeypatch, task, model, steps):
     monkeypatch.chdir(tmp_path)

@@ -10,6 +10,13 @@ from seqtrans.nn.initialize import scaled_normal_embedding, xavier_linear
 from seqtrans.nn.output_layer import OutputLayer
 from seqtrans.tensor_types import Bool, Float, Int, Tensor
 from seqtrans.translation.data.batch import TranslationBatch
+from seqtrans.translation.models.convolutional import (
+    ConvolutionalConfig,
+    ConvolutionalDecoder,
+    ConvolutionalDecoderConfig,
+    ConvolutionalEncoder,
+    ConvolutionalEncoderConfig,
+)
 from seqtrans.translation.models.interfaces import Decoder, Encoder, Memory
 from seqtrans.translation.models.objective import CROSS_ENTROPY, Losses, Objective
 from seqtrans.translation.models.recurrent_decoder import RecurrentDecoder
@@ -25,8 +32,8 @@ from seqtrans.translation.models.transformer import (
 from seqtrans.translation.models.transformer_blocks import TransformerConfig
 from seqtrans.translation.protocols import DecoderState, SourceBatch
 
-EncoderConfig = TransformerEncoderConfig | RecurrentEncoderConfig
-DecoderConfig = TransformerDecoderConfig | RecurrentDecoderConfig
+EncoderConfig = TransformerEncoderConfig | RecurrentEncoderConfig | ConvolutionalEncoderConfig
+DecoderConfig = TransformerDecoderConfig | RecurrentDecoderConfig | ConvolutionalDecoderConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,6 +165,8 @@ def _build_encoder(config: EncoderConfig) -> Encoder:
             return TransformerEncoder(config)
         case RecurrentEncoderConfig():
             return RecurrentEncoder(config)
+        case ConvolutionalEncoderConfig():
+            return ConvolutionalEncoder(config)
         case _:
             assert_never(config)
 
@@ -169,6 +178,8 @@ def _build_decoder(config: DecoderConfig, memory_dim: int) -> Decoder[Any]:
             return (TransformerDecoder if uses_attention else SSRUDecoder)(config, memory_dim)
         case RecurrentDecoderConfig():
             return RecurrentDecoder(config, memory_dim)
+        case ConvolutionalDecoderConfig():
+            return ConvolutionalDecoder(config, memory_dim)
         case _:
             assert_never(config)
 
@@ -180,10 +191,11 @@ def _memory_dim(config: EncoderConfig) -> int:
 
 
 def _embedding_dim(config: EncoderConfig | DecoderConfig) -> int:
-    if isinstance(config, TransformerConfig):
+    if isinstance(config, TransformerConfig | ConvolutionalConfig):
         return config.model_dim
     return config.embedding_dim or config.hidden_dim
 
 
 def _output_dim(config: DecoderConfig) -> int:
-    return config.model_dim if isinstance(config, TransformerConfig) else config.hidden_dim
+    is_recurrent = isinstance(config, RecurrentDecoderConfig)
+    return config.hidden_dim if is_recurrent else config.model_dim

@@ -11,6 +11,7 @@ from seqtrans.training.config import Expected, TrainingConfig
 from seqtrans.translation.data.length_filter import FilterConfig
 from seqtrans.translation.data.parallel_corpus import CorpusFormat
 from seqtrans.translation.evaluation.metrics import METRICS, Measure, MetricName, Tokenizer
+from seqtrans.translation.models.convolutional import ConvolutionalConfig
 from seqtrans.translation.models.encoder_decoder import ModelConfig
 from seqtrans.translation.models.objective import (
     ConsistencyConfig,
@@ -141,9 +142,9 @@ class TranslationRecipe:
             )
         needed = self.data.filter.max_tokens + 1
         for name, config in (("encoder", self.model.encoder), ("decoder", self.model.decoder)):
-            if not isinstance(config, TransformerConfig) or config.positions != "learned":
+            if not isinstance(config, TransformerConfig | ConvolutionalConfig):
                 continue
-            if config.max_positions < needed:
+            if config.positions == "learned" and config.max_positions < needed:
                 raise ValueError(
                     f"data.filter.max_tokens {needed - 1} and EOS need {needed} positions: "
                     f"model.{name}.max_positions is {config.max_positions}"

@@ -40,6 +40,7 @@ FAMILIES = {
     "transformer": "{kind: transformer, num_layers: 2, model_dim: 16, num_heads: 2, ffn_dim: 32, "
     "dropout: 0.3, attention_dropout: 0.1, ffn_dropout: 0.2}",
     "recurrent": "{kind: recurrent, hidden_dim: 16, dropout: 0.3, variational_dropout: true}",
+    "convolutional": "{kind: convolutional, model_dim: 16, num_layers: 2, dropout: 0.3}",
 }
 
 

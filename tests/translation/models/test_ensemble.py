@@ -4,6 +4,10 @@ import pytest
 import torch
 
 from seqtrans.translation.data.batch import collate_sources
+from seqtrans.translation.models.convolutional import (
+    ConvolutionalDecoderConfig,
+    ConvolutionalEncoderConfig,
+)
 from seqtrans.translation.models.encoder_decoder import EncoderDecoder, ModelConfig
 from seqtrans.translation.models.ensemble import Ensemble
 from seqtrans.translation.models.recurrent_decoder_config import RecurrentDecoderConfig
@@ -24,6 +28,14 @@ CONFIGS = [
     ),
     ModelConfig(
         encoder=TransformerEncoderConfig(**SIZES), decoder=RecurrentDecoderConfig(hidden_dim=6)
+    ),
+    ModelConfig(
+        encoder=ConvolutionalEncoderConfig(model_dim=8, num_layers=2),
+        decoder=TransformerDecoderConfig(**SIZES, autoregression="ssru"),
+    ),
+    ModelConfig(
+        encoder=RecurrentEncoderConfig(hidden_dim=4),
+        decoder=ConvolutionalDecoderConfig(model_dim=8, num_layers=2),
     ),
 ]
 SPECIALS = Specials(pad=0, bos=1, eos=2, unk=3)
