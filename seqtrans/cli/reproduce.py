@@ -83,7 +83,7 @@ def _translation_score(run: Path, checkpoint: str, metric: "MetricName") -> floa
     loaded = load_run(run, checkpoint)
     recipe = loaded.recipe
     pairs = list(read_pairs(*(recipe.data.test or recipe.data.validation)))
-    translator = Translator(loaded.model, loaded.segmenters, recipe.decoding)
+    translator = Translator(loaded.model_for(recipe.decoding), loaded.segmenters, recipe.decoding)
     found = translator.stream_blocks([source for source, _ in pairs], BLOCK_LINES)
     hypotheses = [translation.text for translation in found]
     measure = replace(recipe.validation.measure, metrics=(metric,))

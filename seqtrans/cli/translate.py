@@ -148,7 +148,8 @@ def translate(  # noqa: PLR0913 - typer's signature
         return
     use_threads(threads)
     with open_output(output) as file:
-        translator = Translator(loaded.model, loaded.segmenters, config, device, precision)
+        model = loaded.model_for(config)
+        translator = Translator(model, loaded.segmenters, config, device, precision)
         lines = (render(each, output_format) for each in _translations(translator, inputs))
         write_lines(with_progress(lines, "lines"), file)
 

@@ -1,9 +1,19 @@
 """The last layer of a translation model."""
 
-from seqtrans.nn.kernels.linear import Linear
+from typing import NamedTuple
+
+from seqtrans.nn.kernels.linear import Linear, linear
 from seqtrans.nn.kernels.log_softmax import log_probabilities
 from seqtrans.nn.kernels.soft_cap import soft_capped
-from seqtrans.tensor_types import Float, Tensor
+from seqtrans.tensor_types import Bool, Float, Int, Tensor
+
+
+class OutputRows(NamedTuple):
+    """The part of an output layer that computes the logits of some tokens."""
+
+    tokens: Int[Tensor, " U"]
+    weight: Float[Tensor, "U D"]
+    bias: Float[Tensor, " U"]
 
 
 class OutputLayer(Linear):
@@ -28,3 +38,22 @@ class OutputLayer(Linear):
     def log_probabilities(self, features: Float[Tensor, "B K D"]) -> Float[Tensor, "B K V"]:
         """Return the log-probabilities of all tokens, in at least fp32."""
         return log_probabilities(super().forward(features), self.soft_cap)
+
+    def rows(self, tokens: Int[Tensor, " U"]) -> OutputRows:
+        """Return the part for some tokens."""
+        return OutputRows(tokens, self.weight[tokens], self.bias[tokens])
+
+    def log_probabilities_of(
+        self, rows: OutputRows, features: Float[Tensor, "B K D"], allowed: Bool[Tensor, "B U"]
+    ) -> Float[Tensor, "B K V"]:
+        """Return log-probabilities among the ``allowed`` tokens of ``rows``; others have ``-inf``.
+
+        They are those of all tokens if the logits of the others were ``-inf``.
+        """
+        logits = linear(features, rows.weight, rows.bias)
+        if self.soft_cap is not None:
+            logits = soft_capped(logits, self.soft_cap)
+        logits = logits.masked_fill(~allowed[:, None], float("-inf"))
+        some = log_probabilities(logits)
+        every = some.new_full((*some.shape[:2], self.out_features), float("-inf"))
+        return every.index_copy_(2, rows.tokens, some)

@@ -148,7 +148,7 @@ def _completed(decoding: dict[str, Any]) -> dict[str, Any]:
     With n-best lists it is left as it is: their second-best translations may differ.
     """
     is_beam = decoding.get("kind", "beam") == "beam"
-    decoding = {"mbr": None, **({"mbr_scale": 0.2} if is_beam else {}), **decoding}
+    decoding = {"mbr": None, "shortlist": 0, **({"mbr_scale": 0.2} if is_beam else {}), **decoding}
     if "kind" in decoding:
         return decoding
     later = {"no_repeat_ngram": 0, "no_repeat_words": 0, "no_loops": False}

@@ -32,7 +32,8 @@ class ShardTranslator:
         use_threads(threads)
         run = load_run(Path(work.run), checkpoint.name)
         config = run.decoding(work.decoding, place=str(folder))
-        self._translator = Translator(run.model, run.segmenters, config, device, work.precision)
+        model = run.model_for(config)
+        self._translator = Translator(model, run.segmenters, config, device, work.precision)
 
     def translate(self, number: int) -> None:
         """Translate a shard, unless it is done."""

@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from seqtrans.tensor_types import Float, Int, Tensor
-from seqtrans.translation.models.encoder_decoder import EncoderDecoder
 from seqtrans.translation.protocols import DecoderState, SourceBatch
 
 Combination = Literal["probabilities", "log_probabilities"]
@@ -40,21 +39,21 @@ class Ensemble(nn.Module):
     """
 
     def __init__(
-        self, models: Sequence[EncoderDecoder], combination: Combination = "probabilities"
+        self, models: Sequence[nn.Module], combination: Combination = "probabilities"
     ) -> None:
         super().__init__()
         self.models = nn.ModuleList(models)
-        self.combination = combination
+        self.combination: Combination = combination
 
     def begin(self, source: SourceBatch) -> EnsembleState:
         """See ``Seq2SeqModel.begin``."""
-        return EnsembleState(tuple(model.begin(source) for model in self._members))
+        return EnsembleState(tuple(model.begin(source) for model in self.members))
 
     def decode_step(
         self, token: Int[Tensor, "B K"], state: EnsembleState
     ) -> tuple[Float[Tensor, "B K V"], EnsembleState]:
         """See ``Seq2SeqModel.decode_step``."""
-        pairs = zip(self._members, state.states, strict=True)
+        pairs = zip(self.members, state.states, strict=True)
         log_probs, states = zip(*(m.decode_step(token, one) for m, one in pairs), strict=True)
         return self._mean(log_probs), EnsembleState(states)
 
@@ -62,12 +61,13 @@ class Ensemble(nn.Module):
         self, source: SourceBatch, target_input: Int[Tensor, "B T"]
     ) -> Float[Tensor, "B T V"]:
         """Return log-probabilities of every next target token under teacher forcing."""
-        logits = [model.logits(source, target_input) for model in self._members]
+        logits = [model.logits(source, target_input) for model in self.members]
         wide = torch.promote_types(logits[0].dtype, torch.float32)
         return self._mean([x.log_softmax(-1, dtype=wide) for x in logits])
 
     @property
-    def _members(self) -> Sequence[Any]:
+    def members(self) -> Sequence[Any]:
+        """The models."""
         return list(self.models)
 
     def _mean(self, log_probs: Sequence[Float[Tensor, "B P V"]]) -> Float[Tensor, "B P V"]:

@@ -2,6 +2,7 @@
 
 - ``build``: build_model
 - ``load_run``: Run, load_run
+- ``make_lexicon``: make_lexicon
 - ``prepare``: prepare, rehearse
 - ``schema``: TranslationRecipe
 - ``tune``: BEAM_SIZES, LENGTH_PENALTIES, Choices, Trial, Tuner

@@ -11,8 +11,10 @@ from seqtrans.training.checkpoints.find import find_checkpoint, stored_recipe_of
 from seqtrans.training.checkpoints.format import read_inference_weights
 from seqtrans.training.checkpoints.run_directory import open_run
 from seqtrans.training.checkpoints.weights import fill
+from seqtrans.translation.data.lexicon import FILE, load_lexicon
 from seqtrans.translation.models.encoder_decoder import EncoderDecoder
 from seqtrans.translation.models.ensemble import Combination, Ensemble
+from seqtrans.translation.models.shortlist import Shortlisted, with_shortlist
 from seqtrans.translation.recipe.build import build_model
 from seqtrans.translation.recipe.schema import TranslationRecipe
 from seqtrans.translation.search.config import (
@@ -36,6 +38,24 @@ class Run:
     segmenters: Segmenters
     model: EncoderDecoder | Ensemble  # in evaluation mode, on the CPU
     checkpoint: Path  # of the weights
+    vocabulary: Path  # folder of the segmenters, and of the lexicon
+
+    def model_for(self, search: DecodingConfig) -> EncoderDecoder | Ensemble | Shortlisted:
+        """Return the model that a search uses: ``model``, or that with shortlists.
+
+        Raises:
+            CheckpointError: The run has no lexicon, or a smaller one.
+        """
+        size = search.shortlist
+        if not size:
+            return self.model
+        lexicon = load_lexicon(self.vocabulary, self.segmenters)
+        if size > lexicon.size:
+            raise CheckpointError(
+                f"{self.vocabulary / FILE}: has {lexicon.size} translations of a token, fewer than "
+                f"shortlist ({size}); seqtrans lexicon RUN --top {size} makes a larger one"
+            )
+        return with_shortlist(self.model, lexicon, size, self.segmenters.target.specials)
 
     def decoding(
         self, changes: Mapping[str, object], place: str, settings: Settings = "decoding"
@@ -107,7 +127,7 @@ def load_run(path: Path, checkpoint: str = "best") -> Run:
     segmenters = load_segmenters(directory.vocabulary)
     model = build_model(recipe.model, segmenters)
     fill(model, weights, str(chosen))
-    return Run(recipe, segmenters, model.eval(), chosen)
+    return Run(recipe, segmenters, model.eval(), chosen, directory.vocabulary)
 
 
 def load_ensemble(

@@ -133,6 +133,11 @@ class TranslationRecipe:
                 "decoding.batch_tokens": self.decoding.batch_tokens,
             }
         )
+        if self.validation.decoding.shortlist:
+            raise ValueError(
+                "validation.decoding.shortlist must be 0: the lexicon belongs to a trained run; "
+                "set decoding.shortlist"
+            )
         measured = ("loss", "perplexity", *self.validation.metrics)
         if (metric := self.training.stopping.metric) not in measured:
             hint = "; add it to validation.metrics" if metric in METRICS else ""

@@ -141,7 +141,11 @@ class Tuner:
         """Yield a trial for every length penalty."""
         settings = loaded.decoding({"beam_size": beam_size, "n_best": 1}, str(self._run.recipe))
         translator = Translator(
-            loaded.model, loaded.segmenters, settings, self._device, self._precision
+            loaded.model_for(settings),
+            loaded.segmenters,
+            settings,
+            self._device,
+            self._precision,
         )
         assert isinstance(translator.search, BeamSearch)  # noqa: S101 - of a ``BeamConfig``
         translator.search = with_penalties(translator.search, self._penalties)

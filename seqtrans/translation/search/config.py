@@ -39,6 +39,10 @@ class DecodingConfig:
             way words are split into tokens. 0: no limit. Text without spaces has no words.
         no_loops: Whether to forbid direct repetition, as in "and so and so", of words or of
             tokens; a single token may follow itself once.
+        shortlist: The output has only this many translations of each source token, by the run's
+            lexicon, this many frequent tokens, and EOS (arXiv:1412.2007, 3.2); 100 is usual. Faster
+            where the vocabulary is large and batches are small. ``seqtrans lexicon RUN``
+            makes the lexicon. 0: all tokens, as in training. Not in validations of a training.
         max_source_tokens: Longer input is split at ends of sentences and translated in parts.
         batch_tokens: Source tokens searched at once, padding included; affects memory and speed,
             not the result. ``auto``: the most that fit, measured before training, at most 4,096
@@ -54,6 +58,7 @@ class DecodingConfig:
     no_repeat_ngram: NonNegative = 0
     no_repeat_words: NonNegative = 0
     no_loops: bool = False
+    shortlist: NonNegative = 0
     max_source_tokens: Positive = 200
     batch_tokens: Size = 4096
 

@@ -8,7 +8,7 @@ import pytest
 from seqtrans.translation.bulk.job_spec import Work, as_json, from_json
 from seqtrans.translation.search.config import BeamConfig
 
-LATER = ("kind", "mbr", "mbr_scale", "no_repeat_ngram", "no_repeat_words", "no_loops")
+LATER = ("kind", "mbr", "mbr_scale", "shortlist", "no_repeat_ngram", "no_repeat_words", "no_loops")
 
 
 @pytest.mark.parametrize("n_best", [1, 2])
@@ -22,6 +22,6 @@ def test_a_job_goes_on_that_was_begun_before_some_settings_were_there(n_best):
     # Lists of the n best may differ from those of that version.
     assert (from_json(json.dumps(stored)) == (now, [])) == (n_best == 1)
     newer = json.loads(as_json(now, []))
-    for name in ("mbr", "mbr_scale"):
+    for name in ("mbr", "mbr_scale", "shortlist"):
         del newer["decoding"][name]
     assert from_json(json.dumps(newer)) == (now, [])
