@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from seqtrans.nn.kernels.consistency import ConsistencyTerms, linear_consistency
+from seqtrans.nn.kernels.cross_entropy import linear_cross_entropy
 from seqtrans.nn.kernels.linear import Linear, linear
 from seqtrans.nn.kernels.log_softmax import log_probabilities
 from seqtrans.nn.kernels.soft_cap import soft_capped
@@ -35,9 +37,36 @@ class OutputLayer(Linear):
         logits = super().forward(input)
         return logits if self.soft_cap is None else soft_capped(logits, self.soft_cap)
 
-    def log_probabilities(self, features: Float[Tensor, "B K D"]) -> Float[Tensor, "B K V"]:
+    def log_probabilities(self, features: Float[Tensor, "*P D"]) -> Float[Tensor, "*P V"]:
         """Return the log-probabilities of all tokens, in at least fp32."""
         return log_probabilities(super().forward(features), self.soft_cap)
+
+    def cross_entropy(
+        self,
+        features: Float[Tensor, "N D"],
+        target: Int[Tensor, " N"],
+        label_smoothing: float,
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+        """Return the loss, summed over positions; see ``linear_cross_entropy``."""
+        return linear_cross_entropy(
+            features, self.weight, self.bias, target, label_smoothing, self.soft_cap
+        )
+
+    def consistency(
+        self,
+        features: Float[Tensor, "twice D"],
+        target: Int[Tensor, " N"],
+        label_smoothing: float,
+        terms: ConsistencyTerms,
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, ""], Float[Tensor, ""]]:
+        """Return the loss of two passes over the same positions; see ``linear_consistency``.
+
+        ``features`` are those of the first pass, then those of the second.
+        """
+        both = features.unflatten(0, (2, -1))
+        return linear_consistency(
+            both, self.weight, self.bias, target, label_smoothing, terms, self.soft_cap
+        )
 
     def rows(self, tokens: Int[Tensor, " U"]) -> OutputRows:
         """Return the part for some tokens."""

@@ -147,15 +147,17 @@ def words(folder, source, target, *, joint=False):
     return train_segmenters(WordsConfig(joint=joint), pairs, folder)
 
 
-def test_ties_that_the_vocabulary_does_not_allow_are_refused(tmp_path):
+@pytest.mark.parametrize(
+    ("setting", "hint"),
+    [({"tie_embeddings": "all"}, "tie less"), ({"copying": True}, "leave it out")],
+)
+def test_what_the_vocabulary_does_not_allow_is_refused(tmp_path, setting, hint):
     half = {"hidden_dim": 8}
     model = ModelConfig(
-        encoder=RecurrentEncoderConfig(**half),
-        decoder=RecurrentDecoderConfig(**half),
-        tie_embeddings="all",
+        encoder=RecurrentEncoderConfig(**half), decoder=RecurrentDecoderConfig(**half), **setting
     )
     separate = words(tmp_path / "a", ["a b"], ["c d e"])
-    with pytest.raises(RecipeError, match=r"data\.segmentation\.joint to true, or tie less"):
+    with pytest.raises(RecipeError, match=rf"data\.segmentation\.joint to true, or {hint}"):
         build_model(model, separate)
     joint = words(tmp_path / "b", ["a b"], ["c d e"], joint=True)
     assert build_model(model, joint).source_embedding.num_embeddings == 4 + 5

@@ -2,7 +2,7 @@
 
 - ``additive_scores``: exponential, tanh_scores
 - ``conv_stride_guard``: guard_strides, GuardedStrides
-- ``consistency``: linear_consistency, ConsistencyTerms
+- ``consistency``: linear_consistency, divergences, ConsistencyTerms
 - ``cross_entropy``: linear_cross_entropy
 - ``linear``: Linear, linear
 - ``linear_scan``: linear_scan

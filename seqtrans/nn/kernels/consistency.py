@@ -125,7 +125,7 @@ class _Sweep:
         cap = self.soft_cap
         capped = [x if cap is None else soft_capped(x, cap) for x in (first, second)]
         log_p, log_q = (x.log_softmax(dim=1, dtype=self.wide) for x in capped)
-        divergence, to_p, to_q = _compare(log_p, log_q, terms)
+        divergence, to_p, to_q = divergences(log_p, log_q, terms)
         loss, nll = divergence, -log_p.gather(1, index).sum()
         for log_probs, to_logits, factor in (
             (log_p, to_p, terms.first),
@@ -148,7 +148,7 @@ class _Sweep:
         return torch.stack((loss, nll, divergence))
 
 
-def _compare(
+def divergences(
     log_p: Float[Tensor, "rows V"], log_q: Float[Tensor, "rows V"], terms: ConsistencyTerms
 ) -> tuple[Float[Tensor, ""], Float[Tensor, "rows V"], Float[Tensor, "rows V"]]:
     """Return the divergences, times their factors, and their gradients for both logits."""

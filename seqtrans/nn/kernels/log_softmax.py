@@ -10,8 +10,8 @@ _CPU_BLOCK = 1 << 18  # numbers per thread; 1 MB of fp32 fits a core's cache
 
 
 def log_probabilities(
-    logits: Float[Tensor, "B K V"], soft_cap: float | None = None
-) -> Float[Tensor, "B K V"]:
+    logits: Float[Tensor, "*P V"], soft_cap: float | None = None
+) -> Float[Tensor, "*P V"]:
     """Return the log-softmax over the vocabulary of ``soft_capped`` logits, in at least fp32.
 
     On a CPU it is computed for a few sentences at a time: with 900 rows of 8,000 bf16 logits, the

@@ -1,6 +1,6 @@
 """The translation model: any encoder, any decoder, embeddings and an output layer."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, assert_never
 
 from torch import nn
@@ -17,7 +17,8 @@ from seqtrans.translation.models.convolutional import (
     ConvolutionalEncoder,
     ConvolutionalEncoderConfig,
 )
-from seqtrans.translation.models.interfaces import Decoder, Encoder, Memory
+from seqtrans.translation.models.copying import CopyingOutput, CopyState
+from seqtrans.translation.models.interfaces import Decoder, Encoder, Features, Memory
 from seqtrans.translation.models.objective import CROSS_ENTROPY, Losses, Objective
 from seqtrans.translation.models.recurrent_decoder import RecurrentDecoder
 from seqtrans.translation.models.recurrent_decoder_config import RecurrentDecoderConfig
@@ -48,6 +49,8 @@ class ModelConfig:
             of encoder and decoder; ``all`` three. The last two need a joint vocabulary.
         logit_soft_cap: Bound of the logits, which become ``cap * tanh(logits / cap)``
             (arXiv:2408.00118, 2), for example 30; null: none.
+        copying: Let the model also copy tokens of the source, by an attention and a learned share
+            of what is copied (arXiv:1704.04368); needs a joint vocabulary. The loss takes longer.
 
     Raises:
         ValueError: Tied embeddings, or the operands of dot attention, differ in size.
@@ -57,6 +60,7 @@ class ModelConfig:
     decoder: DecoderConfig = field(default_factory=TransformerDecoderConfig)
     tie_embeddings: Literal["none", "target_output", "source_target", "all"] = "none"
     logit_soft_cap: PositiveFloat | None = None
+    copying: bool = False
 
     def __post_init__(self) -> None:
         """Check that encoder and decoder fit together."""
@@ -74,6 +78,13 @@ class ModelConfig:
             )
         if isinstance(self.decoder, RecurrentDecoderConfig):
             self.decoder.check_memory(_memory_dim(self.encoder))
+
+    @property
+    def needs_joint_vocabulary(self) -> str:
+        """Key and value of a setting that needs one vocabulary for both languages, or nothing."""
+        if self.tie_embeddings in ("source_target", "all"):
+            return f"tie_embeddings '{self.tie_embeddings}'"
+        return "copying (true)" if self.copying else ""
 
 
 class EncoderDecoder(nn.Module):
@@ -96,16 +107,23 @@ class EncoderDecoder(nn.Module):
         self.decoder = decoder
         self.source_embedding = nn.Embedding(source_vocab, encoder.embedding_dim)
         self.target_embedding = nn.Embedding(target_vocab, decoder.embedding_dim)
-        self.output = OutputLayer(decoder.output_dim, target_vocab, config.logit_soft_cap)
+        cap = config.logit_soft_cap
+        self.output: OutputLayer = (
+            CopyingOutput(decoder.output_dim, encoder.memory_dim, target_vocab, cap)
+            if config.copying
+            else OutputLayer(decoder.output_dim, target_vocab, cap)
+        )
         xavier_linear(self.output)
+        if isinstance(self.output, CopyingOutput):
+            self.output.open_gate()
         scaled_normal_embedding(self.source_embedding)
         scaled_normal_embedding(self.target_embedding)
+        if config.needs_joint_vocabulary and source_vocab != target_vocab:
+            raise ValueError(
+                f"{config.needs_joint_vocabulary} needs a joint vocabulary, not "
+                f"{source_vocab} source and {target_vocab} target tokens"
+            )
         if config.tie_embeddings in ("source_target", "all"):
-            if source_vocab != target_vocab:
-                raise ValueError(
-                    f"tie_embeddings '{config.tie_embeddings}' needs a joint vocabulary, not "
-                    f"{source_vocab} source and {target_vocab} target tokens"
-                )
             self.source_embedding.weight = self.target_embedding.weight
         if config.tie_embeddings in ("target_output", "all"):
             self.output.weight = self.target_embedding.weight
@@ -120,15 +138,21 @@ class EncoderDecoder(nn.Module):
         target_input: Int[Tensor, "B T"],
         source_kept: Bool[Tensor, "B S"] | None = None,
         target_kept: Bool[Tensor, "B T"] | None = None,
-    ) -> Float[Tensor, "B T D"]:
+    ) -> Features:
         """See ``TeacherForced.features``."""
         memory = self.encode(source, source_kept)
-        return self.decoder(_masked(self.target_embedding(target_input), target_kept), memory)
+        features = self.decoder(_masked(self.target_embedding(target_input), target_kept), memory)
+        if isinstance(self.output, CopyingOutput):
+            return self.output.point(features, self.output.project(memory, source.tokens))
+        return features
 
     def logits(
         self, source: SourceBatch, target_input: Int[Tensor, "B T"]
     ) -> Float[Tensor, "B T V"]:
-        """Return the logits of the next target token at each position, under teacher forcing."""
+        """Return the logits of the next target token at each position, under teacher forcing.
+
+        Those of a model that copies are log-probabilities.
+        """
         return self.output(self.features(source, target_input))
 
     def encode(self, source: SourceBatch, kept: Bool[Tensor, "B S"] | None = None) -> Memory:
@@ -143,12 +167,21 @@ class EncoderDecoder(nn.Module):
 
     def begin(self, source: SourceBatch) -> DecoderState:
         """See ``Seq2SeqModel.begin``."""
-        return self.decoder.begin(self.encode(source), self.target_embedding)
+        memory = self.encode(source)
+        state = self.decoder.begin(memory, self.target_embedding)
+        if isinstance(self.output, CopyingOutput):
+            return CopyState(state, self.output.project(memory, source.tokens))
+        return state
 
     def decode_step(
         self, token: Int[Tensor, "B K"], state: DecoderState
     ) -> tuple[Float[Tensor, "B K V"], DecoderState]:
         """See ``Seq2SeqModel.decode_step``."""
+        if isinstance(self.output, CopyingOutput):
+            assert isinstance(state, CopyState)  # noqa: S101 - begin returns it
+            features, decoder = self.decoder.step(token, state.decoder)
+            pointed = self.output.point(features, state.source)
+            return self.output.log_probabilities(pointed), replace(state, decoder=decoder)
         features, state = self.decoder.step(token, state)
         return self.output.log_probabilities(features), state
 

@@ -3,7 +3,7 @@
 Both are built from a config. Embeddings and the output layer belong to ``EncoderDecoder``.
 """
 
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from torch import nn
 
@@ -24,6 +24,11 @@ class Memory(NamedTuple):
     states: Float[Tensor, "B S M"]
     mask: Bool[Tensor, "B S"]
     last: Float[Tensor, "B M"]
+
+
+Features: TypeAlias = Any
+"""The input of an output layer: a tensor (B, T, D) for an ``OutputLayer``, ``CopyFeatures`` for a
+``CopyingOutput``. A mask (B, T) as an index selects positions."""
 
 
 @runtime_checkable

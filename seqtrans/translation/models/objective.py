@@ -7,11 +7,11 @@ from typing import Literal, Protocol, assert_never, runtime_checkable
 import torch
 
 from seqtrans.config.types import NonNegativeFloat, PositiveFloat, Probability
-from seqtrans.nn.kernels.consistency import ConsistencyTerms, linear_consistency
-from seqtrans.nn.kernels.cross_entropy import linear_cross_entropy
+from seqtrans.nn.kernels.consistency import ConsistencyTerms
 from seqtrans.nn.output_layer import OutputLayer
 from seqtrans.tensor_types import Bool, Float, Int, Tensor
 from seqtrans.translation.data.batch import TranslationBatch
+from seqtrans.translation.models.interfaces import Features
 from seqtrans.translation.protocols import SourceBatch
 
 
@@ -74,7 +74,7 @@ class TeacherForced(Protocol):
         target_input: Int[Tensor, "B T"],
         source_kept: Bool[Tensor, "B S"] | None = None,
         target_kept: Bool[Tensor, "B T"] | None = None,
-    ) -> Float[Tensor, "B T D"]:
+    ) -> Features:
         """Return the input of the output layer at each target position, under teacher forcing.
 
         Embeddings are zero where ``source_kept`` or ``target_kept`` is False.
@@ -108,13 +108,10 @@ class Objective:
             _draw(batch.source.tokens, dropped.source),
             _draw(batch.target_input, dropped.target),
         )
-        loss, nll = linear_cross_entropy(
+        loss, nll = model.output.cross_entropy(
             features[batch.target_mask],  # (N, D): padded positions are never projected
-            model.output.weight,
-            model.output.bias,
             batch.target_output[batch.target_mask],
             self.label_smoothing,
-            model.output.soft_cap,
         )
         return loss, {"nll": nll}
 
@@ -131,14 +128,11 @@ class Objective:
             _draw(batch.source.tokens, dropped.source, _either(dropped.source, cutoff)),
             _draw(batch.target_input, dropped.target, _either(dropped.target, cutoff)),
         )
-        loss, nll, divergence = linear_consistency(
-            features[batch.target_mask[twice]].unflatten(0, (2, -1)),
-            model.output.weight,
-            model.output.bias,
+        loss, nll, divergence = model.output.consistency(
+            features[batch.target_mask[twice]],
             batch.target_output[batch.target_mask],
             self.label_smoothing,
             terms,
-            model.output.soft_cap,
         )
         return loss, {"nll": nll, "divergence": divergence}
 

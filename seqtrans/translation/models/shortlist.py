@@ -5,9 +5,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
+from seqtrans.errors import RecipeError
 from seqtrans.nn.output_layer import OutputLayer, OutputRows
 from seqtrans.tensor_types import Bool, Float, Int, Tensor
 from seqtrans.translation.data.lexicon import Lexicon
+from seqtrans.translation.models.copying import CopyingOutput
 from seqtrans.translation.models.encoder_decoder import EncoderDecoder
 from seqtrans.translation.models.ensemble import Ensemble
 from seqtrans.translation.protocols import DecoderState, SourceBatch, Specials
@@ -90,7 +92,17 @@ class Shortlisted(nn.Module):
 def with_shortlist(
     model: EncoderDecoder | Ensemble, lexicon: Lexicon, size: int, target: Specials
 ) -> Shortlisted | Ensemble:
-    """Return a model, or an ensemble of models, with shortlists; for arguments ``Shortlisted``."""
+    """Return a model, or an ensemble of models, with shortlists; for arguments ``Shortlisted``.
+
+    Raises:
+        RecipeError: A model copies from the source, so a shortlist can't hold all it may say.
+    """
+    models = [model] if isinstance(model, EncoderDecoder) else model.members
+    if any(isinstance(member.output, CopyingOutput) for member in models):
+        raise RecipeError(
+            f"shortlist ({size}) needs a model that copies nothing, unlike this one (model.copying "
+            "true): set shortlist to 0"
+        )
     if isinstance(model, EncoderDecoder):
         return Shortlisted(model, lexicon, size, target)
     members = [Shortlisted(member, lexicon, size, target) for member in model.members]

@@ -42,11 +42,12 @@ def build_model(config: ModelConfig, segmenters: Segmenters) -> EncoderDecoder:
     """Build a model with random weights, drawn from torch's global generator.
 
     Raises:
-        RecipeError: Tied embeddings need a joint vocabulary.
+        RecipeError: Tied embeddings or copying need a joint vocabulary.
     """
-    if config.tie_embeddings in ("source_target", "all") and not segmenters.is_joint:
+    if config.needs_joint_vocabulary and not segmenters.is_joint:
+        instead = "leave it out" if config.tie_embeddings == "none" else "tie less"
         raise RecipeError(
-            f"model.tie_embeddings '{config.tie_embeddings}' needs one vocabulary for both "
-            "languages: set data.segmentation.joint to true, or tie less"
+            f"model.{config.needs_joint_vocabulary} needs one vocabulary for both languages: "
+            f"set data.segmentation.joint to true, or {instead}"
         )
     return EncoderDecoder(config, len(segmenters.source.pieces), len(segmenters.target.pieces))

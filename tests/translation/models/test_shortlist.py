@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from seqtrans.errors import RecipeError
 from seqtrans.translation.data.batch import collate_sources
 from seqtrans.translation.data.lexicon import Lexicon
 from seqtrans.translation.models.encoder_decoder import EncoderDecoder, ModelConfig
 from seqtrans.translation.models.ensemble import Ensemble
-from seqtrans.translation.models.recurrent_decoder import RecurrentDecoderConfig
+from seqtrans.translation.models.recurrent_decoder_config import RecurrentDecoderConfig
 from seqtrans.translation.models.recurrent_encoder import RecurrentEncoderConfig
 from seqtrans.translation.models.shortlist import with_shortlist
 from seqtrans.translation.models.transformer import (
@@ -122,3 +123,12 @@ def test_translations_are_of_the_shortlist_and_do_not_depend_on_the_batch(model,
         assert [h.score for h in alone] == pytest.approx([h.score for h in hypotheses])
         tokens = {token for h in hypotheses for token in h.tokens}
         assert tokens <= set(shortlist(lexicon, source))
+
+
+def test_a_model_that_copies_is_refused(lexicon):
+    halves = RecurrentEncoderConfig(hidden_dim=4), RecurrentDecoderConfig(hidden_dim=6)
+    config = ModelConfig(encoder=halves[0], decoder=halves[1], copying=True)
+    copying = EncoderDecoder(config, VOCAB, VOCAB)
+    for model in (copying, Ensemble([copying, copying])):
+        with pytest.raises(RecipeError, match=r"shortlist \(4\) needs a model that copies nothing"):
+            with_shortlist(model, lexicon, SIZE, SPECIALS)
