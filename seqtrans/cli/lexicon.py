@@ -18,10 +18,11 @@ def lexicon(
         int, typer.Option(min=1, help="Iterations of IBM model 1 over the training corpus.")
     ] = 5,
 ) -> None:
-    """Make the lexicon of a run from its training corpus, for the key decoding.shortlist.
+    """Make the lexicon that shortlists need.
 
-    Prints which proportion of the target tokens of the validation corpus is in the shortlists, by
-    their size. Translate with it by --set shortlist=SIZE.
+    It is made from the training corpus, for the key decoding.shortlist; translate with it by
+    --set shortlist=SIZE. Prints which proportion of the target tokens of the validation corpus is
+    in the shortlists, by their size.
     """
     from seqtrans.translation.recipe.make_lexicon import make_lexicon
 

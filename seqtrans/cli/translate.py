@@ -18,12 +18,14 @@ from seqtrans.cli.options import (
 from seqtrans.cli.parts.bulk import translate_in_bulk
 from seqtrans.cli.text_io import open_output, read_lines, with_progress, write_lines
 from seqtrans.errors import SeqtransError
+from seqtrans.translation.inference.detail_names import check_details
 from seqtrans.translation.inference.line_windows import BLOCK_LINES as SHARD_LINES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from seqtrans.translation.inference.translator import Translation, Translator
+    from seqtrans.translation.inference.detail_names import Detail
+    from seqtrans.translation.inference.translator import Format, Translator
 
 
 def translate(  # noqa: PLR0913 - typer's signature
@@ -49,6 +51,13 @@ def translate(  # noqa: PLR0913 - typer's signature
         Literal["text", "jsonl"],
         typer.Option("--format", help="Text, or JSON lines with score, tokens and alternatives."),
     ] = "text",
+    details: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Add to JSON lines: alignment (of words), confidence (of words and the sentence), "
+            "attention; may be repeated."
+        ),
+    ] = None,
     settings: Annotated[
         Literal["decoding", "validation"],
         typer.Option(
@@ -114,7 +123,7 @@ def translate(  # noqa: PLR0913 - typer's signature
     """
     from seqtrans.runtime.device import use_threads
     from seqtrans.runtime.memory import limit_memory_to_cgroup
-    from seqtrans.translation.inference.translator import Translator, render
+    from seqtrans.translation.inference.translator import Translator
     from seqtrans.translation.recipe.load_run import load_ensemble
 
     runs, inputs = _runs_and_texts(run, inputs or [])
@@ -131,7 +140,7 @@ def translate(  # noqa: PLR0913 - typer's signature
         no_repeat_ngram=no_repeat_ngram,
         batch_tokens=batch_tokens,
     )
-    _check_format(None if config.mbr else n_best, output_format)
+    wanted = _checked(details or (), None if config.mbr else n_best, output_format)
     if any((workers, engine, shard_lines, len(inputs) > 1, output and output.is_dir())):
         from seqtrans.translation.bulk import Means, describe
 
@@ -141,6 +150,7 @@ def translate(  # noqa: PLR0913 - typer's signature
             decoding=vars(config),
             precision=precision,
             output_format=output_format,
+            details=wanted,
             shard_lines=shard_lines or SHARD_LINES,
             sources=_files(inputs, runs),
         )
@@ -149,22 +159,33 @@ def translate(  # noqa: PLR0913 - typer's signature
     use_threads(threads)
     with open_output(output) as file:
         model = loaded.model_for(config)
-        translator = Translator(model, loaded.segmenters, config, device, precision)
-        lines = (render(each, output_format) for each in _translations(translator, inputs))
-        write_lines(with_progress(lines, "lines"), file)
+        translator = Translator(model, loaded.segmenters, config, device, precision, wanted)
+        write_lines(with_progress(_lines(translator, inputs, output_format), "lines"), file)
 
 
-def _translations(translator: "Translator", inputs: list[Path]) -> "Iterator[Translation]":
-    """Yield translations; of a file in batches as in a bulk job, for the same digits."""
+def _lines(
+    translator: "Translator", inputs: list[Path], output_format: "Format"
+) -> "Iterator[str]":
+    """Yield lines of output; of a file in batches as in a bulk job, for the same digits."""
+    from seqtrans.translation.inference.translator import render
+
     text = inputs[0] if inputs else None
     if text is not None and text.is_file():
-        return translator.stream_blocks(read_lines(text), SHARD_LINES)
-    return translator.stream(read_lines(text))
+        translations = translator.stream_blocks(read_lines(text), SHARD_LINES)
+    else:
+        translations = translator.stream(read_lines(text))
+    return (render(translation, output_format) for translation in translations)
 
 
-def _check_format(n_best: int | None, output_format: str) -> None:
+def _checked(
+    details: "Sequence[str]", n_best: int | None, output_format: str
+) -> "Sequence[Detail]":
+    """Return the details, if they and the n best translations fit into the format."""
+    if details and output_format == "text":
+        raise SeqtransError(f"--details {details[0]} needs --format jsonl: a line of text is one")
     if (n_best or 1) > 1 and output_format == "text":
         raise SeqtransError(f"--n-best {n_best} needs --format jsonl: a line of text is one")
+    return check_details(details)
 
 
 def _runs_and_texts(run: Path, more: list[Path]) -> tuple[list[Path], list[Path]]:

@@ -208,3 +208,22 @@ def test_whole_targets_are_attended_from_at_once_where_nothing_is_remembered(con
     decoder(torch.randn(3, 4, 6), Memory(states, MASK, states[:, 0]))
     remembers = bool(decoder.attention.begin(decoder.attention.project(states, MASK)))
     assert seen == ([1] * 4 if remembers else [4])
+
+
+def test_weights_are_those_of_the_contexts(config, attention):
+    """Contexts are the mean of values, weighted so; with several heads, of each head's."""
+    memory = attention.project(drawn(3, 5, DIM), MASK)
+    query, state = drawn(3, 1, DIM, seed=2), attention.begin(memory)
+    weights, _ = attention.weigh(query, memory, state)
+    torch.testing.assert_close(weights.sum(2), torch.ones(3, 1, dtype=torch.float64))
+    assert not weights[~MASK[:, None]].any()
+    if config.kind == "multi_head":  # values that are 1 at one position show every head's weight
+        torch.nn.init.eye_(attention.output_projection.weight)
+        for position in range(5):
+            value = torch.zeros_like(memory.value)
+            value[:, :, position] = 1
+            context, _ = attention.attend(query, memory._replace(value=value), state)
+            torch.testing.assert_close(context.mean(2), weights[:, :, position])
+        return
+    context, _ = attention.attend(query, memory, state)
+    torch.testing.assert_close(weights @ memory.value, context)

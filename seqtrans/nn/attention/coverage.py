@@ -72,10 +72,10 @@ class CoverageAttention(Attention):
         """See ``Attention.begin``: the coverage (B, 1, M, C) of one hypothesis per sentence."""
         return (torch.zeros_like(memory.key[:, None, :, : self.coverage_dim]),)
 
-    def attend(
+    def weigh(
         self, query: Float[Tensor, "B Q D"], memory: ProjectedMemory, state: AttentionState
-    ) -> tuple[Float[Tensor, "B Q D"], AttentionState]:
-        """See ``Attention.attend``."""
+    ) -> tuple[Float[Tensor, "B Q M"], AttentionState]:
+        """See ``Attention.weigh``."""
         (coverage,) = state  # (B, Q, M, C)
         key, update = memory.key[:, None].split(self.sizes, dim=-1)  # (B, 1, M, D), (B, 1, M, G)
         hidden = self.query_projection(query)[:, :, None] + key + self.coverage_projection(coverage)
@@ -87,7 +87,7 @@ class CoverageAttention(Attention):
             coverage = gru_state(seen + update + asked, recurrent, coverage)
         else:
             coverage = self.activation(recurrent + seen + update + asked)
-        return weights @ memory.value, (coverage,)
+        return weights, (coverage,)
 
 
 class CountCoverageAttention(AdditiveAttention):
@@ -123,13 +123,13 @@ class CountCoverageAttention(AdditiveAttention):
         """See ``Attention.begin``: the coverage (B, 1, M) of one hypothesis per sentence."""
         return (torch.zeros_like(memory.key[:, None, :, 0]),)
 
-    def attend(
+    def weigh(
         self, query: Float[Tensor, "B Q D"], memory: ProjectedMemory, state: AttentionState
-    ) -> tuple[Float[Tensor, "B Q D"], AttentionState]:
-        """See ``Attention.attend``."""
+    ) -> tuple[Float[Tensor, "B Q M"], AttentionState]:
+        """See ``Attention.weigh``."""
         (coverage,) = state  # (B, Q, M)
         key, inverse = memory.key[..., :-1], memory.key[..., -1]
         hidden = self.query_projection(query)[:, :, None] + key[:, None]
         hidden = hidden + self.coverage_projection(coverage[..., None])  # (B, Q, M, D)
         weights = attention_weights(hidden.tanh() @ self.energy.to(hidden.dtype), memory)
-        return weights @ memory.value, (coverage + weights * inverse[:, None],)
+        return weights, (coverage + weights * inverse[:, None],)

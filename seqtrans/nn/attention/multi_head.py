@@ -171,13 +171,29 @@ class CrossAttention(nn.Module):
     def forward(self, query: Float[Tensor, "B Q D"], memory: KeyValue) -> Float[Tensor, "B Q D"]:
         """Attend from each query to the memory."""
         heads = attend(
-            self.query_norm(split_heads(self.query_projection(query), self.head_dim)),
+            self._heads_of(query),
             memory.key,
             memory.value,
             memory.mask[:, None, None],
             self.dropout if self.training else 0.0,
         )
         return self.output_projection(join_heads(heads))
+
+    def weights(self, query: Float[Tensor, "B Q D"], memory: KeyValue) -> Float[Tensor, "B H Q M"]:
+        """Return the weights of ``forward`` in every head, in at least fp32; no dropout."""
+        return head_weights(self._heads_of(query), memory.key, memory.mask)
+
+    def _heads_of(self, query: Float[Tensor, "B Q D"]) -> Float[Tensor, "B H Q E"]:
+        return self.query_norm(split_heads(self.query_projection(query), self.head_dim))
+
+
+def head_weights(
+    query: Float[Tensor, "B H Q E"], key: Float[Tensor, "B H M E"], mask: Bool[Tensor, "B M"]
+) -> Float[Tensor, "B H Q M"]:
+    """Return the weights of scaled dot-product attention, in at least fp32."""
+    wide = torch.promote_types(query.dtype, torch.float32)
+    scores = (query.to(wide) * query.size(-1) ** -0.5) @ key.to(wide).mT
+    return scores.masked_fill(~mask[:, None, None], float("-inf")).softmax(dim=-1)
 
 
 def _norms(head_dim: int, *, qk_norm: bool) -> tuple[nn.Module, nn.Module]:

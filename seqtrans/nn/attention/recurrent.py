@@ -15,6 +15,7 @@ from torch import nn
 from seqtrans.nn.attention.multi_head import (
     fused_attention,
     head_dim,
+    head_weights,
     join_heads,
     split_heads,
 )
@@ -54,10 +55,10 @@ class Attention(nn.Module, ABC):
         return ()
 
     @abstractmethod
-    def attend(
+    def weigh(
         self, query: Float[Tensor, "B Q D"], memory: ProjectedMemory, state: AttentionState
-    ) -> tuple[Float[Tensor, "B Q D"], AttentionState]:
-        """Return the context of each query: the mapped mean of memory, weighted by softmax scores.
+    ) -> tuple[Float[Tensor, "B Q M"], AttentionState]:
+        """Return the weight of each position of memory for each query; of several heads, the mean.
 
         Args:
             query: One per hypothesis; for attention without a state, also one per target position.
@@ -65,8 +66,15 @@ class Attention(nn.Module, ABC):
             state: State after the previous queries; it is not changed.
 
         Returns:
-            The contexts, and the state after these queries.
+            The weights, which sum to 1, and the state after these queries.
         """
+
+    def attend(
+        self, query: Float[Tensor, "B Q D"], memory: ProjectedMemory, state: AttentionState
+    ) -> tuple[Float[Tensor, "B Q D"], AttentionState]:
+        """Return the context of each query: the mapped mean of memory, weighted by ``weigh``."""
+        weights, state = self.weigh(query, memory, state)
+        return weights @ memory.value, state
 
 
 class DotAttention(Attention):
@@ -85,11 +93,11 @@ class DotAttention(Attention):
         """See ``Attention.project``."""
         return ProjectedMemory(states, self.output_projection(states), mask)
 
-    def attend(
+    def weigh(
         self, query: Float[Tensor, "B Q D"], memory: ProjectedMemory, state: AttentionState
-    ) -> tuple[Float[Tensor, "B Q D"], AttentionState]:
-        """See ``Attention.attend``."""
-        return attention_weights(query @ memory.key.mT, memory) @ memory.value, state
+    ) -> tuple[Float[Tensor, "B Q M"], AttentionState]:
+        """See ``Attention.weigh``."""
+        return attention_weights(query @ memory.key.mT, memory), state
 
 
 class GeneralAttention(DotAttention):
@@ -131,13 +139,12 @@ class AdditiveAttention(Attention):
         key = exponential(self.key_projection(states))
         return ProjectedMemory(key, self.output_projection(states), mask)
 
-    def attend(
+    def weigh(
         self, query: Float[Tensor, "B Q D"], memory: ProjectedMemory, state: AttentionState
-    ) -> tuple[Float[Tensor, "B Q D"], AttentionState]:
-        """See ``Attention.attend``."""
+    ) -> tuple[Float[Tensor, "B Q M"], AttentionState]:
+        """See ``Attention.weigh``."""
         query = exponential(self.query_projection(query))
-        weights = attention_weights(tanh_scores(query, memory.key, self.energy), memory)
-        return weights @ memory.value, state
+        return attention_weights(tanh_scores(query, memory.key, self.energy), memory), state
 
 
 class MultiHeadDotAttention(Attention):
@@ -168,6 +175,13 @@ class MultiHeadDotAttention(Attention):
         return ProjectedMemory(
             split_heads(key, self.head_dim), split_heads(value, self.head_dim), mask
         )
+
+    def weigh(
+        self, query: Float[Tensor, "B Q D"], memory: ProjectedMemory, state: AttentionState
+    ) -> tuple[Float[Tensor, "B Q M"], AttentionState]:
+        """See ``Attention.weigh``."""
+        heads = split_heads(self.query_projection(query), self.head_dim)
+        return head_weights(heads, memory.key, memory.mask).mean(1), state
 
     def attend(
         self, query: Float[Tensor, "B Q D"], memory: ProjectedMemory, state: AttentionState

@@ -1,6 +1,7 @@
 """Attention that does not compare queries with memory: by location, or fixed."""
 
 import torch
+from torch.nn.functional import one_hot
 
 from seqtrans.nn.attention.recurrent import (
     Attention,
@@ -31,15 +32,15 @@ class LocationAttention(Attention):
         value = self.output_projection(states)
         return ProjectedMemory(value, value, mask)
 
-    def attend(
+    def weigh(
         self, query: Float[Tensor, "B Q D"], memory: ProjectedMemory, state: AttentionState
-    ) -> tuple[Float[Tensor, "B Q D"], AttentionState]:
-        """See ``Attention.attend``."""
+    ) -> tuple[Float[Tensor, "B Q M"], AttentionState]:
+        """See ``Attention.weigh``."""
         last = self.location_projection.out_features - 1
         position = torch.arange(memory.mask.size(1), device=query.device).clamp(max=last)
         weight, bias = self.location_projection.weight, self.location_projection.bias
         scores = linear(query, weight[position], bias[position])
-        return attention_weights(scores, memory) @ memory.value, state
+        return attention_weights(scores, memory), state
 
 
 class LastStateAttention(Attention):
@@ -60,6 +61,13 @@ class LastStateAttention(Attention):
         """See ``Attention.project``; there are no keys, values stand in their place."""
         value = self.output_projection(states)
         return ProjectedMemory(value, value, mask)
+
+    def weigh(
+        self, query: Float[Tensor, "B Q D"], memory: ProjectedMemory, state: AttentionState
+    ) -> tuple[Float[Tensor, "B Q M"], AttentionState]:
+        """See ``Attention.weigh``."""
+        last = one_hot(memory.mask.sum(dim=1) - 1, memory.mask.size(1)).to(memory.value.dtype)
+        return last[:, None].expand(-1, query.size(1), -1), state
 
     def attend(
         self, query: Float[Tensor, "B Q D"], memory: ProjectedMemory, state: AttentionState

@@ -37,6 +37,7 @@ class Work:
         output_format: Text or JSON lines.
         shard_lines: Lines of a shard.
         sources: The files, in the order given.
+        details: Details of translations in JSON lines.
     """
 
     run: str
@@ -47,6 +48,7 @@ class Work:
     output_format: Format
     shard_lines: int
     sources: tuple[Source, ...]
+    details: tuple[str, ...] = ()
 
     @property
     def names(self) -> list[str]:
@@ -82,6 +84,7 @@ def describe(
     output_format: Format,
     shard_lines: int,
     sources: Sequence[Path],
+    details: Sequence[str] = (),
 ) -> Work:
     """Return the work of a command line.
 
@@ -98,6 +101,7 @@ def describe(
         output_format=output_format,
         shard_lines=shard_lines,
         sources=tuple(source_of(path.absolute()) for path in sources),
+        details=tuple(details),
     )
     for i, name in enumerate(work.names):
         if name in work.names[:i]:
@@ -166,6 +170,7 @@ def from_json(text: str) -> tuple[Work, list[int]]:
         lines = [int(count) for count in stored.pop("lines")]
         sources = tuple(Source(**source) for source in stored.pop("sources"))
         stored["decoding"] = _completed(stored["decoding"])
+        stored["details"] = tuple(stored.get("details", ()))
         work = Work(**stored, sources=sources)
     except (TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(str(error)) from error

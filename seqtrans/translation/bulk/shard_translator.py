@@ -33,7 +33,9 @@ class ShardTranslator:
         run = load_run(Path(work.run), checkpoint.name)
         config = run.decoding(work.decoding, place=str(folder))
         model = run.model_for(config)
-        self._translator = Translator(model, run.segmenters, config, device, work.precision)
+        self._translator = Translator(
+            model, run.segmenters, config, device, work.precision, work.details
+        )
 
     def translate(self, number: int) -> None:
         """Translate a shard, unless it is done."""

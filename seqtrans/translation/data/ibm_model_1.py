@@ -57,9 +57,7 @@ def train_ibm_model_1(
     def links() -> Iterator[_Links]:
         return (_links(chunk, empty, target_vocab) for chunk in _chunks(corpus))
 
-    keys = np.empty(0, np.int64)
-    for chunk in links():
-        keys = np.union1d(keys, chunk.key)
+    keys = _distinct(chunk.key for chunk in links())
     source = keys // target_vocab
     probability = np.ones(len(keys))
     for _ in range(iterations):
@@ -85,6 +83,16 @@ def _count(
     sizes = np.diff(links.start, append=len(weight))
     weight /= np.repeat(np.add.reduceat(weight, links.start), sizes)
     counts[entry] += np.bincount(inverse, weight, minlength=len(distinct))
+
+
+def _distinct(chunks: Iterable[Keys]) -> Keys:
+    """Return all keys, sorted; they are merged when there may be twice as many as before."""
+    keys, found = np.empty(0, np.int64), list[Keys]()
+    for chunk in chunks:
+        found.append(np.unique(chunk))
+        if sum(map(len, found)) > len(keys):
+            keys, found = np.unique(np.concatenate([keys, *found])), []
+    return np.unique(np.concatenate([keys, *found]))
 
 
 def _links(pairs: Sequence[tuple[Ids, Ids]], empty: int, target_vocab: int) -> _Links:

@@ -2,9 +2,9 @@
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import chain
-from typing import Literal
+from typing import Any, Literal
 
 from torch import nn
 
@@ -14,6 +14,8 @@ from seqtrans.runtime.files.strict_json import as_json
 from seqtrans.runtime.out_of_memory import Halving
 from seqtrans.translation.data.batch import Ids
 from seqtrans.translation.inference.batch_search import plan_inputs, search_input, search_inputs
+from seqtrans.translation.inference.detail_names import check_details
+from seqtrans.translation.inference.details import Describer, PartReader
 from seqtrans.translation.inference.input_checks import given_lines
 from seqtrans.translation.inference.line_windows import fixed_windows, windows
 from seqtrans.translation.inference.sentence_splitter import join_parts, source_parts
@@ -47,13 +49,19 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Translation(Candidate):
-    """The best translation of a line, and the next best, best first."""
+    """The best translation of a line, and the next best, best first.
+
+    Attributes:
+        alternatives: The next best.
+        details: Details that the translator was asked for, by key; see ``Describer``.
+    """
 
     alternatives: tuple[Candidate, ...] = ()
+    details: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 def render(translation: Translation, output_format: Format) -> str:
-    """Return a line, without its end: the text, or JSON with score, tokens and alternatives.
+    """Return a line, without its end: the text, or JSON with all that is known.
 
     If the line was translated in parts, ``parts`` is the number of tokens of each.
     """
@@ -61,7 +69,7 @@ def render(translation: Translation, output_format: Format) -> str:
         return translation.text
     fields = _fields(translation)
     fields["alternatives"] = [_fields(other) for other in translation.alternatives]
-    return as_json(fields)
+    return as_json(fields | dict(translation.details))
 
 
 def _fields(candidate: Candidate) -> dict[str, object]:
@@ -87,8 +95,10 @@ class Translator:
         config: How to search.
         device: ``auto`` is a GPU if there is one.
         precision: ``bf16`` is faster on some processors, and less exact.
+        details: What to say of translations besides; each needs one more pass of the model.
 
     Raises:
+        SeqtransError: There is no such detail.
         TypeError: ``model`` can't be decoded.
     """
 
@@ -99,6 +109,7 @@ class Translator:
         config: SearchConfig,
         device: DeviceName = "auto",
         precision: Precision = "fp32",
+        details: Sequence[str] = (),
     ) -> None:
         if not isinstance(model, Seq2SeqModel):
             raise TypeError(f"{type(model).__name__} can't be decoded: it is not a Seq2SeqModel")
@@ -110,6 +121,8 @@ class Translator:
         width = "beam_size" if isinstance(config, BeamConfig) else "n_best"
         self._halving = Halving("sentences", f"lower max_source_tokens, max_length or {width}")
         self.parts = LineParts(segmenters, config)
+        reader = PartReader(model, segmenters, int(config.batch_tokens), self.device)
+        self._describer = Describer(reader, check_details(details)) if details else None
 
     def translate(self, lines: Iterable[str]) -> list[str]:
         """Return translations of ``lines`` in their order.
@@ -152,7 +165,15 @@ class Translator:
             SeqtransError: One sentence alone does not fit into memory.
         """
         window = self.parts.cut(lines)
-        return self.parts.join(window, self.hypotheses(window.inputs))
+        found = self.hypotheses(window.inputs)
+        translations = self.parts.join(window, found)
+        if self._describer is None:
+            return translations
+        read = self._describer.read(window.parts, found)
+        return [
+            replace(translation, details=self._describer(line, translation.text, read[line]))
+            for line, translation in zip(lines, translations, strict=True)
+        ]
 
     def hypotheses(self, inputs: Sequence[SearchInput]) -> list[list[Hypothesis]]:
         """Return hypotheses of the parts of lines, as the search orders them.

@@ -55,7 +55,7 @@ class Ensemble(nn.Module):
         """See ``Seq2SeqModel.decode_step``."""
         pairs = zip(self.members, state.states, strict=True)
         log_probs, states = zip(*(m.decode_step(token, one) for m, one in pairs), strict=True)
-        return self._mean(log_probs), EnsembleState(states)
+        return self.mean(log_probs), EnsembleState(states)
 
     def logits(
         self, source: SourceBatch, target_input: Int[Tensor, "B T"]
@@ -63,14 +63,15 @@ class Ensemble(nn.Module):
         """Return log-probabilities of every next target token under teacher forcing."""
         logits = [model.logits(source, target_input) for model in self.members]
         wide = torch.promote_types(logits[0].dtype, torch.float32)
-        return self._mean([x.log_softmax(-1, dtype=wide) for x in logits])
+        return self.mean([x.log_softmax(-1, dtype=wide) for x in logits])
 
     @property
     def members(self) -> Sequence[Any]:
         """The models."""
         return list(self.models)
 
-    def _mean(self, log_probs: Sequence[Float[Tensor, "B P V"]]) -> Float[Tensor, "B P V"]:
+    def mean(self, log_probs: Sequence[Float[Tensor, "B P V"]]) -> Float[Tensor, "B P V"]:
+        """Return the log-probabilities of the ensemble, from those of every model."""
         stacked = torch.stack(list(log_probs))
         if self.combination == "probabilities":
             return stacked.logsumexp(0) - math.log(len(log_probs))

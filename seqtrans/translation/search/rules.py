@@ -93,15 +93,15 @@ class OutputRules:
 def _word_guard(config: DecodingConfig, target: Segmenter) -> WordGuard | None:
     if not (config.no_repeat_words or config.no_loops):
         return None
-    return WordGuard(_texts(target), config.no_repeat_words, loops=config.no_loops)
+    return WordGuard(token_texts(target), config.no_repeat_words, loops=config.no_loops)
 
 
-def _texts(target: Segmenter) -> Sequence[str]:
+def token_texts(segmenter: Segmenter) -> Sequence[str]:
     """Return the text of each token, with spaces written as in sentencepiece."""
-    pieces, specials = target.pieces, target.specials
+    pieces, specials = segmenter.pieces, segmenter.specials
     inside = (i for i, text in enumerate(pieces) if i not in specials and SPACE not in text)
     any_token = next(inside, None)
-    if any_token is None or " " not in target.decode([any_token, any_token]):
+    if any_token is None or " " not in segmenter.decode([any_token, any_token]):
         return pieces
     # Tokens are words; a character that looks like a space belongs to the word.
     return [SPACE + text.replace(SPACE, "\0") for text in pieces]
