@@ -13,6 +13,14 @@ if TYPE_CHECKING:
     from seqtrans.translation.search.config import SearchConfig
 
 Run = Annotated[Path, typer.Argument(help="Run directory of a trained model.")]
+RunsToLookAt = Annotated[
+    list[Path], typer.Argument(metavar="RUN...", help="Run directory, or several for an ensemble.")
+]
+Text = Annotated[str, typer.Argument(help="The text to translate, one sentence.")]
+DecodingChanges = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a key of decoding; may be repeated."),
+]
 NewRun = Annotated[
     Path | None,
     typer.Option("--run", help="Run directory. [runs/NAME OF THE RECIPE]", show_default=False),

@@ -8,6 +8,7 @@ import typer
 
 from seqtrans.cli.options import (
     Checkpoint,
+    DecodingChanges,
     Device,
     LengthPenalty,
     Precision,
@@ -81,14 +82,7 @@ def translate(  # noqa: PLR0913 - typer's signature
     batch_tokens: Annotated[
         int | None, typer.Option(min=1, help="Largest batch, in tokens of input.")
     ] = None,
-    changes: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="Change a key of decoding; may be repeated.",
-        ),
-    ] = None,
+    changes: DecodingChanges = None,
     checkpoint: Checkpoint = "best",
     combination: Annotated[
         Literal["probabilities", "log_probabilities"],

@@ -2,4 +2,5 @@
 
 - ``bulk``: translate_in_bulk
 - ``evaluate_classifier``: evaluate_run, judged
+- ``pages``: attention_page, tree_page
 """

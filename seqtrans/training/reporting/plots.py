@@ -112,6 +112,40 @@ def draw_confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], path
     _save(figure, path)
 
 
+def draw_heat_map(
+    rows: Sequence[str], columns: Sequence[str], weights: Sequence[Sequence[float]], path: Path
+) -> None:
+    """Draw numbers from 0 to 1 as shades into a PNG file.
+
+    Args:
+        rows: Names of the rows.
+        columns: Names of the columns, shown at the top.
+        weights: Row by row.
+        path: File to write.
+
+    Raises:
+        ImportError: The extra ``plots`` is not installed.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    size = (min(40.0, 2.0 + 0.45 * len(columns)), min(40.0, 1.6 + 0.35 * len(rows)))
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    image = axes.imshow(weights, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    axes.set_xticks(range(len(columns)), list(map(_plain, columns)), rotation=45, ha="left")
+    axes.set_yticks(range(len(rows)), list(map(_plain, rows)))
+    axes.xaxis.tick_top()
+    figure.colorbar(image, ax=axes)
+    _save(figure, path)
+
+
+def _plain(text: str) -> str:
+    """Return text that is not read as a formula, which $ would begin."""
+    return text.replace("$", r"\$")
+
+
 def _save(figure: Any, path: Path) -> None:
     with open_aside(path) as file:
         figure.savefig(file, format="png", dpi=120)

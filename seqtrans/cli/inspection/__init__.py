@@ -1,0 +1,6 @@
+"""Commands that look into runs.
+
+- ``attention``: attention
+- ``beams``: beams
+- ``show``: show
+"""
