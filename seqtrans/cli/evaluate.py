@@ -68,7 +68,7 @@ def evaluate(  # noqa: PLR0913 - typer's signature
     ] = "table",
     checkpoint: CheckpointOfRun = None,
 ) -> None:
-    """Measure the quality of translations, or of an image classifier.
+    """Measure the quality of translations or image classifiers.
 
     BLEU, chrF, chrF++ and TER and their signatures come from sacreBLEU. TER is measured only if
     --metric asks for it, because it takes minutes for a line of 1,000 words. For a classifier:

@@ -2,5 +2,7 @@
 
 - ``attention``: attention
 - ``beams``: beams
+- ``embeddings``: embeddings
 - ``show``: show
+- ``vocabulary``: vocabulary
 """

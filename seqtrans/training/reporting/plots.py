@@ -141,6 +141,30 @@ def draw_heat_map(
     _save(figure, path)
 
 
+def draw_points(names: Sequence[str], places: Sequence[Sequence[float]], path: Path) -> None:
+    """Draw named points of a plane into a PNG file.
+
+    Args:
+        names: Name of each point.
+        places: Its two coordinates.
+        path: File to write.
+
+    Raises:
+        ImportError: The extra ``plots`` is not installed.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 6), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.scatter(*zip(*places, strict=True), s=12)
+    axes.margins(0.12)
+    for name, place in zip(names, places, strict=True):
+        axes.annotate(_plain(name), (place[0], place[1]), xytext=(4, 3), textcoords="offset points")
+    _save(figure, path)
+
+
 def _plain(text: str) -> str:
     """Return text that is not read as a formula, which $ would begin."""
     return text.replace("$", r"\$")

@@ -51,6 +51,10 @@ class Rows:
         row = range(len(self))[index]
         return self._values[self._offsets[row] : self._offsets[row + 1]]
 
+    def counts(self, size: int) -> Int[np.ndarray, " size"]:
+        """Return how often each of the numbers 0 to ``size - 1`` occurs."""
+        return np.bincount(self._values[self._offsets[0] : self._offsets[-1]], minlength=size)
+
 
 class Texts:
     """Lines of text.

@@ -47,9 +47,7 @@ def build_lexicon(
     kept = rank < size
     likely = np.full((len(segmenters.source.pieces), size), -1, np.int32)
     likely[source[kept], rank[kept]] = target[kept]
-    counts = np.zeros(len(segmenters.target.pieces), np.int64)
-    for i in range(len(corpus)):
-        np.add.at(counts, corpus.target[i], 1)
+    counts = corpus.target.counts(len(segmenters.target.pieces))
     frequent = np.argsort(-counts, kind="stable")[: min(size, np.count_nonzero(counts))]
     return Lexicon(likely, frequent.astype(np.int32))
 

@@ -5,6 +5,7 @@
 - ``make_lexicon``: make_lexicon
 - ``prepare``: prepare, rehearse
 - ``schema``: TranslationRecipe
+- ``token_counts``: token_counts
 - ``tune``: BEAM_SIZES, LENGTH_PENALTIES, Choices, Trial, Tuner
 
 Used within: ``auto_batch_size``, ``build_task``, ``init_from``, ``load_data``, ``provenance``.

@@ -11,7 +11,8 @@ from seqtrans.translation.data.corpus_files import open_corpus
 from seqtrans.translation.data.ibm_model_1 import train_ibm_model_1
 from seqtrans.translation.data.lexicon import FILE, build_lexicon, coverage, save_lexicon
 from seqtrans.translation.recipe.schema import TranslationRecipe
-from seqtrans.translation.tokenization.segmenters import load_segmenters, sampling_of
+from seqtrans.translation.recipe.token_counts import cache_of, training_corpus
+from seqtrans.translation.tokenization.segmenters import load_segmenters
 
 SIZES = (10, 20, 30, 50, 100, 200)
 
@@ -48,14 +49,12 @@ def make_lexicon(path: Path, size: int, iterations: int) -> LexiconReport:
     run = open_run(path)
     data = stored_recipe_of(TranslationRecipe, "translation", run).data
     segmenters = load_segmenters(run.vocabulary)
-    cache = data.cache or run.path.parent / ".seqtrans-cache"
-    keep_text = sampling_of(data.segmentation) is not None  # as in training, to find its files
-    key = fill_cache(cache, data.train, segmenters, data.filter, keep_text=keep_text)
-    corpus = open_corpus(cache / key)
+    corpus = training_corpus(data, segmenters, run.path)
     sizes = len(segmenters.source.pieces), len(segmenters.target.pieces)
     table = train_ibm_model_1(corpus, *sizes, iterations)
     lexicon = build_lexicon(table, corpus, segmenters, min(size, sizes[1]))
     save_lexicon(lexicon, run.vocabulary)
+    cache = cache_of(data, run.path)
     key = fill_cache(cache, data.validation, segmenters, None, keep_text=False)
     validation = open_corpus(cache / key)
     return LexiconReport(
