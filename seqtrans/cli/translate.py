@@ -56,7 +56,7 @@ def translate(  # noqa: PLR0913 - typer's signature
         list[str] | None,
         typer.Option(
             help="Add to JSON lines: alignment (of words), confidence (of words and the sentence), "
-            "attention; may be repeated."
+            "attention, warnings (of text that looks wrong); may be repeated."
         ),
     ] = None,
     settings: Annotated[

@@ -5,7 +5,7 @@ from typing import Literal, get_args
 
 from seqtrans.errors import SeqtransError
 
-Detail = Literal["alignment", "confidence", "attention"]
+Detail = Literal["alignment", "confidence", "attention", "warnings"]
 """What JSON lines can say besides the translation; see ``Describer``."""
 
 

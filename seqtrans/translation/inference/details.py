@@ -19,6 +19,7 @@ from seqtrans.runtime.out_of_memory import Halving, halves_of
 from seqtrans.translation.data.batch import collate_pairs, plan_by_length
 from seqtrans.translation.inference.detail_names import Detail
 from seqtrans.translation.inference.forced_pass import forced_pass
+from seqtrans.translation.inference.output_guard import scripts_of, warnings_of
 from seqtrans.translation.inference.words import count_words, words_of
 from seqtrans.translation.protocols import Hypothesis, Ids
 from seqtrans.translation.search.rules import token_texts
@@ -103,6 +104,7 @@ class Describer:
         self.segmenters, self.details = reader.segmenters, details
         self._reader = reader
         self._source_texts, self._target_texts = map(token_texts, self.segmenters)
+        self._scripts = scripts_of(self.segmenters.target) if "warnings" in details else frozenset()
 
     def read(
         self, lines: Mapping[str, Sequence[Ids]], found: Iterable[Sequence[Hypothesis]]
@@ -115,7 +117,9 @@ class Describer:
         """
         sources = chain.from_iterable(lines.values())
         pairs = zip(sources, found, strict=True)
-        read = iter(self._reader([Part(source, best.tokens) for source, (best, *_) in pairs]))
+        parts = [Part(source, best.tokens) for source, (best, *_) in pairs]
+        needs_model = tuple(self.details) != ("warnings",)
+        read = iter(self._reader(parts) if needs_model else map(_unread, parts))
         return {line: [next(read) for _ in parts] for line, parts in lines.items()}
 
     def __call__(self, line: str, translation: str, parts: Sequence[ReadPart]) -> dict[str, Any]:
@@ -131,6 +135,11 @@ class Describer:
                     described["alignment"] = self.alignment(line, translation, parts)
                 case "confidence":
                     described |= self._confidences(translation, parts)
+                case "warnings":
+                    both = [sum(len(read.part[side]) for read in parts) for side in (0, 1)]
+                    lengths = both[0], both[1]
+                    found = warnings_of(line, translation, lengths, self._scripts)
+                    described["warnings"] = found
                 case "attention":
                     described["attention"] = [self._attention(part) for part in parts]
         return described
@@ -186,6 +195,10 @@ def by_words(
     """Return attention between words, given the number of the word of each token."""
     of_row, of_column = np.eye(max(rows) + 1)[list(rows)], np.eye(max(columns) + 1)[list(columns)]
     return (of_row / of_row.sum(0).clip(1)).T @ weights @ of_column
+
+
+def _unread(part: Part) -> ReadPart:
+    return ReadPart(part, np.empty(0), np.empty((0, 0)))
 
 
 def _rounded(number: float) -> float:

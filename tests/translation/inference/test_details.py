@@ -63,6 +63,18 @@ def test_the_command_says_them_also_in_bulk_and_only_those_asked_for(home):
     assert json_lines((home / "bulk" / "words.jsonl").read_text()) == found
 
 
+def test_warnings_need_no_other_detail(home, monkeypatch):
+    expected = [
+        found.details["warnings"]
+        for found in seqtrans.load(home / "run", details=("warnings", "confidence")).stream(LINES)
+    ]
+    monkeypatch.delattr("seqtrans.translation.inference.details.forced_pass")  # nor the model
+    found = seqtrans.load(home / "run", details=["warnings"]).stream(LINES)
+    assert [translation.details for translation in found] == [{"warnings": w} for w in expected]
+    assert any(expected)  # a model of 3 steps says nothing right
+    assert expected[1] == {}  # a blank line
+
+
 def test_mistakes_are_one_line(home):
     code, said = run(home, "translate", "run", "words", "--details", "alignment")
     assert (code, said.count("\n")) == (2, 1)
