@@ -49,4 +49,4 @@ def test_the_steps_add_an_attention_that_trains_and_keeps_the_contract(tmp_path)
         check=False,
     )
     assert done.returncode == 0, done.stdout
-    assert re.search(r"\b10 passed", done.stdout), done.stdout
+    assert re.search(r"\b11 passed", done.stdout), done.stdout

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from seqtrans.training.checkpoints.find import stored_recipe_of
 from seqtrans.training.checkpoints.run_directory import open_run
+from seqtrans.translation.data.build_lexicon import build_lexicon, coverage
 from seqtrans.translation.data.cache import fill_cache
 from seqtrans.translation.data.corpus_files import open_corpus
 from seqtrans.translation.data.ibm_model_1 import train_ibm_model_1
-from seqtrans.translation.data.lexicon import FILE, build_lexicon, coverage, save_lexicon
+from seqtrans.translation.data.lexicon import FILE, save_lexicon
 from seqtrans.translation.recipe.schema import TranslationRecipe
 from seqtrans.translation.recipe.token_counts import cache_of, training_corpus
 from seqtrans.translation.tokenization.segmenters import load_segmenters
