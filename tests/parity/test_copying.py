@@ -7,11 +7,11 @@ import torch
 import torch.nn.functional as F
 
 from seqtrans.translation.data.batch import TranslationBatch
-from seqtrans.translation.models import copying
-from seqtrans.translation.models.copying import CopyingOutput
 from seqtrans.translation.models.encoder_decoder import EncoderDecoder, ModelConfig
 from seqtrans.translation.models.interfaces import Memory
 from seqtrans.translation.models.objective import Objective, SimCutConfig
+from seqtrans.translation.models.output import copying
+from seqtrans.translation.models.output.copying import CopyingOutput
 from seqtrans.translation.models.transformer import (
     TransformerDecoderConfig,
     TransformerEncoderConfig,

@@ -1,6 +1,7 @@
 """Attention that does not compare queries with memory: by location, or fixed."""
 
 import torch
+from torch import nn
 from torch.nn.functional import one_hot
 
 from seqtrans.nn.attention.recurrent import (
@@ -25,7 +26,8 @@ class LocationAttention(Attention):
     def __init__(self, query_dim: int, memory_dim: int, max_positions: int) -> None:
         super().__init__()
         self.output_projection = Linear(memory_dim, query_dim, bias=False)
-        self.location_projection = Linear(query_dim, max_positions)
+        # Its weights are used row by row, so it is no ``Linear``, whose call may be adapted.
+        self.location_projection = nn.Linear(query_dim, max_positions)
 
     def project(self, states: Float[Tensor, "B M I"], mask: Bool[Tensor, "B M"]) -> ProjectedMemory:
         """See ``Attention.project``; there are no keys, values stand in their place."""

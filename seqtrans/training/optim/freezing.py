@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from torch import nn
 
 from seqtrans.errors import TrainingError
+from seqtrans.protocols import LearnsInPart
 from seqtrans.training.optim.name_patterns import matching
 
 _FOR_GOOD = float("inf")
@@ -18,7 +19,7 @@ class Freezing:
     modules, such as dropout, are as they always are in training.
 
     Args:
-        model: What learns.
+        model: What learns; what never does by itself is frozen, too (``LearnsInPart``).
         patterns: Names of what never does, parameters and buffers.
         thaw: Names of more that does not at first, and the epoch in which it begins to, counted
             from 1. Of several patterns that name a tensor the last to let it learn counts.
@@ -38,6 +39,8 @@ class Freezing:
             for name, _ in module.named_buffers(recurse=False)
         }
         self._until: dict[str, float] = {}  # by name, the first epoch in which it learns, from 0
+        if isinstance(model, LearnsInPart):
+            self._until |= {n: _FOR_GOOD for n in self._parameters if model.never_learns(n)}
         for pattern in patterns:
             self._hold(pattern, "freeze", _FOR_GOOD)
         for pattern, epoch in (thaw or {}).items():

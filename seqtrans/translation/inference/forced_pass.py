@@ -13,7 +13,7 @@ from seqtrans.nn.attention.recurrent import Attention, AttentionState, Projected
 from seqtrans.tensor_types import Float, Int, Tensor
 from seqtrans.translation.models.encoder_decoder import EncoderDecoder
 from seqtrans.translation.models.ensemble import Ensemble
-from seqtrans.translation.models.shortlist import Shortlisted
+from seqtrans.translation.models.output.shortlist import Shortlisted
 from seqtrans.translation.protocols import SourceBatch
 
 

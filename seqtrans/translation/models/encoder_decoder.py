@@ -10,6 +10,11 @@ from seqtrans.nn.initialize import scaled_normal_embedding, xavier_linear
 from seqtrans.nn.output_layer import OutputLayer
 from seqtrans.tensor_types import Bool, Float, Int, Tensor
 from seqtrans.translation.data.batch import TranslationBatch
+from seqtrans.translation.models.adaptation import (
+    AdaptationConfig,
+    insert_adaptations,
+    is_adaptation,
+)
 from seqtrans.translation.models.convolutional import (
     ConvolutionalConfig,
     ConvolutionalDecoder,
@@ -17,9 +22,9 @@ from seqtrans.translation.models.convolutional import (
     ConvolutionalEncoder,
     ConvolutionalEncoderConfig,
 )
-from seqtrans.translation.models.copying import CopyingOutput, CopyState
 from seqtrans.translation.models.interfaces import Decoder, Encoder, Features, Memory
 from seqtrans.translation.models.objective import CROSS_ENTROPY, Losses, Objective
+from seqtrans.translation.models.output.copying import CopyingOutput, CopyState
 from seqtrans.translation.models.recurrent_decoder import RecurrentDecoder
 from seqtrans.translation.models.recurrent_decoder_config import RecurrentDecoderConfig
 from seqtrans.translation.models.recurrent_encoder import RecurrentEncoder, RecurrentEncoderConfig
@@ -51,6 +56,8 @@ class ModelConfig:
             (arXiv:2408.00118, 2), for example 30; null: none.
         copying: Let the model also copy tokens of the source, by an attention and a learned share
             of what is copied (arXiv:1704.04368); needs a joint vocabulary. The loss takes longer.
+        adaptation: Weights added to the model of another run, ``init_from``; only they learn. null:
+            none.
 
     Raises:
         ValueError: Tied embeddings, or the operands of dot attention, differ in size.
@@ -61,6 +68,7 @@ class ModelConfig:
     tie_embeddings: Literal["none", "target_output", "source_target", "all"] = "none"
     logit_soft_cap: PositiveFloat | None = None
     copying: bool = False
+    adaptation: AdaptationConfig | None = None
 
     def __post_init__(self) -> None:
         """Check that encoder and decoder fit together."""
@@ -96,7 +104,8 @@ class EncoderDecoder(nn.Module):
         target_vocab: Number of target tokens.
 
     Raises:
-        ValueError: Tied embeddings belong to vocabularies of different sizes.
+        ValueError: Tied embeddings belong to vocabularies of different sizes, or there is nothing
+            to adapt.
     """
 
     def __init__(self, config: ModelConfig, source_vocab: int, target_vocab: int) -> None:
@@ -127,6 +136,13 @@ class EncoderDecoder(nn.Module):
             self.source_embedding.weight = self.target_embedding.weight
         if config.tie_embeddings in ("target_output", "all"):
             self.output.weight = self.target_embedding.weight
+        self.is_adapted = config.adaptation is not None
+        if config.adaptation:
+            insert_adaptations(self, config.adaptation)
+
+    def never_learns(self, name: str) -> bool:
+        """See ``LearnsInPart``."""
+        return self.is_adapted and not is_adaptation(name)
 
     def forward(self, batch: TranslationBatch, objective: Objective = CROSS_ENTROPY) -> Losses:
         """Return the losses of ``objective``, in training mode those for training."""

@@ -42,7 +42,8 @@ def build_model(config: ModelConfig, segmenters: Segmenters) -> EncoderDecoder:
     """Build a model with random weights, drawn from torch's global generator.
 
     Raises:
-        RecipeError: Tied embeddings or copying need a joint vocabulary.
+        RecipeError: Tied embeddings or copying need a joint vocabulary, or there is nothing to
+            adapt.
     """
     if config.needs_joint_vocabulary and not segmenters.is_joint:
         instead = "leave it out" if config.tie_embeddings == "none" else "tie less"
@@ -50,4 +51,7 @@ def build_model(config: ModelConfig, segmenters: Segmenters) -> EncoderDecoder:
             f"model.{config.needs_joint_vocabulary} needs one vocabulary for both languages: "
             f"set data.segmentation.joint to true, or {instead}"
         )
-    return EncoderDecoder(config, len(segmenters.source.pieces), len(segmenters.target.pieces))
+    try:
+        return EncoderDecoder(config, len(segmenters.source.pieces), len(segmenters.target.pieces))
+    except ValueError as error:
+        raise RecipeError(str(error)) from error

@@ -7,6 +7,7 @@ from seqtrans.training.checkpoints.find import find_checkpoint
 from seqtrans.training.checkpoints.format import read_inference_weights
 from seqtrans.training.checkpoints.run_directory import RunDirectory, open_run
 from seqtrans.training.checkpoints.weights import RowMap, carry_over, fill, named_weights
+from seqtrans.translation.models.adaptation import is_adaptation
 from seqtrans.translation.models.encoder_decoder import EncoderDecoder
 from seqtrans.translation.protocols import Segmenter
 from seqtrans.translation.recipe.schema import InitFrom
@@ -45,6 +46,9 @@ def start_from(origin: InitFrom, model: EncoderDecoder, segmenters: Segmenters) 
     run = open_run(origin.run)
     checkpoint = find_checkpoint(run, str(origin.checkpoint))
     weights = read_inference_weights(checkpoint)
+    fresh = {name: x for name, x in named_weights(model).items() if is_adaptation(name)}
+    if not fresh.keys() & weights.keys():  # the other run was not adapted
+        weights = {**weights, **{name: x.clone() for name, x in fresh.items()}}
     if origin.vocabulary == "keep":
         fill(model, weights, str(checkpoint))
         return f"starting from the weights of {checkpoint}"

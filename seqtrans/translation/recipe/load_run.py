@@ -14,7 +14,7 @@ from seqtrans.training.checkpoints.weights import fill
 from seqtrans.translation.data.lexicon import FILE, load_lexicon
 from seqtrans.translation.models.encoder_decoder import EncoderDecoder
 from seqtrans.translation.models.ensemble import Combination, Ensemble
-from seqtrans.translation.models.shortlist import Shortlisted, with_shortlist
+from seqtrans.translation.models.output.shortlist import Shortlisted, with_shortlist
 from seqtrans.translation.recipe.build import build_model
 from seqtrans.translation.recipe.schema import TranslationRecipe
 from seqtrans.translation.search.config import (

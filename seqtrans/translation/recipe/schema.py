@@ -138,6 +138,10 @@ class TranslationRecipe:
                 "validation.decoding.shortlist must be 0: the lexicon belongs to a trained run; "
                 "set decoding.shortlist"
             )
+        if self.model.adaptation and not self.init_from:
+            raise ValueError(
+                "model.adaptation needs the weights of another run: set init_from, or leave it out"
+            )
         measured = ("loss", "perplexity", *self.validation.metrics)
         if (metric := self.training.stopping.metric) not in measured:
             hint = "; add it to validation.metrics" if metric in METRICS else ""

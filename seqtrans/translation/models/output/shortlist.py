@@ -9,9 +9,9 @@ from seqtrans.errors import RecipeError
 from seqtrans.nn.output_layer import OutputLayer, OutputRows
 from seqtrans.tensor_types import Bool, Float, Int, Tensor
 from seqtrans.translation.data.lexicon import Lexicon
-from seqtrans.translation.models.copying import CopyingOutput
 from seqtrans.translation.models.encoder_decoder import EncoderDecoder
 from seqtrans.translation.models.ensemble import Ensemble
+from seqtrans.translation.models.output.copying import CopyingOutput
 from seqtrans.translation.protocols import DecoderState, SourceBatch, Specials
 
 

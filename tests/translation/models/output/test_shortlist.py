@@ -11,9 +11,9 @@ from seqtrans.translation.data.batch import collate_sources
 from seqtrans.translation.data.lexicon import Lexicon
 from seqtrans.translation.models.encoder_decoder import EncoderDecoder, ModelConfig
 from seqtrans.translation.models.ensemble import Ensemble
+from seqtrans.translation.models.output.shortlist import with_shortlist
 from seqtrans.translation.models.recurrent_decoder_config import RecurrentDecoderConfig
 from seqtrans.translation.models.recurrent_encoder import RecurrentEncoderConfig
-from seqtrans.translation.models.shortlist import with_shortlist
 from seqtrans.translation.models.transformer import (
     TransformerDecoderConfig,
     TransformerEncoderConfig,
