@@ -49,6 +49,11 @@ SEARCHERS = {
     "beam": with_settings(SEARCH, beam_size=4, n_best=3, length_penalty=0.6),
     "wide": with_settings(SEARCH, beam_size=12, n_best=12, length_penalty=0.0),
     "guarded": with_settings(SEARCH, beam_size=4, n_best=2, no_repeat_ngram=2, no_loops=True),
+    "patient": build_search(
+        BeamConfig(max_length_offset=6, min_length=3, stopping="patience", patience=1.0),
+        Language(SPECIALS),
+    ),
+    "sampling at least 3": with_settings(SAMPLING, min_length=3),
     "sampling": SAMPLING,
     "sampling guarded": with_settings(
         SAMPLING, top_p=0.9, top_k=20, temperature=1.5, n_best=1, no_repeat_ngram=2, no_loops=True

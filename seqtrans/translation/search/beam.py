@@ -74,6 +74,7 @@ class Search:
     live: Live
     finished: Finished
     steps: tuple[Step, ...] = ()
+    ended: Int[Tensor, " B"] | None = None  # hypotheses that ended; None: stopping is exact
     history: Int[Tensor, "B K T"] | None = None  # live tokens without BOS; None: rules need none
 
     def keep(self, rows: Int[Tensor, " R"]) -> "Search":
@@ -84,15 +85,17 @@ class Search:
             Live(*(x[rows] for x in self.live)),
             Finished(*(x[rows] for x in self.finished)),
             tuple(Step(step.token[rows], step.parent[rows]) for step in self.steps),
+            None if self.ended is None else self.ended[rows],
             None if self.history is None else self.history[rows],
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class BeamSearch:
-    """Beam search with exact stopping; a ``Searcher``.
+    """Beam search; a ``Searcher``.
 
-    A sentence is done when no live hypothesis can still enter its best finished ones. A hypothesis
+    With exact stopping, a sentence is done when no live hypothesis can still enter its best
+    finished ones; else when enough hypotheses have ended (arXiv:2204.05424). A hypothesis
     of maximum length must end with EOS, so every result ends with EOS and has the score that the
     model gives it.
 
@@ -101,6 +104,8 @@ class BeamSearch:
         beam_size: Hypotheses kept per sentence; 1 is greedy search.
         length_penalty: Exponent of the length in the score; 0 favors short output.
         n_best: Hypotheses wanted per sentence; at most ``beam_size``.
+        enough: Hypotheses of a sentence that must end, each among the ``beam_size`` best
+            continuations; None: exact stopping.
         spare: Additional hypotheses to return, in case several are the same text.
 
     Raises:
@@ -111,6 +116,7 @@ class BeamSearch:
     beam_size: int = 5
     length_penalty: float = 1.0
     n_best: int = 1
+    enough: int | None = None
     spare: int = 0
 
     def __post_init__(self) -> None:
@@ -156,6 +162,7 @@ class BeamSearch:
             limit=self.rules.limit(source_mask.sum(1)),
             live=Live(torch.full_like(log_prob, self.rules.bos, dtype=torch.long), log_prob),
             finished=Finished(log_prob.new_full(zeros.shape, NEVER), zeros, zeros),
+            ended=None if self.enough is None else zeros[:, 0],
             history=zeros.new_empty((sentences, 1, 0)) if self.rules.needs_history else None,
         )
 
@@ -165,14 +172,19 @@ class BeamSearch:
         Of the best 2K candidates at most K end with EOS, so K stay live.
         """
         length, history = len(search.steps) + 1, search.history
+        eos_log_prob = log_probs[:, :, self.rules.eos]  # at maximum length no rule forbids EOS
         if history is not None:
-            log_probs = self.rules.without_repeats(log_probs, history)
+            log_probs = self.rules.without_forbidden(log_probs, history)
         candidates = best_continuations(
             search.live.log_prob, log_probs, 2 * self.beam_size, self.rules.banned
         )
-        candidates = self._end_at_limit(candidates, search, log_probs[:, :, self.rules.eos])
+        candidates = self._end_at_limit(candidates, search, eos_log_prob)
         log_prob, parent, token = candidates
         ended = token == self.rules.eos
+        count = search.ended
+        if count is not None:  # of the paper's search, an end among the other K is none
+            log_prob[:, self.beam_size :].masked_fill_(ended[:, self.beam_size :], NEVER)
+            count = count + (ended & (log_prob > NEVER)).sum(1)
 
         size = min(self.beam_size, log_prob.size(1))  # a tiny vocabulary has few candidates
         growing, slot = log_prob.masked_fill(ended, NEVER).topk(size, dim=1)
@@ -188,6 +200,7 @@ class BeamSearch:
             live=Live(step.token, growing),
             finished=finished,
             steps=(*search.steps, step),
+            ended=count,
             history=history,
         )
 
@@ -214,13 +227,15 @@ class BeamSearch:
         return log_prob / length**self.length_penalty
 
     def is_done(self, search: Search) -> Bool[Tensor, " B"]:
-        """Return whether no live hypothesis can beat the worst of the finished ones.
+        """Return whether enough hypotheses have ended, or no live one can beat the finished ones.
 
         Log-probabilities only fall, so the best possible score is the present one at maximum
         length.
         """
-        best_possible = self.score(search.live.log_prob[:, 0], search.limit)
         at_limit = search.limit <= len(search.steps)
+        if search.ended is not None and self.enough is not None:
+            return at_limit | (search.ended >= self.enough) | (search.live.log_prob[:, 0] == NEVER)
+        best_possible = self.score(search.live.log_prob[:, 0], search.limit)
         return at_limit | (search.finished.score[:, -1] >= best_possible)
 
     def _end_at_limit(

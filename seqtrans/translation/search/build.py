@@ -1,5 +1,6 @@
 """Build a search from its config."""
 
+import math
 from dataclasses import replace
 from typing import assert_never
 
@@ -35,6 +36,7 @@ def build_search(config: SearchConfig, target: Segmenter) -> Searcher:
                 length_penalty=config.length_penalty,
                 n_best=config.n_best,
                 spare=config.n_best if config.n_best > 1 else 0,
+                enough=_enough(config),
             )
         case SamplingConfig():
             return Sampling(
@@ -48,3 +50,16 @@ def build_search(config: SearchConfig, target: Segmenter) -> Searcher:
             )
         case _:
             assert_never(config)
+
+
+def _enough(config: BeamConfig) -> int | None:
+    """Return how many hypotheses of a sentence must end; None: exact stopping."""
+    match config.stopping:
+        case "exact":
+            return None
+        case "first":
+            return config.n_best
+        case "patience":
+            return max(config.n_best, math.ceil(config.beam_size * config.patience))
+        case _:
+            assert_never(config.stopping)

@@ -15,6 +15,9 @@ from seqtrans.config.types import (
 )
 from seqtrans.translation.evaluation.pairwise_scores import Utility
 
+Stopping = Literal["exact", "first", "patience"]
+"""When beam search ends; see ``BeamConfig``."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class DecodingConfig:
@@ -29,7 +32,9 @@ class DecodingConfig:
             chrf or bleu, with each of them as the reference (arXiv:2108.04718), and take the first.
             It is for many translations, such as 50 samples or beam hypotheses. null: rank them by
             their probability.
-        max_length: Maximum length of the output in tokens.
+        max_length: Maximum length of the output in tokens, EOS included.
+        min_length: Minimum length of the output in tokens, EOS not counted, unless
+            ``max_length`` and its factor allow less. 0: no minimum.
         max_length_factor: The output has at most ``max_length_factor`` times as many tokens as
             the source, plus ``max_length_offset``.
         max_length_offset: See ``max_length_factor``.
@@ -53,6 +58,7 @@ class DecodingConfig:
     n_best: Positive = 1
     mbr: Utility | None = None
     max_length: Positive = 256
+    min_length: NonNegative = 0
     max_length_factor: PositiveFloat = 2.0
     max_length_offset: NonNegative = 10
     no_repeat_ngram: NonNegative = 0
@@ -76,6 +82,11 @@ class BeamConfig(DecodingConfig):
 
     Args:
         beam_size: Hypotheses kept per sentence, at least ``n_best``; 1 is greedy search.
+        stopping: When the search of a sentence ends. ``exact``: when no hypothesis can still become
+            better than the ``n_best`` that have ended. ``first``: when ``n_best`` hypotheses have
+            ended. ``patience``: when ``beam_size * patience`` have (arXiv:2204.05424). The last two
+            are faster, and count those whose end is among the ``beam_size`` best continuations.
+        patience: See ``stopping``; 1 is usual, and more searches longer.
         mbr_scale: With ``mbr``, hypotheses weigh as references by ``probability ** mbr_scale``; 0:
             all alike, 1: by their probability. (Samples are alike.)
 
@@ -85,6 +96,8 @@ class BeamConfig(DecodingConfig):
 
     kind: Literal["beam"] = "beam"
     beam_size: Positive = 5
+    stopping: Stopping = "exact"
+    patience: PositiveFloat = 1.0
     mbr_scale: NonNegativeFloat = 0.2
 
     def __post_init__(self) -> None:

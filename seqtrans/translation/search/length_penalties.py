@@ -55,6 +55,7 @@ def with_penalties(search: BeamSearch, penalties: Sequence[float]) -> LengthPena
         rules=search.rules,
         beam_size=search.beam_size,
         length_penalty=penalties[-1],
+        enough=search.enough,
         spare=len(penalties) - 1,  # one finished hypothesis for each; ``is_done`` asks the last
         penalties=tuple(penalties),
     )

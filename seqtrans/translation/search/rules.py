@@ -9,6 +9,7 @@ from seqtrans.tensor_types import Float, Int, Tensor
 from seqtrans.translation.protocols import Segmenter
 from seqtrans.translation.search.config import DecodingConfig
 from seqtrans.translation.search.repetition import SPACE, WordGuard, without_loops, without_repeats
+from seqtrans.translation.search.top_k import NEVER
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +20,7 @@ class OutputRules:
         bos: Id of BOS.
         eos: Id of EOS.
         banned: Ids that are never produced (padding, BOS, unknown); not EOS.
+        min_length: Minimum output length in tokens without EOS; the maximum overrules it.
         max_length: Maximum output length in tokens, EOS included.
         max_length_factor: Output tokens allowed per source token; None: ``max_length`` is the only
             limit.
@@ -35,6 +37,7 @@ class OutputRules:
     bos: int
     eos: int
     banned: tuple[int, ...] = ()
+    min_length: int = 0
     max_length: int = 256
     max_length_factor: float | None = None
     max_length_offset: int = 0
@@ -54,6 +57,7 @@ class OutputRules:
             bos=specials.bos,
             eos=specials.eos,
             banned=tuple(sorted({specials.pad, specials.bos, specials.unk} - {specials.eos})),
+            min_length=config.min_length,
             max_length=config.max_length,
             max_length_factor=config.max_length_factor,
             max_length_offset=config.max_length_offset,
@@ -65,7 +69,8 @@ class OutputRules:
     @property
     def needs_history(self) -> bool:
         """Whether allowed tokens depend on previous tokens."""
-        return self.no_repeat_ngram > 0 or self.no_loops or self.word_guard is not None
+        guards = self.no_loops or self.word_guard is not None
+        return guards or self.no_repeat_ngram > 0 or self.min_length > 0
 
     def limit(self, source_length: Int[Tensor, " B"]) -> Int[Tensor, " B"]:
         """Return the maximum output length of each sentence in tokens, EOS included."""
@@ -74,15 +79,20 @@ class OutputRules:
         limit = (source_length * self.max_length_factor).ceil().long() + self.max_length_offset
         return limit.clamp(1, self.max_length)
 
-    def without_repeats(
+    def without_forbidden(
         self, log_probs: Float[Tensor, "B K V"], history: Int[Tensor, "B K T"]
     ) -> Float[Tensor, "B K V"]:
-        """Return log-probabilities that are ``-inf`` for tokens that repeat previous ones.
+        """Return log-probabilities that are ``-inf`` for repetition, and for an EOS too early.
+
+        At maximum length, a search must end with EOS nevertheless.
 
         Args:
             log_probs: Log-probability of each next token; not changed.
             history: Previous tokens of each hypothesis, without BOS.
         """
+        if history.size(2) < self.min_length:
+            eos = torch.tensor([self.eos], device=log_probs.device)
+            log_probs = log_probs.index_fill(2, eos, NEVER)
         if self.no_repeat_ngram:
             log_probs = without_repeats(log_probs, history, self.no_repeat_ngram)
         if self.no_loops:

@@ -120,13 +120,16 @@ class Sampling:
         step, eos = samples.tokens.size(2), self.rules.eos
         banned = torch.tensor(self.rules.banned, dtype=torch.long, device=log_probs.device)
         allowed = log_probs.index_fill(2, banned, NEVER)
-        allowed = self.rules.without_repeats(allowed, samples.tokens)
+        allowed = self.rules.without_forbidden(allowed, samples.tokens)
         # Differences to the maximum: 0 stays 0 at any temperature.
         below = allowed - allowed.amax(2, keepdim=True)
         weights = truncate(below / max(self.temperature, _MIN_TEMPERATURE), self.top_k, self.top_p)
         token = draw(weights, samples.uniform[:, step])
         token = token.masked_fill((samples.limit == step + 1)[:, None] | samples.has_ended, eos)
-        gain = allowed.gather(2, token[:, :, None])[:, :, 0].masked_fill(samples.has_ended, 0.0)
+        # Of tokens that are forbidden, only EOS at maximum length can be drawn.
+        gained = torch.where(token == eos, log_probs[:, :, eos], NEVER)
+        of_token = allowed.gather(2, token[:, :, None])[:, :, 0]
+        gain = torch.maximum(of_token, gained).masked_fill(samples.has_ended, 0.0)
         return replace(
             samples,
             tokens=torch.cat((samples.tokens, token[:, :, None]), dim=2),
