@@ -59,3 +59,18 @@ def test_a_missing_or_small_lexicon_is_one_line(with_lexicon):
     code, said = run(with_lexicon, "train", "bad.yaml")
     assert code == 2
     assert "validation.decoding.shortlist must be 0" in said
+
+
+def test_a_bulk_job_refuses_another_lexicon(with_lexicon):
+    assert run(with_lexicon, "lexicon", "short", "--top", "3")[0] == 0
+    (with_lexicon / "few").write_text("ab cd\nabcd\n")
+    job = ("translate", "short", "few", "--set", "shortlist=2", "-o", "bulk", "--workers", "1")
+    assert run(with_lexicon, *job)[0] == 0
+    assert (
+        run(with_lexicon, "translate", "short", "few", "--set", "shortlist=2", "-o", "one")[0] == 0
+    )
+    assert (with_lexicon / "bulk" / "few").read_text() == (with_lexicon / "one").read_text()
+    assert run(with_lexicon, "lexicon", "short", "--top", "2")[0] == 0
+    code, said = run(with_lexicon, *job)
+    assert code == 2, said
+    assert said.count("\n") == 1

@@ -81,8 +81,9 @@ def test_the_stored_recipe_means_the_same_anywhere(recipe, tmp_path):
 def test_a_key_of_how_validation_searches_leaves_the_others(recipe, key):
     """It stays greedy unless told otherwise, whoever says what, and translate is not concerned."""
     usual = ValidationBeamConfig()
-    # n_best and mbr need each other or a wider beam.
+    # n_best and mbr need each other or a wider beam; validation has no shortlist.
     values = {"beam_size": 7, "n_best": 1, "no_loops": True, "kind": "beam", "mbr": None}
+    values["shortlist"] = 0
     value = values.get(key, 3)
     for name, base in (("validation.decoding", usual), ("decoding", BeamConfig())):
         loaded = load_recipe(recipe, [f"{name}.{key}={json.dumps(value)}"])

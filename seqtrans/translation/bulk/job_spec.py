@@ -12,6 +12,8 @@ from seqtrans.errors import CheckpointError, DataError
 from seqtrans.runtime.device import Precision
 from seqtrans.runtime.files.file_types import COMPRESSED
 from seqtrans.training.checkpoints.format import STATE
+from seqtrans.training.checkpoints.run_directory import RunDirectory
+from seqtrans.translation.data.lexicon import FILE as LEXICON
 from seqtrans.translation.inference.translator import Format
 
 
@@ -31,7 +33,7 @@ class Work:
     Attributes:
         run: The run directory.
         checkpoint: Folder of the checkpoint.
-        seal: Checksum of its ``state.yaml``.
+        seal: See ``seal_of``.
         decoding: Fields of a ``SearchConfig``.
         precision: Precision of the model.
         output_format: Text or JSON lines.
@@ -95,7 +97,7 @@ def describe(
     work = Work(
         run=str(run.absolute()),
         checkpoint=str(checkpoint.absolute()),
-        seal=seal_of(checkpoint),
+        seal=seal_of(run, checkpoint, decoding),
         decoding=dict(decoding),
         precision=precision,
         output_format=output_format,
@@ -129,16 +131,30 @@ def source_of(path: Path) -> Source:
     return Source(str(path), status.st_size, status.st_mtime_ns)
 
 
-def seal_of(checkpoint: Path) -> str:
-    """Return the checksum of a checkpoint's ``state.yaml``, which holds those of its other files.
+def seal_of(run: Path, checkpoint: Path, decoding: Mapping[str, Any]) -> str:
+    """Return a checksum that changes with what a search reads of a run.
+
+    It is that of the checkpoint's ``state.yaml``, which holds those of its other files, and of the
+    lexicon if the search has shortlists.
+
+    Args:
+        run: The run directory.
+        checkpoint: Folder of the checkpoint.
+        decoding: Fields of a ``SearchConfig``.
 
     Raises:
-        CheckpointError: The file can't be read.
+        CheckpointError: A file can't be read.
     """
-    try:
-        return hashlib.sha256((checkpoint / STATE).read_bytes()).hexdigest()
-    except OSError as error:
-        raise CheckpointError(f"{checkpoint}: can't be read: {error.strerror or error}") from error
+    files = [checkpoint / STATE]
+    if decoding.get("shortlist"):
+        files.append(RunDirectory(run).vocabulary / LEXICON)
+    digest = hashlib.sha256()
+    for file in files:
+        try:
+            digest.update(file.read_bytes())
+        except OSError as error:
+            raise CheckpointError(f"{file}: can't be read: {error.strerror or error}") from error
+    return digest.hexdigest()
 
 
 def as_json(work: Work, lines: Sequence[int]) -> str:

@@ -27,8 +27,9 @@ class ShardTranslator:
         self._job = load_job(folder)
         work = self._job.work
         checkpoint = Path(work.checkpoint)
-        if seal_of(checkpoint) != work.seal:
-            raise CheckpointError(f"{checkpoint} has changed since the job in {folder} began")
+        if seal_of(Path(work.run), checkpoint, work.decoding) != work.seal:
+            changed = f"{checkpoint}, or the lexicon," if work.decoding["shortlist"] else checkpoint
+            raise CheckpointError(f"{changed} has changed since the job in {folder} began")
         use_threads(threads)
         run = load_run(Path(work.run), checkpoint.name)
         config = run.decoding(work.decoding, place=str(folder))
