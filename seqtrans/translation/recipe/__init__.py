@@ -8,5 +8,6 @@
 - ``token_counts``: token_counts
 - ``tune``: BEAM_SIZES, LENGTH_PENALTIES, Choices, Trial, Tuner
 
-Used within: ``auto_batch_size``, ``build_task``, ``init_from``, ``load_data``, ``provenance``.
+Used within: ``auto_batch_size``, ``build_task``, ``init_from``, ``load_data``,
+``pretrained_embeddings``, ``provenance``.
 """

@@ -29,6 +29,7 @@ from seqtrans.translation.recipe.load_data import (
     load_corpora,
     log_changes,
 )
+from seqtrans.translation.recipe.pretrained_embeddings import use_pretrained
 from seqtrans.translation.recipe.provenance import origins_of
 from seqtrans.translation.recipe.schema import TranslationRecipe
 from seqtrans.translation.task import TranslationTask
@@ -67,6 +68,9 @@ def prepare(recipe: TranslationRecipe, run: RunDirectory, processes: Rendezvous)
     model = fresh_model(lambda: build_model(recipe.model, segmenters), recipe.training)
     if recipe.origin:
         logger.info("%s", start_from(recipe.origin, model, segmenters))
+    if recipe.pretrained_embeddings and not run.steps():
+        for message in use_pretrained(recipe.pretrained_embeddings, model, segmenters):
+            logger.info("%s", message)
     group = processes.join()
     place_model(model, recipe.training, group)
     resolved = resolve_sizes(recipe, segmenters, corpora, model, group)

@@ -98,6 +98,20 @@ class InitFrom:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PretrainedEmbeddings:
+    """Files of vectors that embeddings start from.
+
+    Text (``.vec``, as of word2vec and fastText; also compressed) has a word and its numbers in each
+    line. ``.npy`` has a row for each token, in the order of the vocabulary.
+    """
+
+    source: Path | None = None
+    """Vectors of source tokens."""
+    target: Path | None = None
+    """Vectors of target tokens."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TranslationRecipe:
     """All settings of a translation run. Paths are relative to the recipe's file."""
 
@@ -121,6 +135,9 @@ class TranslationRecipe:
     """How ``seqtrans translate`` searches by default."""
     init_from: Path | InitFrom | None = None
     """A run that provides the initial weights: its directory, or a mapping with options."""
+    pretrained_embeddings: PretrainedEmbeddings | None = None
+    """Files of vectors from which embeddings start, scaled to a mean length of 1; not with
+    ``init_from``. ``training.freeze: [source_embedding.weight]`` keeps them as they are."""
     expected: ExpectedScore | None = None
     """What the recipe gave where it was measured; training ignores it."""
 
@@ -142,6 +159,7 @@ class TranslationRecipe:
             raise ValueError(
                 "model.adaptation needs the weights of another run: set init_from, or leave it out"
             )
+        self._check_embeddings()
         measured = ("loss", "perplexity", *self.validation.metrics)
         if (metric := self.training.stopping.metric) not in measured:
             hint = "; add it to validation.metrics" if metric in METRICS else ""
@@ -158,6 +176,21 @@ class TranslationRecipe:
                     f"data.filter.max_tokens {needed - 1} and EOS need {needed} positions: "
                     f"model.{name}.max_positions is {config.max_positions}"
                 )
+
+    def _check_embeddings(self) -> None:
+        """Check that tables of embeddings start from one place each."""
+        start = self.pretrained_embeddings
+        if start is None:
+            return
+        if self.init_from:
+            raise ValueError(
+                "pretrained_embeddings and init_from both set embeddings: leave one out"
+            )
+        if start.source and start.target and self.model.tie_embeddings in ("source_target", "all"):
+            raise ValueError(
+                f"tie_embeddings '{self.model.tie_embeddings}' makes one table of source and "
+                "target: pretrained_embeddings takes one file, for either"
+            )
 
     @property
     def objective(self) -> Objective:
