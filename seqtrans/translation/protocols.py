@@ -88,6 +88,11 @@ class Hypothesis(NamedTuple):
     score: float
 
 
+def _has(tokens: Sequence[int], phrase: tuple[int, ...]) -> bool:
+    size = len(phrase)
+    return any(tuple(tokens[i : i + size]) == phrase for i in range(len(tokens) - size + 1))
+
+
 @dataclass(frozen=True)
 class SearchInput:
     """A sentence to translate, and the settings of this sentence.
@@ -96,10 +101,29 @@ class SearchInput:
         source: Its token ids.
         seed: Seed of its random numbers, 64 bits. It belongs to the sentence, so no sample depends
             on the batch or the process.
+        prefix: Target ids that the output begins with, whatever rules forbid; with EOS at their
+            end, they are all of the output.
+        constraints: Phrases of target ids that the output has, in any order, if it can; they may
+            overlap. Banned ids and those that the model gives no probability can't be met.
+        avoid: Phrases of target ids that the output does not have, the prefix aside.
+
+    Raises:
+        ValueError: A phrase is empty.
     """
 
     source: Ids
     seed: int
+    prefix: tuple[int, ...] = ()
+    constraints: tuple[tuple[int, ...], ...] = ()
+    avoid: tuple[tuple[int, ...], ...] = ()
+
+    def __post_init__(self) -> None:
+        if not all((*self.constraints, *self.avoid)):
+            raise ValueError("a phrase to have or to avoid must have a token")
+
+    def unmet(self, tokens: Sequence[int]) -> list[tuple[int, ...]]:
+        """Return the phrases that an output lacks though it must have them."""
+        return [phrase for phrase in self.constraints if not _has(tokens, phrase)]
 
 
 @runtime_checkable

@@ -1,5 +1,7 @@
 """What every searcher promises, with both families of models."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -189,3 +191,24 @@ class _Nothing:
 
     def keep(self, sentence):
         return _Nothing(len(sentence))
+
+
+def test_wishes_of_a_sentence_are_kept_in_any_batch(model):
+    search = with_settings(SEARCH, beam_size=4)
+    wishes = [{}, {"constraints": ((9, 10, 11), (60,))}, {"prefix": (20, 21)}, {"avoid": ((5,),)}]
+    inputs = [replace(one, **w) for one, w in zip(inputs_of(SOURCES), wishes, strict=True)]
+    together = search(model, collate_sources(SOURCES, SPECIALS), inputs)
+    for source, one, found in zip(SOURCES, inputs, together, strict=True):
+        (alone,) = search(model, collate_sources([source], SPECIALS), [one])
+        assert [h.tokens for h in alone] == [h.tokens for h in found]
+        assert one.unmet(found[0].tokens) == []
+        assert tuple(found[0].tokens[: len(one.prefix)]) == one.prefix
+        assert not (one.avoid and 5 in found[0].tokens)
+        (log_prob,) = forced_log_probs(model, [(source, found[0].tokens)])
+        assert found[0].score == pytest.approx(log_prob / (len(found[0].tokens) + 1))
+
+
+def test_sampling_refuses_wishes(model):
+    one = replace(inputs_of([[4]])[0], prefix=(5,))
+    with pytest.raises(ValueError, match="use beam search"):
+        SAMPLING(model, collate_sources([[4]], SPECIALS), [one])

@@ -11,7 +11,6 @@ when its sentence is done, so no step copies the tokens of previous steps.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch.nn.functional import pad
@@ -25,69 +24,12 @@ from seqtrans.translation.protocols import (
     SourceBatch,
     StateT,
 )
+from seqtrans.translation.search.beam_state import Finished, Live, Search, Step
+from seqtrans.translation.search.constraints import Constraints, prefixes
 from seqtrans.translation.search.rules import OutputRules
 from seqtrans.translation.search.top_k import NEVER, Candidates, best_continuations
 
 DROP_DONE_AT = 0.125  # share of sentences that are done at which copying the others is worthwhile
-
-
-class Live(NamedTuple):
-    """Hypotheses that can grow, best first; log-probability ``-inf`` marks an empty slot.
-
-    Before the first step there is one (K = 1), with BOS alone; later up to ``beam_size``.
-    """
-
-    token: Int[Tensor, "B K"]  # the last one
-    log_prob: Float[Tensor, "B K"]
-
-
-class Finished(NamedTuple):
-    """The best N finished hypotheses, best first; score ``-inf`` marks an empty slot."""
-
-    score: Float[Tensor, "B N"]
-    length: Int[Tensor, "B N"]  # with EOS
-    slot: Int[Tensor, "B N"]  # of the live hypothesis before EOS
-
-    def merge(self, newer: "Finished") -> "Finished":
-        """Return the best N of both; of equal scores, the older hypothesis comes first."""
-        score = torch.cat((self.score, newer.score), dim=1)
-        best, place = score.sort(dim=1, descending=True, stable=True)
-        place = place[:, : self.score.size(1)]
-        length = torch.cat((self.length, newer.length), dim=1).gather(1, place)
-        slot = torch.cat((self.slot, newer.slot), dim=1).gather(1, place)
-        return Finished(best[:, : self.score.size(1)], length, slot)
-
-
-class Step(NamedTuple):
-    """The token of each live hypothesis at one step, and the hypothesis that it continued."""
-
-    token: Int[Tensor, "B K"]
-    parent: Int[Tensor, "B K"]  # slot in the previous step
-
-
-@dataclass(frozen=True)
-class Search:
-    """State of the search for the sentences that are not done."""
-
-    sentence: Int[Tensor, " B"]  # row of the batch
-    limit: Int[Tensor, " B"]  # maximum output length with EOS
-    live: Live
-    finished: Finished
-    steps: tuple[Step, ...] = ()
-    ended: Int[Tensor, " B"] | None = None  # hypotheses that ended; None: stopping is exact
-    history: Int[Tensor, "B K T"] | None = None  # live tokens without BOS; None: rules need none
-
-    def keep(self, rows: Int[Tensor, " R"]) -> "Search":
-        """Keep only these sentences."""
-        return Search(
-            self.sentence[rows],
-            self.limit[rows],
-            Live(*(x[rows] for x in self.live)),
-            Finished(*(x[rows] for x in self.finished)),
-            tuple(Step(step.token[rows], step.parent[rows]) for step in self.steps),
-            None if self.ended is None else self.ended[rows],
-            None if self.history is None else self.history[rows],
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +77,7 @@ class BeamSearch:
             FloatingPointError: Log-probabilities are NaN, or no output has a probability above 0.
         """
         results: list[list[Hypothesis]] = [[] for _ in inputs]
-        search = self.start(source.mask)
+        search = self.start(source.mask, inputs)
         state = model.begin(source)
         while True:
             log_probs, state = model.decode_step(search.live.token, state)
@@ -152,17 +94,19 @@ class BeamSearch:
             if self.beam_size > 1:
                 state = state.reorder(search.steps[-1].parent)
 
-    def start(self, source_mask: Bool[Tensor, "B S"]) -> Search:
+    def start(self, source_mask: Bool[Tensor, "B S"], inputs: Sequence[SearchInput]) -> Search:
         """Return the state before the first step: one live hypothesis per sentence, only BOS."""
         device, sentences = source_mask.device, source_mask.size(0)
         log_prob = torch.zeros((sentences, 1), device=device)
         zeros = torch.zeros((sentences, self.n_best + self.spare), dtype=torch.long, device=device)
         return Search(
             sentence=torch.arange(sentences, device=device),
-            limit=self.rules.limit(source_mask.sum(1)),
+            limit=self.rules.limit_of(source_mask, inputs),
             live=Live(torch.full_like(log_prob, self.rules.bos, dtype=torch.long), log_prob),
             finished=Finished(log_prob.new_full(zeros.shape, NEVER), zeros, zeros),
             ended=None if self.enough is None else zeros[:, 0],
+            prefix=prefixes(inputs, device),
+            constraints=Constraints.of(inputs, device),
             history=zeros.new_empty((sentences, 1, 0)) if self.rules.needs_history else None,
         )
 
@@ -171,38 +115,67 @@ class BeamSearch:
 
         Of the best 2K candidates at most K end with EOS, so K stay live.
         """
-        length, history = len(search.steps) + 1, search.history
-        eos_log_prob = log_probs[:, :, self.rules.eos]  # at maximum length no rule forbids EOS
-        if history is not None:
-            log_probs = self.rules.without_forbidden(log_probs, history)
-        candidates = best_continuations(
-            search.live.log_prob, log_probs, 2 * self.beam_size, self.rules.banned
+        candidates, is_forced = self._force(
+            self._continuations(search, log_probs), search, log_probs
         )
-        candidates = self._end_at_limit(candidates, search, eos_log_prob)
         log_prob, parent, token = candidates
         ended = token == self.rules.eos
-        count = search.ended
-        if count is not None:  # of the paper's search, an end among the other K is none
-            log_prob[:, self.beam_size :].masked_fill_(ended[:, self.beam_size :], NEVER)
-            count = count + (ended & (log_prob > NEVER)).sum(1)
+        constraints = search.constraints
+        if constraints is not None:
+            constraints = constraints.advance(parent, token)
+            has_finished = search.finished.score[:, 0] > NEVER
+            log_prob = constraints.without_unmet(log_prob, ended, is_forced, has_finished)
+        log_prob, count = self._count_ended(log_prob, ended, search.ended)
 
         size = min(self.beam_size, log_prob.size(1))  # a tiny vocabulary has few candidates
-        growing, slot = log_prob.masked_fill(ended, NEVER).topk(size, dim=1)
+        growing = log_prob.masked_fill(ended, NEVER)
+        if constraints is None:
+            growing, slot = growing.topk(size, dim=1)
+        else:
+            slot = constraints.allocate(growing, size)
+            growing, constraints = growing.gather(1, slot), constraints.select(slot)
         step = Step(token.gather(1, slot), parent.gather(1, slot))
-        if history is not None:
-            history = gather_hypotheses(history, step.parent)
-            history = torch.cat((history, step.token[:, :, None]), dim=2)
-
-        finished = self.merge(search.finished, log_prob.masked_fill(~ended, NEVER), length, parent)
+        length, ending = len(search.steps) + 1, log_prob.masked_fill(~ended, NEVER)
         return Search(
             sentence=search.sentence,
             limit=search.limit,
             live=Live(step.token, growing),
-            finished=finished,
+            finished=self.merge(search.finished, ending, length, parent),
             steps=(*search.steps, step),
             ended=count,
-            history=history,
+            prefix=search.prefix,
+            constraints=constraints,
+            history=_extended(search.history, step),
         )
+
+    def _continuations(self, search: Search, log_probs: Float[Tensor, "B K V"]) -> Candidates:
+        """Return the best continuations by a token that the rules allow."""
+        constraints, log_prob = search.constraints, search.live.log_prob
+        if constraints is not None:
+            log_probs = constraints.without_avoided(log_probs)
+        if search.history is not None:
+            log_probs = self.rules.without_forbidden(log_probs, search.history)
+        candidates = best_continuations(log_prob, log_probs, 2 * self.beam_size, self.rules.banned)
+        if constraints is None:
+            return candidates
+        return constraints.add_needed(candidates, log_prob, log_probs, self.rules.banned)
+
+    def _count_ended(
+        self,
+        log_prob: Float[Tensor, "B J"],
+        ended: Bool[Tensor, "B J"],
+        before: Int[Tensor, " B"] | None,
+    ) -> tuple[Float[Tensor, "B J"], Int[Tensor, " B"] | None]:
+        """Count the hypotheses that have ended; exact stopping counts none.
+
+        Only ends among the K best count, and none once a sentence is done; others get ``-inf``.
+        """
+        if before is None or self.enough is None:
+            return log_prob, before
+        counts = torch.arange(log_prob.size(1), device=log_prob.device) < self.beam_size
+        counts = counts & (before < self.enough)[:, None]
+        log_prob = log_prob.masked_fill(ended & ~counts, NEVER)
+        return log_prob, before + (ended & (log_prob > NEVER)).sum(1)
 
     def merge(
         self,
@@ -238,20 +211,30 @@ class BeamSearch:
         best_possible = self.score(search.live.log_prob[:, 0], search.limit)
         return at_limit | (search.finished.score[:, -1] >= best_possible)
 
-    def _end_at_limit(
-        self, candidates: Candidates, search: Search, eos_log_prob: Float[Tensor, "B K"]
-    ) -> Candidates:
-        """Replace the candidates of sentences at maximum length by EOS for each hypothesis."""
+    def _force(
+        self, candidates: Candidates, search: Search, log_probs: Float[Tensor, "B K V"]
+    ) -> tuple[Candidates, Bool[Tensor, " B"]]:
+        """Replace candidates by the prefix's token, or EOS at maximum length, for each hypothesis.
+
+        Also return which sentences were forced.
+        """
         log_prob, parent, token = candidates
-        count, live = log_prob.size(1), search.live.log_prob.size(1)
-        ending = pad(search.live.log_prob + eos_log_prob, (0, count - live), value=NEVER)
+        step, count, live = len(search.steps), log_prob.size(1), search.live.log_prob.size(1)
+        is_forced = search.limit <= step + 1
+        forced = torch.full_like(search.limit, self.rules.eos)
+        if search.prefix is not None and step < search.prefix.size(1):
+            given = search.prefix[:, step]
+            forced = torch.where(given < 0, forced, given)
+            is_forced = is_forced | (given >= 0)
+        gain = log_probs.gather(2, forced[:, None, None].expand(-1, live, 1))[:, :, 0]
+        only = pad(search.live.log_prob + gain, (0, count - live), value=NEVER)
         slot = torch.arange(count, device=token.device).clamp(max=live - 1)
-        at_limit = (search.limit <= len(search.steps) + 1)[:, None]
-        return Candidates(
-            torch.where(at_limit, ending, log_prob),
-            torch.where(at_limit, slot, parent),
-            token.masked_fill(at_limit, self.rules.eos),
+        forced_candidates = Candidates(
+            torch.where(is_forced[:, None], only, log_prob),
+            torch.where(is_forced[:, None], slot, parent),
+            torch.where(is_forced[:, None], forced[:, None], token),
         )
+        return forced_candidates, is_forced
 
     def _collect(self, search: Search, results: list[list[Hypothesis]]) -> None:
         """Add the finished hypotheses to ``results``, following their tokens back to BOS."""
@@ -271,3 +254,10 @@ class BeamSearch:
                 results[sentence].append(Hypothesis(body[::-1], score))
             if not results[sentence]:
                 raise FloatingPointError("the model gives no output any probability")
+
+
+def _extended(history: Int[Tensor, "B K T"] | None, step: Step) -> Int[Tensor, "B J U"] | None:
+    """Return the tokens of the live hypotheses after a step, if rules need them."""
+    if history is None:
+        return None
+    return torch.cat((gather_hypotheses(history, step.parent), step.token[:, :, None]), dim=2)

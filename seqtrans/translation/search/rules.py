@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import torch
 
-from seqtrans.tensor_types import Float, Int, Tensor
-from seqtrans.translation.protocols import Segmenter
+from seqtrans.tensor_types import Bool, Float, Int, Tensor
+from seqtrans.translation.protocols import SearchInput, Segmenter
 from seqtrans.translation.search.config import DecodingConfig
 from seqtrans.translation.search.repetition import SPACE, WordGuard, without_loops, without_repeats
 from seqtrans.translation.search.top_k import NEVER
@@ -78,6 +78,14 @@ class OutputRules:
             return torch.full_like(source_length, self.max_length)
         limit = (source_length * self.max_length_factor).ceil().long() + self.max_length_offset
         return limit.clamp(1, self.max_length)
+
+    def limit_of(
+        self, source_mask: Bool[Tensor, "B S"], inputs: Sequence[SearchInput]
+    ) -> Int[Tensor, " B"]:
+        """Return ``limit``, or more where a prefix and required phrases need more."""
+        limit = self.limit(source_mask.sum(1))
+        needed = [len(x.prefix) + sum(map(len, x.constraints)) + 1 for x in inputs]
+        return torch.maximum(limit, torch.tensor(needed, device=limit.device))
 
     def without_forbidden(
         self, log_probs: Float[Tensor, "B K V"], history: Int[Tensor, "B K T"]

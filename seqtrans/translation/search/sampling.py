@@ -77,7 +77,10 @@ class Sampling:
 
         Raises:
             FloatingPointError: Log-probabilities are NaN, or no output has a probability above 0.
+            ValueError: A sentence has a prefix or phrases.
         """
+        if any(one.prefix or one.constraints or one.avoid for one in inputs):
+            raise ValueError("sampling takes no prefix and no phrases: use beam search")
         results: list[list[Hypothesis]] = [[] for _ in inputs]
         samples = self._start(source, inputs)
         token = samples.tokens.new_full(samples.log_prob.shape, self.rules.bos)
@@ -126,10 +129,10 @@ class Sampling:
         weights = truncate(below / max(self.temperature, _MIN_TEMPERATURE), self.top_k, self.top_p)
         token = draw(weights, samples.uniform[:, step])
         token = token.masked_fill((samples.limit == step + 1)[:, None] | samples.has_ended, eos)
+        gain = allowed.gather(2, token[:, :, None])[:, :, 0]
         # Of tokens that are forbidden, only EOS at maximum length can be drawn.
-        gained = torch.where(token == eos, log_probs[:, :, eos], NEVER)
-        of_token = allowed.gather(2, token[:, :, None])[:, :, 0]
-        gain = torch.maximum(of_token, gained).masked_fill(samples.has_ended, 0.0)
+        gain = gain.maximum(log_probs[:, :, eos].masked_fill(token != eos, NEVER))
+        gain = gain.masked_fill(samples.has_ended, 0.0)
         return replace(
             samples,
             tokens=torch.cat((samples.tokens, token[:, :, None]), dim=2),
