@@ -8,6 +8,7 @@ from functools import partial
 import torch
 from torch import nn
 
+from seqtrans.errors import RecipeError
 from seqtrans.runtime.out_of_memory import enough_memory
 from seqtrans.training.auto_batch_size import store_resolved
 from seqtrans.training.checkpoints.provenance import Origins
@@ -55,6 +56,10 @@ def prepare(recipe: TranslationRecipe, run: RunDirectory, processes: Rendezvous)
     is_first = processes.rank == 0
     if is_first and run.steps():
         refuse_changes(run, origins_of(recipe), recipe)
+    if recipe.model.adaptation and not recipe.origin and not run.steps():
+        raise RecipeError(
+            "model.adaptation needs the weights of another run: set init_from, or leave it out"
+        )
     signatures(recipe.validation.measure)  # raises before anything that takes long
     processes.once("vocabulary", lambda: _make_vocabulary(recipe, run))
     segmenters = prepare_segmenters(recipe, run)

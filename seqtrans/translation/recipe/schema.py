@@ -155,10 +155,6 @@ class TranslationRecipe:
                 "validation.decoding.shortlist must be 0: the lexicon belongs to a trained run; "
                 "set decoding.shortlist"
             )
-        if self.model.adaptation and not self.init_from:
-            raise ValueError(
-                "model.adaptation needs the weights of another run: set init_from, or leave it out"
-            )
         self._check_embeddings()
         measured = ("loss", "perplexity", *self.validation.metrics)
         if (metric := self.training.stopping.metric) not in measured:

@@ -128,6 +128,18 @@ def test_only_the_adaptation_of_a_run_learns(trained, kind):
     assert len(output.stdout.splitlines()) == 10
 
 
+def test_an_adapted_run_resumes_bit_for_bit(trained):
+    settings = ["--set", "model.adaptation={kind: lora, dropout: 0.2}", "--set"]
+    settings += ["init_from=runs/base", "--run"]
+    for run, *options in (("whole",), ("part", "--set", "training.max_steps=8"), ("part", "more")):
+        further = ["--resume", "--set", "training.max_steps=12"] if options == ["more"] else options
+        done = seqtrans(trained, "train", "next.yaml", *settings, f"runs/{run}", *further)
+        assert done.returncode == 0, done.stderr
+    whole, part = weights(trained, "whole"), weights(trained, "part")
+    assert whole.keys() == part.keys()
+    assert all(torch.equal(whole[name], part[name]) for name in whole)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
