@@ -83,7 +83,7 @@ def test_a_key_of_how_validation_searches_leaves_the_others(recipe, key):
     usual = ValidationBeamConfig()
     # n_best and mbr need each other or a wider beam; validation has no shortlist.
     values = {"beam_size": 7, "n_best": 1, "no_loops": True, "kind": "beam", "mbr": None}
-    values["shortlist"] = 0
+    values |= {"shortlist": 0, "stopping": "first"}
     value = values.get(key, 3)
     for name, base in (("validation.decoding", usual), ("decoding", BeamConfig())):
         loaded = load_recipe(recipe, [f"{name}.{key}={json.dumps(value)}"])
