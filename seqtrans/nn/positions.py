@@ -15,6 +15,19 @@ from seqtrans.nn.initialize import scaled_normal_embedding
 from seqtrans.tensor_types import Bool, Float, Int, Tensor
 
 
+def positions_of(x: Float[Tensor, "B P D"]) -> Int[Tensor, " P"]:
+    """Return the numbers of positions, from 0."""
+    return torch.arange(x.size(1), device=x.device)
+
+
+def at_last_position(
+    states: Float[Tensor, "B P D"], mask: Bool[Tensor, "B P"]
+) -> Float[Tensor, "B D"]:
+    """Return the state of each sentence at its last real position; padding is on the right."""
+    sentence = torch.arange(mask.size(0), device=mask.device)
+    return states[sentence, mask.sum(dim=1) - 1]
+
+
 def sinusoids(position: Int[Tensor, " P"], dim: int) -> Float[Tensor, "P D"]:
     """Return interleaved sines and cosines in fp32, of even size (arXiv:1706.03762, 3.5)."""
     angle = _angles(position, dim)

@@ -10,7 +10,7 @@ from seqtrans.nn.attention.multi_head import CrossAttention
 from seqtrans.nn.dropout import LayerDropout, with_zero_gradients
 from seqtrans.nn.kernels.linear import Linear
 from seqtrans.nn.kernels.linear_scan import linear_scan
-from seqtrans.nn.transformer import FeedForward, Residual
+from seqtrans.nn.transformer import FeedForward, ReadsSource, Residual
 from seqtrans.tensor_types import Bool, Float, Tensor
 
 
@@ -55,7 +55,7 @@ class SSRU(nn.Module):
         return forget, (1 - forget) * self.input(x)
 
 
-class SSRULayer(nn.Module):
+class SSRULayer(ReadsSource):
     """An SSRU, attention to the source, then a feed-forward block.
 
     Args:
@@ -94,16 +94,11 @@ class SSRULayer(nn.Module):
             return with_zero_gradients(x, (memory, *self.parameters()))
         y = self.recurrence(self.recurrence_residual.branch(x))
         x = self.recurrence_residual.join(x, y)
-        return self._read_source(x, self.source_attention.project(memory, memory_mask))
+        return self.read_source(x, self.source_attention.project(memory, memory_mask))
 
     def step(
         self, x: Float[Tensor, "B K D"], cell: Float[Tensor, "B K D"], source: KeyValue
     ) -> tuple[Float[Tensor, "B K D"], Float[Tensor, "B K D"]]:
         """Transform one new token per hypothesis; return the new cell, too."""
         y, cell = self.recurrence.step(self.recurrence_residual.branch(x), cell)
-        return self._read_source(self.recurrence_residual.join(x, y), source), cell
-
-    def _read_source(self, x: Float[Tensor, "B Q D"], source: KeyValue) -> Float[Tensor, "B Q D"]:
-        y = self.source_attention(self.source_residual.branch(x), source)
-        x = self.source_residual.join(x, y)
-        return self.ffn_residual.join(x, self.ffn(self.ffn_residual.branch(x)))
+        return self.read_source(self.recurrence_residual.join(x, y), source), cell

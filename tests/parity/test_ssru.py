@@ -80,11 +80,11 @@ def test_the_state_does_not_grow():
     model = EncoderDecoder(config, 9, 9).eval()
     tokens = torch.tensor([[4, 5, 2]])
     state = model.begin(SourceBatch(tokens, tokens > 0))
-    shapes = [cell.shape for cell in state.cells]
+    shapes = [cell.shape for cell in state.layers]
     for _ in range(5):
         _, state = model.decode_step(torch.tensor([[4]]), state)
-    assert [cell.shape for cell in state.cells] == shapes
-    assert set(vars(state)) == {"embedding", "source", "cells", "position"}
+    assert [cell.shape for cell in state.layers] == shapes
+    assert set(vars(state)) == {"embedding", "source", "layers", "position"}
 
 
 @pytest.mark.parametrize(

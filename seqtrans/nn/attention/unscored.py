@@ -11,10 +11,24 @@ from seqtrans.nn.attention.recurrent import (
     attention_weights,
 )
 from seqtrans.nn.kernels.linear import Linear, linear
+from seqtrans.nn.positions import at_last_position
 from seqtrans.tensor_types import Bool, Float, Tensor
 
 
-class LocationAttention(Attention):
+class _WithoutKeys(Attention):
+    """Attention to memory that no query is compared with."""
+
+    def __init__(self, query_dim: int, memory_dim: int) -> None:
+        super().__init__()
+        self.output_projection = Linear(memory_dim, query_dim, bias=False)
+
+    def project(self, states: Float[Tensor, "B M I"], mask: Bool[Tensor, "B M"]) -> ProjectedMemory:
+        """See ``Attention.project``; there are no keys, values stand in their place."""
+        value = self.output_projection(states)
+        return ProjectedMemory(value, value, mask)
+
+
+class LocationAttention(_WithoutKeys):
     """Scores positions by the query alone, with a vector per position (arXiv:1508.04025, 3.1).
 
     Args:
@@ -24,15 +38,9 @@ class LocationAttention(Attention):
     """
 
     def __init__(self, query_dim: int, memory_dim: int, max_positions: int) -> None:
-        super().__init__()
-        self.output_projection = Linear(memory_dim, query_dim, bias=False)
+        super().__init__(query_dim, memory_dim)
         # Its weights are used row by row, so it is no ``Linear``, whose call may be adapted.
         self.location_projection = nn.Linear(query_dim, max_positions)
-
-    def project(self, states: Float[Tensor, "B M I"], mask: Bool[Tensor, "B M"]) -> ProjectedMemory:
-        """See ``Attention.project``; there are no keys, values stand in their place."""
-        value = self.output_projection(states)
-        return ProjectedMemory(value, value, mask)
 
     def weigh(
         self, query: Float[Tensor, "B Q D"], memory: ProjectedMemory, state: AttentionState
@@ -45,7 +53,7 @@ class LocationAttention(Attention):
         return attention_weights(scores, memory), state
 
 
-class LastStateAttention(Attention):
+class LastStateAttention(_WithoutKeys):
     """Always returns the memory at the last real position, as if there were no attention.
 
     The decoder reads the source from a vector of fixed size (arXiv:1409.3215).
@@ -54,15 +62,6 @@ class LastStateAttention(Attention):
         query_dim: Features of a query, and of the context.
         memory_dim: Features of the memory.
     """
-
-    def __init__(self, query_dim: int, memory_dim: int) -> None:
-        super().__init__()
-        self.output_projection = Linear(memory_dim, query_dim, bias=False)
-
-    def project(self, states: Float[Tensor, "B M I"], mask: Bool[Tensor, "B M"]) -> ProjectedMemory:
-        """See ``Attention.project``; there are no keys, values stand in their place."""
-        value = self.output_projection(states)
-        return ProjectedMemory(value, value, mask)
 
     def weigh(
         self, query: Float[Tensor, "B Q D"], memory: ProjectedMemory, state: AttentionState
@@ -75,6 +74,5 @@ class LastStateAttention(Attention):
         self, query: Float[Tensor, "B Q D"], memory: ProjectedMemory, state: AttentionState
     ) -> tuple[Float[Tensor, "B Q D"], AttentionState]:
         """See ``Attention.attend``."""
-        sentence = torch.arange(query.size(0), device=query.device)
-        last = memory.value[sentence, memory.mask.sum(dim=1) - 1]
+        last = at_last_position(memory.value, memory.mask)
         return last[:, None].expand(-1, query.size(1), -1), state

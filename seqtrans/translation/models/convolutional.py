@@ -12,12 +12,17 @@ from seqtrans.nn.attention.kv_cache import KeyValue
 from seqtrans.nn.attention.multi_head import CrossAttention
 from seqtrans.nn.conv.gated import GatedConvolution
 from seqtrans.nn.dropout import Dropout
-from seqtrans.nn.gather import gather_hypotheses
 from seqtrans.nn.initialize import xavier_linear
 from seqtrans.nn.module_list import Stack
-from seqtrans.nn.positions import LearnedPositions, SinusoidalPositions
+from seqtrans.nn.positions import (
+    LearnedPositions,
+    SinusoidalPositions,
+    at_last_position,
+    positions_of,
+)
 from seqtrans.tensor_types import Bool, Float, Int, Tensor
 from seqtrans.translation.models.interfaces import Memory
+from seqtrans.translation.models.layered import LayeredState, project_source
 
 _HALF = math.sqrt(0.5)
 """Factor of a sum of two parts, which keeps its variance (arXiv:1705.03122, 3.4)."""
@@ -119,14 +124,13 @@ class ConvolutionalEncoder(nn.Module):
 
     def forward(self, embedded: Float[Tensor, "B S D"], mask: Bool[Tensor, "B S"]) -> Memory:
         """See ``Encoder.__call__``."""
-        first = x = self.input(embedded, _positions(embedded))
+        first = x = self.input(embedded, positions_of(embedded))
         padding = ~mask[..., None]
         for layer in self.layers:
             read = self.dropout(x).masked_fill(padding, 0.0)
             x = (x + layer(read, self.before)) * _HALF
         states = (x + first) * _HALF
-        sentence = torch.arange(mask.size(0), device=mask.device)
-        return Memory(states, mask, last=states[sentence, mask.sum(1) - 1])
+        return Memory(states, mask, last=at_last_position(states, mask))
 
 
 class ConvolutionalDecoderLayer(nn.Module):
@@ -178,29 +182,6 @@ class ConvolutionalDecoderLayer(nn.Module):
         return (x + (y + context) * _HALF) * _HALF
 
 
-@dataclass(frozen=True)
-class ConvolutionalState:
-    """The last inputs of every convolution, of each hypothesis: one less than its width."""
-
-    embedding: nn.Embedding
-    source: tuple[KeyValue, ...]  # of each layer
-    windows: tuple[Float[Tensor, "B K W D"], ...]  # of each layer
-    position: int = 0  # previous tokens
-
-    def reorder(self, parent: Int[Tensor, "B J"]) -> "ConvolutionalState":
-        """See ``DecoderState.reorder``."""
-        windows = tuple(gather_hypotheses(window, parent) for window in self.windows)
-        return replace(self, windows=windows)
-
-    def keep(self, sentence: Int[Tensor, " R"]) -> "ConvolutionalState":
-        """See ``DecoderState.keep``."""
-        return replace(
-            self,
-            source=tuple(memory.keep(sentence) for memory in self.source),
-            windows=tuple(window[sentence] for window in self.windows),
-        )
-
-
 class ConvolutionalDecoder(nn.Module):
     """Layers of gated convolutions over the target, each with attention; a ``Decoder``."""
 
@@ -222,31 +203,25 @@ class ConvolutionalDecoder(nn.Module):
 
     def forward(self, embedded: Float[Tensor, "B T D"], memory: Memory) -> Float[Tensor, "B T D"]:
         """See ``Decoder.__call__``."""
-        first = x = self.input(embedded, _positions(embedded))
+        first = x = self.input(embedded, positions_of(embedded))
         for layer in self.layers:
             x = layer(x, first, memory)
         return self.dropout(x)
 
-    def begin(self, memory: Memory, embedding: nn.Embedding) -> ConvolutionalState:
-        """See ``Decoder.begin``."""
-        projected = (x.source_attention.project(memory.states, memory.mask) for x in self.layers)
-        source = tuple(key_value.contiguous() for key_value in projected)
+    def begin(self, memory: Memory, embedding: nn.Embedding) -> LayeredState:
+        """See ``Decoder.begin``; the state has the last inputs of the convolutions."""
         sentences = memory.mask.size(0)
         windows = tuple(x.convolution.begin(sentences, like=memory.states) for x in self.layers)
-        return ConvolutionalState(embedding, source, windows)
+        return LayeredState(embedding, project_source(self.layers, memory), windows)
 
     def step(
-        self, token: Int[Tensor, "B K"], state: ConvolutionalState
-    ) -> tuple[Float[Tensor, "B K D"], ConvolutionalState]:
+        self, token: Int[Tensor, "B K"], state: LayeredState
+    ) -> tuple[Float[Tensor, "B K D"], LayeredState]:
         """See ``Decoder.step``."""
         position = torch.full((1,), state.position, device=token.device)
         first = x = self.input(state.embedding(token), position)
         windows: list[Tensor] = []
-        for layer, window, source in zip(self.layers, state.windows, state.source, strict=True):
+        for layer, window, source in zip(self.layers, state.layers, state.source, strict=True):
             x, window = layer.step(x, first, window, source)
             windows.append(window)
-        return x, replace(state, windows=tuple(windows), position=state.position + 1)
-
-
-def _positions(embedded: Float[Tensor, "B P D"]) -> Int[Tensor, " P"]:
-    return torch.arange(embedded.size(1), device=embedded.device)
+        return x, replace(state, layers=tuple(windows), position=state.position + 1)

@@ -11,10 +11,18 @@ from seqtrans.nn.attention.kv_cache import KeyValue, KVCache
 from seqtrans.nn.dropout import Dropout
 from seqtrans.nn.gather import gather_hypotheses
 from seqtrans.nn.module_list import Stack
-from seqtrans.nn.positions import LearnedPositions, Rotation, SinusoidalPositions, rotation
+from seqtrans.nn.positions import (
+    LearnedPositions,
+    Rotation,
+    SinusoidalPositions,
+    at_last_position,
+    positions_of,
+    rotation,
+)
 from seqtrans.nn.transformer import DecoderLayer, EncoderLayer
 from seqtrans.tensor_types import Bool, Float, Int, Tensor
 from seqtrans.translation.models.interfaces import Memory
+from seqtrans.translation.models.layered import project_source
 from seqtrans.translation.models.transformer_blocks import Blocks, TransformerConfig
 
 
@@ -109,7 +117,7 @@ class TransformerEncoder(nn.Module):
 
     def forward(self, embedded: Float[Tensor, "B S D"], mask: Bool[Tensor, "B S"]) -> Memory:
         """See ``Encoder.__call__``."""
-        position = _positions(embedded)
+        position = positions_of(embedded)
         x, rotation = self.input(embedded, position)
         where = mask[:, None, None]
         if self.relative is not None:
@@ -118,8 +126,7 @@ class TransformerEncoder(nn.Module):
         for layer in self.layers:
             x, first_value = layer(x, where, rotation, first_value)
         states = self.norm(x)
-        sentence = torch.arange(mask.size(0), device=mask.device)
-        return Memory(states, mask, last=states[sentence, mask.sum(1) - 1])
+        return Memory(states, mask, last=at_last_position(states, mask))
 
 
 @dataclass(frozen=True)
@@ -175,7 +182,7 @@ class TransformerDecoder(nn.Module):
 
     def forward(self, embedded: Float[Tensor, "B T D"], memory: Memory) -> Float[Tensor, "B T D"]:
         """See ``Decoder.__call__``."""
-        position = _positions(embedded)
+        position = positions_of(embedded)
         x, rotation = self.input(embedded, position)
         where = None  # causal
         if self.relative is not None:
@@ -189,8 +196,7 @@ class TransformerDecoder(nn.Module):
     def begin(self, memory: Memory, embedding: nn.Embedding) -> TransformerState:
         """See ``Decoder.begin``."""
         sentences = memory.mask.size(0)
-        projected = (x.source_attention.project(memory.states, memory.mask) for x in self.layers)
-        source = tuple(key_value.contiguous() for key_value in projected)
+        source = project_source(self.layers, memory)
         kv_caches = tuple(
             layer.attention.begin(sentences, like=key_value.key)
             for layer, key_value in zip(self.layers, source, strict=True)
@@ -223,7 +229,3 @@ class TransformerDecoder(nn.Module):
             slot_position=slot_position,
             position=state.position + 1,
         )
-
-
-def _positions(embedded: Float[Tensor, "B P D"]) -> Int[Tensor, " P"]:
-    return torch.arange(embedded.size(1), device=embedded.device)
