@@ -24,14 +24,15 @@ def vocabulary(
     bos, eos or unk.
     """
     from seqtrans.training.checkpoints.run_directory import open_run
-    from seqtrans.translation.recipe.token_counts import token_counts
+    from seqtrans.translation.recipe.run_corpora import RunCorpora
     from seqtrans.translation.tokenization.segmenters import load_segmenters
 
     segmenter = getattr(load_segmenters(open_run(run).vocabulary), side)
     marks = {i: name for name, i in reversed(segmenter.specials._asdict().items())}
     columns = [map(str, range(len(segmenter.pieces))), segmenter.pieces]
     if counts:
-        columns.append(map(str, token_counts(run, side)))
+        rows = getattr(RunCorpora(run).train, side)
+        columns.append(map(str, rows.counts(len(segmenter.pieces)).tolist()))
     columns.append([marks.get(i, "") for i in range(len(segmenter.pieces))])
     rows = zip(*columns, strict=True)
     print_data("".join("\t".join(row).rstrip("\t") + "\n" for row in rows))

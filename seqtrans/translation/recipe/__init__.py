@@ -4,8 +4,8 @@
 - ``load_run``: Run, load_run
 - ``make_lexicon``: make_lexicon
 - ``prepare``: prepare, rehearse
+- ``run_corpora``: RunCorpora
 - ``schema``: TranslationRecipe
-- ``token_counts``: token_counts
 - ``tune``: BEAM_SIZES, LENGTH_PENALTIES, Choices, Trial, Tuner
 
 Used within: ``auto_batch_size``, ``build_task``, ``init_from``, ``load_data``,

@@ -4,16 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from seqtrans.training.checkpoints.find import stored_recipe_of
-from seqtrans.training.checkpoints.run_directory import open_run
 from seqtrans.translation.data.build_lexicon import build_lexicon, coverage
-from seqtrans.translation.data.cache import fill_cache
-from seqtrans.translation.data.corpus_files import open_corpus
 from seqtrans.translation.data.ibm_model_1 import train_ibm_model_1
 from seqtrans.translation.data.lexicon import FILE, save_lexicon
-from seqtrans.translation.recipe.schema import TranslationRecipe
-from seqtrans.translation.recipe.token_counts import cache_of, training_corpus
-from seqtrans.translation.tokenization.segmenters import load_segmenters
+from seqtrans.translation.recipe.run_corpora import RunCorpora
 
 SIZES = (10, 20, 30, 50, 100, 200)
 
@@ -47,22 +41,17 @@ def make_lexicon(path: Path, size: int, iterations: int) -> LexiconReport:
         DataError: The text of the run can't be read.
         RecipeError: The run's recipe was altered into something invalid.
     """
-    run = open_run(path)
-    data = stored_recipe_of(TranslationRecipe, "translation", run).data
-    segmenters = load_segmenters(run.vocabulary)
-    corpus = training_corpus(data, segmenters, run.path)
+    run = RunCorpora(path)
+    segmenters = run.segmenters
     sizes = len(segmenters.source.pieces), len(segmenters.target.pieces)
-    table = train_ibm_model_1(corpus, *sizes, iterations)
-    lexicon = build_lexicon(table, corpus, segmenters, min(size, sizes[1]))
+    table = train_ibm_model_1(run.train, *sizes, iterations)
+    lexicon = build_lexicon(table, run.train, segmenters, min(size, sizes[1]))
     save_lexicon(lexicon, run.vocabulary)
-    cache = cache_of(data, run.path)
-    key = fill_cache(cache, data.validation, segmenters, None, keep_text=False)
-    validation = open_corpus(cache / key)
     return LexiconReport(
         run.vocabulary / FILE,
         int((lexicon.likely[:, 0] >= 0).sum()),
         {
-            n: coverage(validation, lexicon, n)
+            n: coverage(run.validation, lexicon, n)
             for n in (*(n for n in SIZES if n < lexicon.size), lexicon.size)
         },
     )

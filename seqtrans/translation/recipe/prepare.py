@@ -64,7 +64,7 @@ def prepare(recipe: TranslationRecipe, run: RunDirectory, processes: Rendezvous)
     processes.once("vocabulary", lambda: _make_vocabulary(recipe, run))
     segmenters = prepare_segmenters(recipe, run)
     logger.info("vocabulary: %s", _sizes(segmenters))
-    cache = recipe.data.cache or run.path.parent / ".seqtrans-cache"
+    cache = recipe.data.cache_for(run.path)
     corpora = load_corpora(recipe.data, segmenters, cache, processes)
     check_vocabulary(corpora, segmenters)
     if is_first:

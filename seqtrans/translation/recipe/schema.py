@@ -55,6 +55,10 @@ class DataConfig:
     cache: Path | None = None
     """Folder of encoded corpora, which runs may share; null: ``.seqtrans-cache`` beside the run."""
 
+    def cache_for(self, run: Path) -> Path:
+        """Return the folder of encoded corpora, for a run directory."""
+        return self.cache or run.parent / ".seqtrans-cache"
+
 
 @dataclass(frozen=True, kw_only=True)
 class ValidationConfig:
