@@ -18,7 +18,7 @@ from torch import nn
 from seqtrans.runtime.out_of_memory import Halving, halves_of
 from seqtrans.translation.data.batch import collate_pairs, plan_by_length
 from seqtrans.translation.inference.detail_names import Detail
-from seqtrans.translation.inference.forced_pass import forced_pass
+from seqtrans.translation.inference.forced_pass import forced_pass, log_probs_of
 from seqtrans.translation.inference.output_guard import scripts_of, warnings_of
 from seqtrans.translation.inference.words import count_words, words_of
 from seqtrans.translation.protocols import Hypothesis, Ids
@@ -82,9 +82,7 @@ class PartReader:
         specials = (segmenter.specials for segmenter in self.segmenters)
         batch = collate_pairs(parts, *specials).to(self.device)
         logits, attention = forced_pass(self.model, batch.source, batch.target_input)
-        wide = torch.promote_types(logits.dtype, torch.float32)
-        wanted = logits.gather(2, batch.target_output[:, :, None])[:, :, 0].to(wide)
-        wanted = wanted - logits.to(wide).logsumexp(2)
+        wanted = log_probs_of(logits, batch.target_output)
         read: list[ReadPart] = []
         for part, log_probs, weights in zip(parts, wanted.cpu(), attention.cpu(), strict=True):
             rows, columns = len(part.target) + 1, len(part.source) + 1

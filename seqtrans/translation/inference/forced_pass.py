@@ -45,6 +45,15 @@ def forced_pass(
             raise TypeError(f"{type(model).__name__} has no attention to look at")
 
 
+def log_probs_of(
+    logits: Float[Tensor, "B T V"], target: Int[Tensor, "B T"]
+) -> Float[Tensor, "B T"]:
+    """Return the log-probability of each given token, in at least fp32."""
+    wide = torch.promote_types(logits.dtype, torch.float32)
+    wanted = logits.gather(2, target[:, :, None])[:, :, 0].to(wide)
+    return wanted - logits.to(wide).logsumexp(2)
+
+
 def _wide(x: Float[Tensor, "B T X"]) -> Float[Tensor, "B T X"]:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 

@@ -16,6 +16,7 @@ from seqtrans.runtime.out_of_memory import Halving, halves_of
 from seqtrans.tensor_types import Float, Int, Tensor
 from seqtrans.translation.data.batch import collate_pairs, plan_by_length
 from seqtrans.translation.evaluation.metrics import perplexity
+from seqtrans.translation.inference.forced_pass import log_probs_of
 from seqtrans.translation.inference.input_checks import Pair, Target, given_pairs
 from seqtrans.translation.inference.sentence_splitter import Ids, sentences, source_parts
 from seqtrans.translation.protocols import SourceBatch
@@ -194,9 +195,7 @@ class Scorer:
         batch = collate_pairs(pairs, *specials).to(self.device)
         assert isinstance(self.model, TeacherForced)  # noqa: S101 - __init__ refuses others
         logits = self.model.logits(batch.source, batch.target_input)
-        wide = torch.promote_types(logits.dtype, torch.float32)
-        wanted = logits.gather(2, batch.target_output[:, :, None])[:, :, 0].to(wide)
-        log_probs = (wanted - logits.to(wide).logsumexp(2)).tolist()
+        log_probs = log_probs_of(logits, batch.target_output).tolist()
         rows = [row[: len(ids) + 1] for row, (_, ids) in zip(log_probs, pairs, strict=True)]
         if any(math.isnan(value) for row in rows for value in row):
             raise CheckpointError(
