@@ -55,9 +55,6 @@ def draw_curves(curves: Mapping[str, Curve], path: Path) -> None:
     Raises:
         ImportError: The extra ``plots`` is not installed.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     # What is minimized may be smoothed and of mixed images: it is shown where nothing plainer is.
     left_out = "train/loss" if "train/nll" in curves else None
     losses = {
@@ -65,8 +62,7 @@ def draw_curves(curves: Mapping[str, Curve], path: Path) -> None:
     }
     scores = {title: curves[name] for name, title in _SCORES.items() if curves.get(name)}
     panels = [p for p in ((losses, "loss, nats"), (scores, "score")) if p[0]]
-    figure = Figure(figsize=(6.4 * max(1, len(panels)), 4.8), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = _figure((6.4 * max(1, len(panels)), 4.8))
     for column, (named, label) in enumerate(panels, start=1):
         axes = figure.add_subplot(1, len(panels), column)
         for title, curve in named.items():
@@ -90,13 +86,9 @@ def draw_confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], path
     Raises:
         ImportError: The extra ``plots`` is not installed.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     shares = [[count / max(1, sum(row)) for count in row] for row in counts]
     side = min(40.0, 2.0 + 0.5 * len(classes))
-    figure = Figure(figsize=(side, side), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = _figure((side, side))
     axes = figure.add_subplot()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     places = range(len(classes))
@@ -126,12 +118,8 @@ def draw_heat_map(
     Raises:
         ImportError: The extra ``plots`` is not installed.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     size = (min(40.0, 2.0 + 0.45 * len(columns)), min(40.0, 1.6 + 0.35 * len(rows)))
-    figure = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = _figure(size)
     axes = figure.add_subplot()
     image = axes.imshow(weights, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     axes.set_xticks(range(len(columns)), list(map(_plain, columns)), rotation=45, ha="left")
@@ -152,17 +140,23 @@ def draw_points(names: Sequence[str], places: Sequence[Sequence[float]], path: P
     Raises:
         ImportError: The extra ``plots`` is not installed.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 6), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = _figure((8, 6))
     axes = figure.add_subplot()
     axes.scatter(*zip(*places, strict=True), s=12)
     axes.margins(0.12)
     for name, place in zip(names, places, strict=True):
         axes.annotate(_plain(name), (place[0], place[1]), xytext=(4, 3), textcoords="offset points")
     _save(figure, path)
+
+
+def _figure(size: tuple[float, float]) -> Any:
+    """Return an empty figure of a size in inches; its canvas needs no display."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
 
 
 def _plain(text: str) -> str:
