@@ -8,28 +8,10 @@ from pathlib import Path
 import pytest
 import typer
 
-from seqtrans.cli import app
+from seqtrans.cli import COMMANDS, app
 from tests.support.command_line import in_a_process, seqtrans
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "options.txt"
-COMMANDS = [
-    "train",
-    "translate",
-    "classify",
-    "evaluate",
-    "lexicon",
-    "attention",
-    "beams",
-    "embeddings",
-    "vocabulary",
-    "rerank",
-    "export",
-    "score",
-    "average",
-    "show",
-    "keys",
-    "reproduce",
-]
 HEAVY = ["torch", "numpy", "PIL", "sacrebleu", "sentencepiece", "yaml", "matplotlib", "ray"]
 
 
