@@ -18,7 +18,6 @@ from torch import Tensor
 
 from seqtrans.nn.attention.recurrent import ProjectedMemory
 from seqtrans.training.reporting.plots import read_curves
-from seqtrans.translation.inference.translator import Translator
 from seqtrans.translation.protocols import SourceBatch
 from seqtrans.translation.recipe.load_run import Run, load_run
 
@@ -53,7 +52,7 @@ def attention(run: Run, sentence: str) -> tuple[list[str], list[str], Tensor]:
     values are unit vectors, so any attention with one head can be looked into.
     """
     source, target = run.segmenters
-    translator = Translator(run.model, run.segmenters, run.decoding({}, "this"), "cpu")
+    translator = run.translator(run.decoding({}, "this"), "cpu")
     (translation,) = translator.translate_window([sentence])
     pieces = {piece: number for number, piece in enumerate(target.pieces)}
     output = [pieces[token] for token in translation.tokens]

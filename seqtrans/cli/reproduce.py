@@ -77,13 +77,12 @@ def _translation_score(run: Path, checkpoint: str, metric: "MetricName") -> floa
     from seqtrans.translation.data.parallel_corpus import read_pairs
     from seqtrans.translation.evaluation.metrics import corpus_scores
     from seqtrans.translation.inference.line_windows import BLOCK_LINES
-    from seqtrans.translation.inference.translator import Translator
     from seqtrans.translation.recipe.load_run import load_run
 
     loaded = load_run(run, checkpoint)
     recipe = loaded.recipe
     pairs = list(read_pairs(*(recipe.data.test or recipe.data.validation)))
-    translator = Translator(loaded.model_for(recipe.decoding), loaded.segmenters, recipe.decoding)
+    translator = loaded.translator(recipe.decoding)
     found = translator.stream_blocks([source for source, _ in pairs], BLOCK_LINES)
     hypotheses = [translation.text for translation in found]
     measure = replace(recipe.validation.measure, metrics=(metric,))

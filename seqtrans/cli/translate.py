@@ -117,7 +117,6 @@ def translate(  # noqa: PLR0913 - typer's signature
     """
     from seqtrans.runtime.device import use_threads
     from seqtrans.runtime.memory import limit_memory_to_cgroup
-    from seqtrans.translation.inference.translator import Translator
     from seqtrans.translation.recipe.load_run import load_ensemble
 
     runs, inputs = _runs_and_texts(run, inputs or [])
@@ -152,8 +151,7 @@ def translate(  # noqa: PLR0913 - typer's signature
         return
     use_threads(threads)
     with open_output(output) as file:
-        model = loaded.model_for(config)
-        translator = Translator(model, loaded.segmenters, config, device, precision, wanted)
+        translator = loaded.translator(config, device, precision, wanted)
         write_lines(with_progress(_lines(translator, inputs, output_format), "lines"), file)
 
 

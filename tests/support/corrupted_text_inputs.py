@@ -26,7 +26,6 @@ from seqtrans.translation.data.formats.text import TextFiles
 from seqtrans.translation.data.formats.tsv import TsvFile
 from seqtrans.translation.data.parallel_corpus import read_pairs
 from seqtrans.translation.data.synthetic import synthetic_pairs
-from seqtrans.translation.inference.translator import Translator
 from seqtrans.translation.recipe.load_run import load_run
 from seqtrans.translation.tokenization.config import BpeDropout, SubwordConfig, UnigramSampling
 from seqtrans.translation.tokenization.segmenters import load_segmenters, train_segmenters
@@ -129,7 +128,7 @@ def use_run(folder: Path) -> None:
     read_curves(folder / "run" / "metrics.jsonl")
     run = load_run(folder / "run", "last")
     decoding = run.decoding({"max_length": 5}, "here")
-    Translator(run.model, run.segmenters, decoding).translate(["a b c", "b"])
+    run.translator(decoding).translate(["a b c", "b"])
     train(folder, 5)
 
 

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import torch
 
-from seqtrans.translation.inference.translator import Translator
 from seqtrans.translation.protocols import Hypothesis, SearchInput
 from seqtrans.translation.recipe.load_run import load_run
 
@@ -36,7 +35,7 @@ def main() -> None:
     lines = arguments.source.read_text(encoding="utf-8").splitlines()[: arguments.lines]
     run = load_run(arguments.run)
     config = run.decoding({}, "the benchmark")
-    translator = Translator(run.model_for(config), run.segmenters, config, "cpu")
+    translator = run.translator(config, "cpu")
     plain = translator.parts.cut(lines).inputs
     found = translator.hypotheses(plain)
     given = found if arguments.own else [found[-1], *found[:-1]]

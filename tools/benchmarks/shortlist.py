@@ -66,7 +66,7 @@ def translator_of(path: Path, settings: dict[str, int]) -> Translator:
     """Load a run to translate with."""
     run = load_run(path)
     config = run.decoding(settings, "the benchmark")
-    return Translator(run.model_for(config), run.segmenters, config, "cpu")
+    return run.translator(config, "cpu")
 
 
 if __name__ == "__main__":

@@ -30,7 +30,6 @@ def attention(
     heads it is the mean, of several layers the last but one, of several runs the mean.
     """
     from seqtrans.cli.parts.pages import attention_page
-    from seqtrans.translation.inference.translator import Translator
     from seqtrans.translation.recipe.load_run import load_ensemble
 
     if output.suffix not in (".html", ".png"):
@@ -38,8 +37,7 @@ def attention(
     loaded = load_ensemble(runs, checkpoint)
     config = overridden(loaded, "decoding", changes or ())
     details = ("alignment", "confidence", "attention")
-    model = loaded.model_for(config)
-    translator = Translator(model, loaded.segmenters, config, details=details)
+    translator = loaded.translator(config, details=details)
     (translation,) = translator.stream([text])
     found = translation.details
     tables = [(part["target"], part["source"], part["weights"]) for part in found["attention"]]

@@ -27,14 +27,13 @@ def beams(
     beam. It is one page in HTML that needs no network.
     """
     from seqtrans.cli.parts.pages import tree_page
-    from seqtrans.translation.inference.translator import Translator
     from seqtrans.translation.recipe.load_run import load_ensemble
     from seqtrans.translation.search.beam import BeamSearch
     from seqtrans.translation.search.beam_tree import ranks, recorded
 
     loaded = load_ensemble(runs, checkpoint)
     config = overridden(loaded, "decoding", changes or ())
-    translator = Translator(loaded.model_for(config), loaded.segmenters, config)
+    translator = loaded.translator(config)
     if not isinstance(translator.search, BeamSearch):
         kind = "minimum Bayes risk decoding" if config.mbr else config.kind
         raise SeqtransError(f"only beam search has a tree, not {kind}: --set kind=beam mends that")

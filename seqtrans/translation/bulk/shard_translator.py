@@ -7,7 +7,7 @@ from seqtrans.errors import CheckpointError
 from seqtrans.runtime.device import DeviceName, use_threads
 from seqtrans.translation.bulk.job_directory import load_job
 from seqtrans.translation.bulk.job_spec import seal_of
-from seqtrans.translation.inference.translator import Translator, render
+from seqtrans.translation.inference.translator import render
 from seqtrans.translation.recipe.load_run import load_run
 
 
@@ -33,10 +33,7 @@ class ShardTranslator:
         use_threads(threads)
         run = load_run(Path(work.run), checkpoint.name)
         config = run.decoding(work.decoding, place=str(folder))
-        model = run.model_for(config)
-        self._translator = Translator(
-            model, run.segmenters, config, device, work.precision, work.details
-        )
+        self._translator = run.translator(config, device, work.precision, work.details)
 
     def translate(self, number: int) -> None:
         """Translate a shard, unless it is done."""

@@ -7,11 +7,13 @@ from typing import Literal
 
 from seqtrans import config
 from seqtrans.errors import CheckpointError, RecipeError
+from seqtrans.runtime.device import DeviceName, Precision
 from seqtrans.training.checkpoints.find import find_checkpoint, stored_recipe_of
 from seqtrans.training.checkpoints.format import read_inference_weights
 from seqtrans.training.checkpoints.run_directory import open_run
 from seqtrans.training.checkpoints.weights import fill
 from seqtrans.translation.data.lexicon import FILE, load_lexicon
+from seqtrans.translation.inference.translator import Translator
 from seqtrans.translation.models.encoder_decoder import EncoderDecoder
 from seqtrans.translation.models.ensemble import Combination, Ensemble
 from seqtrans.translation.models.output.shortlist import Shortlisted, with_shortlist
@@ -40,12 +42,25 @@ class Run:
     checkpoint: Path  # of the weights
     vocabulary: Path  # folder of the segmenters, and of the lexicon
 
-    def model_for(self, search: DecodingConfig) -> EncoderDecoder | Ensemble | Shortlisted:
-        """Return the model that a search uses: ``model``, or that with shortlists.
+    def translator(
+        self,
+        search: SearchConfig,
+        device: DeviceName = "auto",
+        precision: Precision = "fp32",
+        details: Sequence[str] = (),
+    ) -> Translator:
+        """Return a translator with a search, with shortlists if it has any; see ``Translator``.
 
         Raises:
             CheckpointError: The run has no lexicon, or a smaller one.
+            RecipeError: The model copies, so it can't have shortlists.
+            SeqtransError: There is no such device, precision or detail.
         """
+        model = self._model_for(search)
+        return Translator(model, self.segmenters, search, device, precision, details)
+
+    def _model_for(self, search: DecodingConfig) -> EncoderDecoder | Ensemble | Shortlisted:
+        """Return the model that a search uses: ``model``, or that with shortlists."""
         size = search.shortlist
         if not size:
             return self.model

@@ -15,7 +15,7 @@ from seqtrans.training.checkpoints.store import CheckpointStore
 from seqtrans.translation.data.parallel_corpus import read_pairs
 from seqtrans.translation.evaluation.metrics import Measure, corpus_scores
 from seqtrans.translation.inference.line_windows import BLOCK_LINES, fixed_windows
-from seqtrans.translation.inference.translator import Translator, window_characters
+from seqtrans.translation.inference.translator import window_characters
 from seqtrans.translation.recipe.load_run import Run, load_run
 from seqtrans.translation.recipe.schema import TranslationRecipe
 from seqtrans.translation.search.beam import BeamSearch
@@ -140,13 +140,7 @@ class Tuner:
     def _sweep(self, loaded: Run, beam_size: int) -> Iterator[Trial]:
         """Yield a trial for every length penalty."""
         settings = loaded.decoding({"beam_size": beam_size, "n_best": 1}, str(self._run.recipe))
-        translator = Translator(
-            loaded.model_for(settings),
-            loaded.segmenters,
-            settings,
-            self._device,
-            self._precision,
-        )
+        translator = loaded.translator(settings, self._device, self._precision)
         assert isinstance(translator.search, BeamSearch)  # noqa: S101 - of a ``BeamConfig``
         translator.search = with_penalties(translator.search, self._penalties)
         texts: list[list[str]] = [[] for _ in self._penalties]
